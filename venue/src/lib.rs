@@ -28,6 +28,8 @@ mod plan;
 pub mod pretix;
 mod report;
 pub mod stadium;
+#[cfg(test)]
+mod tests;
 
 pub use detect::{Format, detect, fuzz_decode, import};
 pub use errors::{ImportError, ImportErrorKind, ImportErrors};

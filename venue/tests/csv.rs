@@ -1,5 +1,7 @@
 //! CSV: what is read, what is written, every fault with its line.
 
+use std::fmt::Write as _;
+
 use frontrow_venue::{Plan, Report, SAMPLE_HALL, csv, pretix};
 
 fn import(text: &str) -> (Plan, Report) {
@@ -233,7 +235,7 @@ fn positions_alone_find_the_same_aisles_as_pretix() {
     for (at, seat) in plan.seats() {
         let section = &plan.sections[at.section as usize];
         let row = &section.rows[at.row as usize];
-        text.push_str(&format!("{},{},{},{},{}\n", section.name, row.label, seat.number, seat.x, seat.y));
+        writeln!(text, "{},{},{},{},{}", section.name, row.label, seat.number, seat.x, seat.y).unwrap();
     }
     assert_eq!(shown(&import(&text).0), shown(&plan));
 }

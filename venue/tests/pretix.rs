@@ -26,7 +26,7 @@ fn one_row(spots: &[(f64, f64)]) -> Value {
 /// The row's seat numbers in order of place, `|` where an aisle is.
 fn shown(plan: &Plan) -> String {
     let seats = &plan.sections[0].rows[0].seats;
-    seats.iter().map(|seat| format!("{}{}", seat.number, if seat.aisle_after { "|" } else { " " })).collect()
+    seats.iter().flat_map(|seat| [&*seat.number, if seat.aisle_after { "|" } else { " " }]).collect()
 }
 
 /// Counts the aisles of each block straight from the file: all its rows stand along x, 25 pixels a seat.

@@ -269,8 +269,10 @@ impl Reader {
         }
         row.seats.shrink_to_fit();
         self.rows += 1;
-        // A row has a seat, so the bound on seats bounds the rows of a plan as well.
-        if self.section.rows.len() <= self.limits.rows_per_section && self.rows <= self.limits.seats {
+        // A row has a seat, so the bound on seats bounds the rows of a plan as well. A row that came
+        // to nothing because the plan was full is not an empty row.
+        let full = self.rows > self.limits.seats || (self.seats > self.limits.seats && row.seats.is_empty());
+        if self.section.rows.len() <= self.limits.rows_per_section && !full {
             self.section.rows.push(row);
         }
     }
