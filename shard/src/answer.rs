@@ -161,7 +161,7 @@ pub mod flags {
 }
 
 /// The answer to a request, whatever it was; which fields count depends on `code`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Archive, Serialize, Deserialize)]
 pub struct Answer {
     /// Seats granted, or, in a refusal, every seat in conflict (`seats.first` is beside it).
     pub seats: Seats,
@@ -209,7 +209,7 @@ impl Answer {
 ///
 /// Everything that changes or ends a hold must show the whole of it. Where it is sent, the place
 /// (event, section, row) travels beside it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Archive, Serialize, Deserialize)]
 pub struct Fence {
     /// Whose hold.
     pub user: UserId,

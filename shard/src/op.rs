@@ -24,7 +24,7 @@ pub struct Request {
 }
 
 /// What a user can ask of the owner of a place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Archive, Serialize, Deserialize)]
 pub enum Command {
     /// Hold these very seats of a row.
     ClaimSeats(ClaimSeats),
@@ -49,7 +49,7 @@ pub enum Command {
 }
 
 /// See [`Command::ClaimSeats`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Archive, Serialize, Deserialize)]
 pub struct ClaimSeats {
     /// The row.
     pub row: RowRef,
@@ -58,7 +58,7 @@ pub struct ClaimSeats {
 }
 
 /// See [`Command::ClaimBest`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Archive, Serialize, Deserialize)]
 pub struct ClaimBest {
     /// The row.
     pub row: RowRef,
@@ -73,7 +73,7 @@ pub struct ClaimBest {
 }
 
 /// See [`Command::ClaimSection`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Archive, Serialize, Deserialize)]
 pub struct ClaimSection {
     /// The section.
     pub section: RowRef,
@@ -94,7 +94,7 @@ pub struct ClaimSection {
 }
 
 /// A place and the fence of a hold in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Archive, Serialize, Deserialize)]
 pub struct Proof {
     /// The row, or the section for a claim made of one.
     pub place: RowRef,
@@ -103,7 +103,7 @@ pub struct Proof {
 }
 
 /// See [`Command::Join`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Archive, Serialize, Deserialize)]
 pub struct Join {
     /// The row or section.
     pub place: RowRef,
@@ -116,7 +116,7 @@ pub struct Join {
 }
 
 /// See [`Command::Leave`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Archive, Serialize, Deserialize)]
 pub struct Leave {
     /// The row or section.
     pub place: RowRef,
@@ -189,7 +189,7 @@ pub enum Op {
 }
 
 /// A message between partitions, each delivered exactly once and in order, also across a crash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Archive, Serialize, Deserialize)]
 pub enum Mail {
     /// To an account home: may `user` have `count` seats more?
     Charge {
@@ -267,11 +267,15 @@ pub enum Mail {
         section: RowRef,
         /// Whether somebody waits.
         on: bool,
+        /// Counts the times the queue began, so that a late report is told apart.
+        round: u32,
     },
     /// From a row to its section home: what is free, while somebody waits for the section.
     Lend {
         /// The row.
         row: RowRef,
+        /// The round of the [`Mail::Watch`] it follows.
+        round: u32,
         /// Counts the row's loans, so that a late answer is told apart.
         loan: u32,
         /// What the row has.
@@ -289,7 +293,7 @@ pub enum Mail {
 }
 
 /// What becomes of a part of a section claim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Archive, Serialize, Deserialize)]
 pub enum PartAction {
     /// It is sold.
     Book,
@@ -298,7 +302,7 @@ pub enum PartAction {
 }
 
 /// What a row can still give.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Archive, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Archive, Serialize, Deserialize)]
 pub struct Supply {
     /// Ordinary seats free now, lent ones included.
     pub free: u16,

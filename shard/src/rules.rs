@@ -4,7 +4,7 @@ use crate::ids::{EventId, Millis};
 use rkyv::{Archive, Deserialize, Serialize};
 
 /// Who gets a seat that comes free.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Archive, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Archive, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum Fairness {
     /// The first in the queue who fits.
@@ -15,7 +15,7 @@ pub enum Fairness {
 }
 
 /// What to do about a choice of seats that leaves a single seat alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Archive, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Archive, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum OrphanRule {
     /// Nothing.
@@ -28,7 +28,7 @@ pub enum OrphanRule {
 }
 
 /// How close together a party's seats must be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Archive, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Archive, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum Adjacency {
     /// Next to each other in one row, or none at all.
@@ -41,7 +41,7 @@ pub enum Adjacency {
 }
 
 /// Where an event stands in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Archive, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Archive, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum EventState {
     /// Made, not on sale yet.
@@ -56,7 +56,7 @@ pub enum EventState {
 }
 
 /// An event's rules, fixed when it is created. All times in milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Archive, Serialize, Deserialize)]
 pub struct EventRules {
     /// How long a claim is held: 10 s to 1 h.
     pub hold_ms: u32,
@@ -120,7 +120,7 @@ impl EventRules {
 }
 
 /// What one partition has to know of an event: all sections' sizes, and the rows it owns itself.
-#[derive(Clone, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Archive, Serialize, Deserialize)]
 pub struct EventSpec {
     /// The event's number.
     pub event: EventId,
@@ -128,12 +128,14 @@ pub struct EventSpec {
     pub rules: EventRules,
     /// How many rows each section has, on whatever partition.
     pub section_rows: Vec<u16>,
+    /// How many seats each section has, on whatever partition.
+    pub section_seats: Vec<u32>,
     /// The rows of this partition.
     pub rows: Vec<RowSpec>,
 }
 
 /// One row's geometry. Seats are in the order of their places.
-#[derive(Clone, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Archive, Serialize, Deserialize)]
 pub struct RowSpec {
     /// Index of the section.
     pub section: u16,

@@ -1,0 +1,186 @@
+//! The life of a hold after its grant: extended, paid for, booked, released, cancelled, run out.
+
+use crate::answer::{Answer, Code};
+use crate::effects::{Effects, PushKind};
+use crate::hold::{HoldState, NONE};
+use crate::ids::{EventId, Lsn, Millis, Parts, RowRef, UserId, account_partition};
+use crate::op::{Mail, PartAction, Proof};
+use crate::partition::Partition;
+use crate::queue::Kind;
+use crate::row::Set;
+
+impl Partition {
+    pub(crate) fn extend(&mut self, user: UserId, proof: &Proof) -> Result<Answer, Answer> {
+        let (ev, slot) = self.prove(user, proof.place, &proof.fence).map_err(|(refusal, _)| refusal)?;
+        let (now, rules) = (self.now, self.events[ev].rules);
+        let hold = &mut self.events[ev].holds[slot];
+        if hold.state == HoldState::Paying {
+            return Err(Answer::plain(Code::AlreadyPaying));
+        }
+        if hold.extensions >= rules.max_extensions {
+            return Err(Answer::plain(Code::ExtendLimit));
+        }
+        hold.extensions += 1;
+        // The fence must change, so that the old one is told from the new: at least a millisecond longer.
+        hold.expires_ms = (now + Millis::from(rules.hold_ms)).max(hold.expires_ms + 1);
+        Ok(self.fence_answer(ev, slot, Code::Extended))
+    }
+
+    pub(crate) fn begin_payment(&mut self, user: UserId, proof: &Proof) -> Result<Answer, Answer> {
+        let (ev, slot) = self.prove(user, proof.place, &proof.fence).map_err(|(refusal, _)| refusal)?;
+        let (now, rules) = (self.now, self.events[ev].rules);
+        let hold = &mut self.events[ev].holds[slot];
+        if hold.state == HoldState::Paying {
+            return Err(Answer::plain(Code::AlreadyPaying));
+        }
+        hold.state = HoldState::Paying;
+        hold.expires_ms = (now + Millis::from(rules.pay_ms)).max(hold.expires_ms + 1);
+        Ok(self.fence_answer(ev, slot, Code::Paying))
+    }
+
+    pub(crate) fn book(&mut self, user: UserId, proof: &Proof, out: &mut Effects) -> Result<Answer, Answer> {
+        let (ev, slot) = self.prove(user, proof.place, &proof.fence).map_err(|(refusal, _)| refusal)?;
+        self.offers.remove(&(proof.place.key(), user));
+        let hold = &mut self.events[ev].holds[slot];
+        hold.state = HoldState::Booked;
+        let (seats, row) = (hold.seats(), hold.row);
+        if hold.is_group() {
+            self.tell_parts(ev, slot, PartAction::Book, out);
+        } else {
+            self.events[ev].rows.add_to(row, Set::Booked, seats);
+            self.touch(ev, row, out);
+            self.shrink(ev, row, out);
+        }
+        let answer = self.fence_answer(ev, slot, Code::Booked);
+        // The booking has a position of its own; the fence that proves it is the one it was booked with.
+        Ok(Answer { lsn: self.lsn, epoch: self.epoch(), expires_ms: 0, ..answer })
+    }
+
+    pub(crate) fn release(
+        &mut self,
+        user: UserId,
+        proof: &Proof,
+        out: &mut Effects,
+    ) -> Result<Answer, Answer> {
+        let (ev, slot) = self.prove(user, proof.place, &proof.fence).map_err(|(refusal, _)| refusal)?;
+        let seats = self.events[ev].holds[slot].seats();
+        self.end_hold(ev, slot, HoldState::Released, out);
+        Ok(Answer { seats, ..Answer::plain(Code::Released) })
+    }
+
+    pub(crate) fn cancel(
+        &mut self,
+        user: UserId,
+        proof: &Proof,
+        out: &mut Effects,
+    ) -> Result<Answer, Answer> {
+        let (ev, slot) = match self.prove(user, proof.place, &proof.fence) {
+            Ok(_) => return Err(Answer::plain(Code::NotBooked)),
+            Err((refusal, Some(at))) if refusal.code == Code::AlreadyBooked => at,
+            Err((refusal, _)) => return Err(refusal),
+        };
+        let seats = self.events[ev].holds[slot].seats();
+        self.end_hold(ev, slot, HoldState::Cancelled, out);
+        Ok(Answer { seats, ..Answer::plain(Code::Cancelled) })
+    }
+
+    pub(crate) fn expire(&mut self, event: EventId, slot: u32, lsn: Lsn, out: &mut Effects) -> Answer {
+        let Ok(ev) = self.event_index(event) else { return Answer::plain(Code::UnknownEvent) };
+        let Some(&hold) = self.events[ev].holds.get(slot) else { return Answer::plain(Code::Fenced) };
+        if hold.lsn != lsn || !hold.state.is_timed() || hold.expires_ms > self.now {
+            return Answer::plain(Code::Fenced);
+        }
+        let place = self.events[ev].place_of(&hold);
+        let gone = self.fence_answer(ev, slot, Code::Expired);
+        let parts = self.group_parts(ev, slot);
+        self.end_hold(ev, slot, HoldState::Expired, out);
+        self.push(hold.user, place, PushKind::Expired, gone, parts, out);
+        Answer { seats: hold.seats(), slot, ..Answer::plain(Code::Done) }
+    }
+
+    /// Ends a hold or booking: its seats go to who waits for them, or become free.
+    fn end_hold(&mut self, ev: usize, slot: u32, end: HoldState, out: &mut Effects) {
+        let count = self.seats_held(ev, slot);
+        let hold = self.events[ev].holds[slot];
+        let place = self.events[ev].place_of(&hold);
+        self.offers.remove(&(place.key(), hold.user));
+        self.credit(ev, hold.user, count, out);
+        if hold.is_group() {
+            self.tell_parts(ev, slot, PartAction::Free, out);
+            let group = self.events[ev].holds.remove(slot, end);
+            self.events[ev].groups.remove(group.mask);
+        } else {
+            let was = self.events[ev].holds.remove(slot, end);
+            if was.state == HoldState::Booked {
+                self.events[ev].rows.take_from(was.row, Set::Booked, was.seats());
+            }
+            self.free_seats(ev, was.row, was.seats(), out);
+        }
+    }
+
+    /// Tells a user of seats from the queue.
+    pub(crate) fn offer(&mut self, ev: usize, slot: u32, answer: Answer, out: &mut Effects) {
+        let hold = self.events[ev].holds[slot];
+        let place = self.events[ev].place_of(&hold);
+        self.offers.insert((place.key(), hold.user), slot);
+        let parts = self.group_parts(ev, slot);
+        self.push(hold.user, place, PushKind::Offered, answer, parts, out);
+    }
+
+    /// The parts of a section claim; none for a claim of one row.
+    pub(crate) fn group_parts(&self, ev: usize, slot: u32) -> Parts {
+        let part = &self.events[ev];
+        let hold = &part.holds[slot];
+        if hold.is_group() { part.groups.get(hold.mask) } else { Parts::default() }
+    }
+
+    /// Orders the rows of a section claim to do what has been decided.
+    pub(crate) fn tell_parts(&mut self, ev: usize, slot: u32, action: PartAction, out: &mut Effects) {
+        let section = self.events[ev].holds[slot].row as u16;
+        let parts = self.group_parts(ev, slot);
+        for part in parts.as_slice() {
+            let row = RowRef::new(self.events[ev].id, section, part.row);
+            self.write(row.partition(self.partitions), Mail::Part { row, slot: part.slot, action }, out);
+        }
+    }
+
+    /// After seats of a row were sold: whoever can never fit any more is told so at once, from the largest
+    /// party down.
+    pub(crate) fn shrink(&mut self, ev: usize, row: u32, out: &mut Effects) {
+        let line = *self.events[ev].rows.line(row);
+        if self.events[ev].sections[usize::from(line.section)].watched {
+            self.report(ev, row, None, out);
+        }
+        if line.queue == NONE {
+            return;
+        }
+        let supply = self.events[ev].rows.supply(row);
+        let place = self.row_place(ev, row);
+        let mut removed = false;
+        while let Some(party) = self.queues.largest_impossible(line.queue, |kind, count| match kind {
+            Kind::Together => supply.ever_run >= u16::from(count),
+            Kind::Accessible => supply.ever_accessible_run >= u16::from(count),
+            Kind::Spread => false,
+        }) {
+            let user = self.queues.party(party).user;
+            self.leave_row_queue(ev, row, party);
+            let sold_out = Answer::plain(Code::SoldOut);
+            self.push(user, place, PushKind::Unfillable, sold_out, Parts::default(), out);
+            removed = true;
+        }
+        if removed {
+            // If everybody waited for the one that is gone now, the next may be served.
+            self.settle(ev, row, false, out);
+        }
+    }
+
+    /// Takes seats off a user's account, if the event keeps accounts.
+    pub(crate) fn credit(&mut self, ev: usize, user: UserId, count: u8, out: &mut Effects) {
+        let part = &self.events[ev];
+        if part.rules.max_per_user > 0 {
+            let event = part.id;
+            let to = account_partition(event, user, self.partitions);
+            self.write(to, Mail::Credit { event, user, count }, out);
+        }
+    }
+}
