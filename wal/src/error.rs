@@ -1,0 +1,232 @@
+//! What can go wrong, and what to do about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// An error of opening, reading or recovering a log. Each message names the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum WalError {
+    /// The operating system refused.
+    #[error("{doing} {path}: {source}; check that the path exists, its permissions and the disk")]
+    Io {
+        /// What was being done, as a verb phrase.
+        doing: &'static str,
+        /// On which file or directory.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// No room for a segment.
+    #[error(
+        "the disk is full: no room for a segment of {bytes} bytes at {path}; free space or move the data directory"
+    )]
+    DiskFull {
+        /// The segment that was to be made.
+        path: PathBuf,
+        /// Its size in bytes.
+        bytes: u64,
+    },
+    /// Another process (or another open in this one) holds the directory.
+    #[error("{path} is locked by process {pid}; stop that process, or give this one another data directory")]
+    Locked {
+        /// The data directory.
+        path: PathBuf,
+        /// What the lock file says, "unknown" if it says nothing.
+        pid: String,
+    },
+    /// There is no log here and creating one was not asked for.
+    #[error(
+        "{path} holds no log (no MANIFEST); initialise it, or correct the data directory in the configuration"
+    )]
+    NotInitialised {
+        /// The data directory.
+        path: PathBuf,
+    },
+    /// The directory holds something else.
+    #[error(
+        "{path} is not empty and holds no MANIFEST (found {found}); choose an empty directory, or restore the MANIFEST"
+    )]
+    ForeignDirectory {
+        /// The data directory.
+        path: PathBuf,
+        /// The first foreign entry found.
+        found: String,
+    },
+    /// The manifest cannot be understood.
+    #[error(
+        "{path} is not a readable manifest: {why}; restore it from a backup of this node, or choose another directory"
+    )]
+    BadManifest {
+        /// The manifest.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The manifest is of another format version.
+    #[error(
+        "{path} has log format version {found}, this program reads {expected}; run a release that reads {found}, or migrate"
+    )]
+    ManifestVersion {
+        /// The manifest.
+        path: PathBuf,
+        /// Version found.
+        found: u32,
+        /// Version this program reads.
+        expected: u32,
+    },
+    /// The directory was made with another partition count.
+    #[error("{path} was made with {found} partitions, not {asked}; configure partitions = {found}")]
+    PartitionCount {
+        /// The data directory.
+        path: PathBuf,
+        /// The count it was made with.
+        found: u16,
+        /// The count asked for.
+        asked: u16,
+    },
+    /// The directory belongs to another cluster than asked for.
+    #[error(
+        "{path} belongs to cluster {found:032x}, not {expected:032x}; it came from another installation, take it away"
+    )]
+    ForeignCluster {
+        /// The data directory or segment.
+        path: PathBuf,
+        /// Cluster id found.
+        found: u128,
+        /// Cluster id expected.
+        expected: u128,
+    },
+    /// A file in `log/` that is no segment.
+    #[error(
+        "{path} is not a segment name (s0000-e00000000-00000000.seg); move the file out of the log directory"
+    )]
+    ForeignFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A segment's header and its name disagree.
+    #[error(
+        "{path} says inside that it is {inside}; a segment was renamed or copied over another, restore both by name"
+    )]
+    Misnamed {
+        /// The file.
+        path: PathBuf,
+        /// The name its header gives.
+        inside: String,
+    },
+    /// A segment of another format version.
+    #[error(
+        "{path} has segment format version {found}, this program reads {expected}; run a release that reads {found}"
+    )]
+    SegmentVersion {
+        /// The segment.
+        path: PathBuf,
+        /// Version found.
+        found: u32,
+        /// Version this program reads.
+        expected: u32,
+    },
+    /// A segment of an epoch the manifest has not reached.
+    #[error(
+        "{path} is of epoch {found}, but the manifest is at {manifest}; the MANIFEST is older than the log, restore the right one"
+    )]
+    EpochAhead {
+        /// The segment.
+        path: PathBuf,
+        /// Its epoch.
+        found: u32,
+        /// The manifest's epoch.
+        manifest: u32,
+    },
+    /// A segment that must exist does not.
+    #[error("segment {path} is missing; restore it, or rebuild this node from its backup")]
+    SegmentMissing {
+        /// The path where it should be.
+        path: PathBuf,
+    },
+    /// Bytes that were once durable do not read back.
+    #[error(
+        "{file} is damaged at byte {offset}: {why}; do not delete it: repair the file from the backup node or from a copy"
+    )]
+    Corrupt {
+        /// The segment.
+        file: PathBuf,
+        /// Offset in the file, in bytes, of the first unreadable record or header.
+        offset: u64,
+        /// What was found.
+        why: &'static str,
+    },
+    /// A record of a layout this program does not know.
+    #[error(
+        "{file} holds a record of version {found} at byte {offset}, this program reads {expected}; run a newer release"
+    )]
+    RecordVersion {
+        /// The segment.
+        file: PathBuf,
+        /// Offset in the file, in bytes.
+        offset: u64,
+        /// Version found.
+        found: u8,
+        /// Version this program reads.
+        expected: u8,
+    },
+    /// An option that cannot work.
+    #[error("{option} = {value} cannot work: {why}")]
+    BadOption {
+        /// The option's name.
+        option: &'static str,
+        /// Its value.
+        value: u64,
+        /// What it must be.
+        why: String,
+    },
+}
+
+impl WalError {
+    pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> WalError {
+        move |source| WalError::Io { doing, path: path.into(), source }
+    }
+}
+
+/// Why an append or commit was refused. Nothing of a refused record is kept.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// Too much is not yet durable. Answer `busy`; try again after the next wake.
+    #[error(
+        "{unsynced_bytes} bytes wait to be durable, the limit is {limit_bytes}; retry after the commit in flight"
+    )]
+    Backlog {
+        /// Bytes appended and not yet durable.
+        unsynced_bytes: usize,
+        /// The configured bound.
+        limit_bytes: usize,
+    },
+    /// The next segment is not prepared yet. Answer `busy`; try again after the next wake.
+    #[error("the next segment is still being prepared; retry, or raise ready_ahead or segment_bytes")]
+    NoSegment,
+    /// The disk has no room for the next segment.
+    #[error("no room for the next log segment ({reason}); free disk space, then the log goes on")]
+    DiskFull {
+        /// What the disk said.
+        reason: Arc<str>,
+    },
+    /// The payload is too long for one record.
+    #[error(
+        "a payload of {len_bytes} bytes exceeds {limit_bytes}; split it, or raise max_payload_bytes and segment_bytes"
+    )]
+    TooLarge {
+        /// Its length.
+        len_bytes: usize,
+        /// The longest allowed.
+        limit_bytes: usize,
+    },
+    /// A write or sync failed earlier. Final: the process must stop and recover.
+    #[error(
+        "the log failed and stays failed: {reason}; stop this process, check the disk, restart to recover"
+    )]
+    Poisoned {
+        /// The first failure.
+        reason: Arc<str>,
+    },
+}

@@ -1,0 +1,125 @@
+//! Everything that touches the disk for writing: files, their parent directory, and the order of both.
+//!
+//! A file's name is durable only after its directory was synced too; every function here that makes
+//! or renames a file does both.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::OFlags;
+
+/// The calls a log makes to make bytes durable. Tests replace single ones to inject faults.
+pub trait Disk: Send + Sync {
+    /// Writes `header`, then real zeros up to `bytes`. Never leaves a hole: a full disk must be met
+    /// here, not as SIGBUS at a store into the mapping.
+    fn preallocate(&self, file: &File, header: &[u8], bytes: u64) -> io::Result<()> {
+        static ZEROS: [u8; 256 << 10] = [0; 256 << 10];
+        let mut file = file;
+        file.write_all(header)?;
+        let mut left = bytes.saturating_sub(header.len() as u64);
+        while left > 0 {
+            let n = left.min(ZEROS.len() as u64);
+            file.write_all(&ZEROS[..n as usize])?;
+            left -= n;
+        }
+        Ok(())
+    }
+
+    /// Makes a file's contents durable (`fdatasync`). Called once per commit.
+    fn sync_data(&self, file: &File) -> io::Result<()> {
+        file.sync_data()
+    }
+
+    /// Makes a file's contents and metadata durable (`fsync`).
+    fn sync_all(&self, file: &File) -> io::Result<()> {
+        file.sync_all()
+    }
+
+    /// Makes a directory's entries durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+
+    /// Writes all of `bytes` at `offset`. With `O_DIRECT` all three are block-aligned.
+    fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        file.write_all_at(bytes, offset)
+    }
+}
+
+/// The operating system's own calls.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct RealDisk;
+
+impl Disk for RealDisk {}
+
+/// Creates `dir` and its missing parents, and makes their names durable.
+pub(crate) fn create_dir_durably(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let parent = match dir.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    create_dir_durably(disk, parent)?;
+    match std::fs::create_dir(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    disk.sync_dir(parent)
+}
+
+/// Replaces the file `dir/name` as a whole: old or new after a crash, never a mixture.
+pub(crate) fn replace_file(disk: &dyn Disk, dir: &Path, name: &str, contents: &[u8]) -> io::Result<()> {
+    let temporary = dir.join(format!("{name}.tmp"));
+    let mut file = File::create(&temporary)?;
+    file.write_all(contents)?;
+    disk.sync_all(&file)?;
+    std::fs::rename(&temporary, dir.join(name))?;
+    disk.sync_dir(dir)
+}
+
+/// Makes the segment file `dir/name`: header and real zeros, durable, under its name only when whole.
+///
+/// A leftover `.tmp` of an interrupted attempt is overwritten; the final name must be new.
+pub(crate) fn create_segment_file(
+    disk: &dyn Disk,
+    dir: &Path,
+    name: &str,
+    header: &[u8],
+    bytes: u64,
+) -> io::Result<File> {
+    let (temporary, path) = (dir.join(format!("{name}.tmp")), dir.join(name));
+    if path.exists() {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a segment of this epoch is already there"));
+    }
+    let made = (|| {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&temporary)?;
+        disk.preallocate(&file, header, bytes)?;
+        disk.sync_all(&file)?;
+        std::fs::rename(&temporary, &path)?;
+        disk.sync_dir(dir)?;
+        Ok(file)
+    })();
+    if made.is_err() {
+        // Give the space back; the error that matters is the first one.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    made
+}
+
+/// Opens a segment a second time for block-aligned writes that are durable when they return.
+pub(crate) fn open_direct(path: &Path) -> io::Result<File> {
+    let flags = (OFlags::DIRECT | OFlags::DSYNC).bits().cast_signed();
+    OpenOptions::new().write(true).custom_flags(flags).open(path)
+}
+
+/// True if the disk, a quota or a file size limit has no room.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
+}

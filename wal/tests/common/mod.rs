@@ -1,0 +1,134 @@
+//! What the tests share: a log in a folder of its own, a way to wait, and an owned copy of a record.
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex};
+
+use frontrow_wal::{Appender, DataDir, DirOptions, LogOptions, Segment, SegmentInfo, Tail, WalError};
+
+pub(crate) const PARTITIONS: u16 = 16;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Owned {
+    pub(crate) stream: u16,
+    pub(crate) partition: u16,
+    pub(crate) epoch: u32,
+    pub(crate) lsn: u64,
+    pub(crate) time_ms: u64,
+    pub(crate) kind: u8,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) position: u64,
+}
+
+/// Counts wakes; waits for a condition to come true at one of them.
+#[derive(Clone, Default)]
+pub(crate) struct Wakes(Arc<(Mutex<u64>, Condvar)>);
+
+impl Wakes {
+    pub(crate) fn callback(&self) -> impl Fn() + Send + Sync + 'static {
+        let inner = self.0.clone();
+        move || {
+            *inner.0.lock().unwrap() += 1;
+            inner.1.notify_all();
+        }
+    }
+
+    pub(crate) fn wait_until(&self, mut done: impl FnMut() -> bool) {
+        let mut seen = self.0.0.lock().unwrap();
+        while !done() {
+            seen = self.0.1.wait(seen).unwrap();
+        }
+    }
+}
+
+pub(crate) fn open(path: &Path) -> DataDir {
+    DataDir::open(path, DirOptions::new(PARTITIONS)).unwrap()
+}
+
+pub(crate) fn payload(lsn: u64, len: usize) -> Vec<u8> {
+    (0..len).map(|i| (lsn.wrapping_mul(31).wrapping_add(i as u64 * 7) % 251) as u8 + 1).collect()
+}
+
+/// Appends one record whose fields all follow from `lsn`, waiting for a segment if there is none yet.
+pub(crate) fn append(log: &mut Appender, wakes: &Wakes, lsn: u64, len: usize) -> Owned {
+    let (partition, time_ms, kind) = ((lsn % 16) as u16, lsn * 3, (lsn % 7) as u8);
+    let bytes = payload(lsn, len);
+    let mut position = None;
+    wakes.wait_until(|| match log.append(partition, lsn, time_ms, kind, &bytes) {
+        Ok(end) => {
+            position = Some(end);
+            true
+        }
+        Err(frontrow_wal::AppendError::NoSegment) => false,
+        Err(frontrow_wal::AppendError::Backlog { .. }) => {
+            log.commit().unwrap();
+            false
+        }
+        Err(error) => panic!("{error}"),
+    });
+    let position = position.unwrap();
+    Owned {
+        stream: log.stream(),
+        partition,
+        epoch: log.epoch(),
+        lsn,
+        time_ms,
+        kind,
+        payload: bytes,
+        position,
+    }
+}
+
+pub(crate) fn read_segment(info: &SegmentInfo) -> Result<(Vec<Owned>, Tail), WalError> {
+    let mut out = Vec::new();
+    let tail = Segment::open(info)?.for_each(|record| {
+        assert_eq!(record.payload.as_ptr() as usize % 8, 0, "payloads are aligned");
+        out.push(Owned {
+            stream: info.stream(),
+            partition: record.partition,
+            epoch: record.epoch,
+            lsn: record.lsn,
+            time_ms: record.time_ms,
+            kind: record.kind,
+            payload: record.payload.to_vec(),
+            position: record.position,
+        });
+    })?;
+    Ok((out, tail))
+}
+
+/// All records before the epoch `dir` began, and the tails of all segments.
+pub(crate) fn read_all(dir: &DataDir) -> Result<(Vec<Owned>, Vec<Tail>), WalError> {
+    let (mut records, mut tails) = (Vec::new(), Vec::new());
+    for info in dir.segments()?.iter().filter(|info| info.epoch() < dir.epoch()) {
+        let (more, tail) = read_segment(info)?;
+        records.extend(more);
+        tails.push(tail);
+    }
+    Ok((records, tails))
+}
+
+/// Writes `records` records into a new directory, `per_commit` at a time, and closes it.
+pub(crate) fn written(
+    path: &Path,
+    options: &LogOptions,
+    records: u64,
+    per_commit: u64,
+    len: usize,
+) -> Vec<Owned> {
+    let (dir, wakes) = (open(path), Wakes::default());
+    let mut log = dir.open_stream(0, options, wakes.callback()).unwrap();
+    let mut out = Vec::new();
+    for lsn in 1..=records {
+        out.push(append(&mut log, &wakes, lsn, len));
+        if lsn % per_commit == 0 {
+            log.flush().unwrap();
+        }
+    }
+    log.flush().unwrap();
+    out
+}
+
+pub(crate) fn segment_path(path: &Path, epoch: u32, number: u32) -> PathBuf {
+    path.join(format!("log/s0000-e{epoch:08}-{number:08}.seg"))
+}
