@@ -192,7 +192,7 @@ impl WalError {
 /// Why an append or commit was refused. Nothing of a refused record is kept.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
-    /// Too much is not yet durable. Answer `busy`; try again after the next wake.
+    /// Too much is not yet durable. Answer `busy`, commit, and try again after the next wake.
     #[error(
         "{unsynced_bytes} bytes wait to be durable, the limit is {limit_bytes}; retry after the commit in flight"
     )]
@@ -202,7 +202,8 @@ pub enum AppendError {
         /// The configured bound.
         limit_bytes: usize,
     },
-    /// The next segment is not prepared yet. Answer `busy`; try again after the next wake.
+    /// The next segment is not prepared yet. Answer `busy`, commit what is pending (the syncer takes a
+    /// segment only with a batch) and try again after the next wake.
     #[error("the next segment is still being prepared; retry, or raise ready_ahead or segment_bytes")]
     NoSegment,
     /// The disk has no room for the next segment.

@@ -4,7 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 
-use frontrow_wal::{Appender, DataDir, DirOptions, LogOptions, Segment, SegmentInfo, Tail, WalError};
+use frontrow_wal::{
+    AppendError, Appender, DataDir, DirOptions, LogOptions, Segment, SegmentInfo, Tail, WalError,
+};
 
 pub(crate) const PARTITIONS: u16 = 16;
 
@@ -59,8 +61,7 @@ pub(crate) fn append(log: &mut Appender, wakes: &Wakes, lsn: u64, len: usize) ->
             position = Some(end);
             true
         }
-        Err(frontrow_wal::AppendError::NoSegment) => false,
-        Err(frontrow_wal::AppendError::Backlog { .. }) => {
+        Err(AppendError::Backlog { .. } | AppendError::NoSegment) => {
             log.commit().unwrap();
             false
         }
