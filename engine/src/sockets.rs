@@ -1,0 +1,86 @@
+//! What both runtimes share about sockets: making listeners, closing from aside, modes.
+
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::rc::{Rc, Weak};
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+/// How to listen.
+#[derive(Debug, Clone, Copy)]
+pub struct ListenOptions {
+    /// `SO_REUSEPORT`: several cores listen on one port and the kernel spreads connections.
+    pub reuse_port: bool,
+    /// Connections the kernel holds before they are accepted (capped by `net.core.somaxconn`).
+    pub backlog: i32,
+}
+
+impl Default for ListenOptions {
+    fn default() -> Self {
+        Self { reuse_port: false, backlog: 4096 }
+    }
+}
+
+/// Binds and listens. The blocking mode is the caller's business.
+pub(crate) fn listen(addr: SocketAddr, options: ListenOptions) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if options.reuse_port {
+        socket.set_reuse_port(true)?;
+    }
+    socket.bind(&addr.into())?;
+    socket.listen(options.backlog)?;
+    Ok(socket.into())
+}
+
+/// What `recv` answers to a buffer without room: `Ok(0)` would look like the peer's close.
+pub(crate) fn no_room() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "no spare capacity to receive into: reserve some before recv")
+}
+
+/// What `release` answers while an operation is in flight or the halves belong to two sockets.
+pub(crate) fn not_idle() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::ResourceBusy,
+        "the two halves are not one idle connection: await the pending recv and send_all before release",
+    )
+}
+
+/// An open descriptor, shared by the two halves of a connection. It lives as long as one of them
+/// does, and so does the descriptor.
+#[derive(Debug)]
+pub(crate) struct Open(pub(crate) RawFd);
+
+impl AsFd for Open {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: an `Open` is only held by the reader and writer of the connection that owns the
+        // descriptor, each of which drops it before its own share of the socket.
+        unsafe { BorrowedFd::borrow_raw(self.0) }
+    }
+}
+
+impl Open {
+    pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        SockRef::from(self).shutdown(how)
+    }
+}
+
+/// Ends a connection from aside, while its halves are busy in other tasks of the same core: a
+/// pending `recv` returns `Ok(0)`, a pending `send_all` an error. Does nothing once both halves
+/// are gone.
+#[derive(Debug, Clone)]
+pub struct Closer(pub(crate) Weak<Open>);
+
+impl Closer {
+    pub(crate) fn new(open: &Rc<Open>) -> Self {
+        Self(Rc::downgrade(open))
+    }
+
+    /// Shuts both directions down. Errors (already disconnected) do not matter to the caller.
+    pub fn close(&self) {
+        if let Some(open) = self.0.upgrade() {
+            let _ = open.shutdown(Shutdown::Both);
+        }
+    }
+}
