@@ -100,7 +100,15 @@ fn projections(seats: &[Seat]) -> Option<Vec<f64>> {
 }
 
 fn farthest<'s>(seats: &'s [Seat], from: &Seat) -> Option<&'s Seat> {
-    seats.iter().max_by(|a, b| distance(from, a).total_cmp(&distance(from, b)))
+    let mut best = (-1.0, None);
+    for seat in seats {
+        let (dx, dy) = delta(from, seat);
+        let squared = dx * dx + dy * dy;
+        if squared > best.0 {
+            best = (squared, Some(seat));
+        }
+    }
+    best.1
 }
 
 fn delta(from: &Seat, to: &Seat) -> (f64, f64) {

@@ -159,10 +159,13 @@ impl Importer {
             || cells.category.is_some_and(|_| {
                 self.plan.categories.get(usize::from(category)).is_some_and(|it| tells_accessible(&it.name))
             });
+        // One seat too many is kept for the check to see; memory stays bounded whatever the file holds.
+        if self.seats > self.limits.seats {
+            return;
+        }
         let Some((section, row)) = self.row(cells.section, cells.row) else { return };
         let seats = &mut self.plan.sections[section].rows[row].seats;
-        // One too many is kept for the check to see; memory stays bounded whatever the file holds.
-        if seats.len() > self.limits.seats_per_row || self.seats > self.limits.seats {
+        if seats.len() > self.limits.seats_per_row {
             return;
         }
         self.seats += 1;
@@ -220,7 +223,7 @@ impl Importer {
             known
         } else {
             let new = self.plan.sections[s].rows.len();
-            if new > self.limits.rows_per_section || self.seats > self.limits.seats {
+            if new > self.limits.rows_per_section {
                 return None;
             }
             self.plan.sections[s].rows.push(Row { label: row.into(), seats: Vec::new() });
