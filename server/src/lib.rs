@@ -1,1 +1,4 @@
-//! 
+//! The Frontrow server: configuration, identity, the catalogue, HTTP, and the shard cores behind them.
+
+pub mod config;
+pub mod identity;

@@ -1,0 +1,324 @@
+//! What settings have to do with each other, with the machine, and with safety: all in this one place.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use frontrow_shard::HOLD_RANGE_MS;
+
+use super::source::Source;
+use super::value::{choice, show_bytes, text};
+use super::{Config, Cores, Durability, Limits, Machine, Secret, Server, TokenKey, count};
+
+/// The most connections' worth of sockets kept for everything else: listeners, segments, HTTP.
+const FILES_BESIDES: u64 = 256;
+/// The shortest secret or key, in bytes: as long as HS256's hash (RFC 7518, section 3.2).
+const SECRET_BYTES_MIN: usize = 32;
+/// The largest key file that is read.
+const KEY_FILE_BYTES_MAX: u64 = 64 << 10;
+const MAKE_A_SECRET: &str = "`openssl rand -hex 32 > token.secret && chmod 600 token.secret`";
+const MAKE_AN_ADMIN_KEY: &str = "`openssl rand -hex 32 > admin.key && chmod 600 admin.key`";
+
+/// `identity.dev`, as written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Dev {
+    Auto,
+    On,
+    Off,
+}
+
+/// Finds the keys, and holds them against the addresses: only a loopback server may do without.
+pub(super) fn keys(source: &mut Source, config: &mut Config, base: &Path) {
+    let dev = source.take(
+        "identity.dev",
+        "auto",
+        &choice(&[("auto", Dev::Auto), ("true", Dev::On), ("false", Dev::Off)]),
+    );
+    let open =
+        [config.server.tcp, config.server.http].into_iter().find(|address| !address.ip().is_loopback());
+    let before = source.mistakes.len();
+    let key = token_key(source, base);
+    let key_is_wrong = source.mistakes.len() > before;
+    config.identity.dev = match dev {
+        Dev::On => true,
+        Dev::Off => false,
+        Dev::Auto => key.is_none() && open.is_none(),
+    };
+    if !key_is_wrong {
+        identity_rule(source, dev, key.as_ref(), open);
+    }
+    config.identity.key = key.unwrap_or(TokenKey::Dev);
+    admin_key(source, config, base, open);
+}
+
+fn identity_rule(source: &mut Source, dev: Dev, key: Option<&TokenKey>, open: Option<SocketAddr>) {
+    match (dev, key, open) {
+        (Dev::On, _, Some(address)) => source.mistake(
+            "identity.dev",
+            format!(
+                "the server is bound to {address}, where strangers could make themselves tokens for any user; \
+                 bind server.tcp and server.http to loopback, or remove identity.dev and set a key"
+            ),
+        ),
+        (Dev::On, Some(TokenKey::EdDsa(_)), None) => source.mistake(
+            "identity.dev",
+            "tokens cannot be made with a public key; remove identity.dev or identity.eddsa_public_key_file",
+        ),
+        (Dev::Auto, None, Some(_)) | (Dev::Off, None, _) => {
+            let why = open.map_or_else(
+                || "identity.dev is off".to_owned(),
+                |address| format!("the server is bound to {address}, which others can reach"),
+            );
+            source.mistake(
+                "identity",
+                format!(
+                    "{why}, so tokens need a key: make a secret with {MAKE_A_SECRET} and set \
+                     identity.hs256_secret_file, or set identity.eddsa_public_key_file to your issuer's public \
+                     key (`openssl pkey -in private.pem -pubout -out public.pem`)"
+                ),
+            );
+        }
+        _ => {}
+    }
+}
+
+fn token_key(source: &mut Source, base: &Path) -> Option<TokenKey> {
+    let names = ["identity.hs256_secret", "identity.hs256_secret_file", "identity.eddsa_public_key_file"];
+    let secret = source.take_secret(names[0], &text());
+    let secret_file = source.take(names[1], "", &text());
+    let public_file = source.take(names[2], "", &text());
+    let given = [secret.is_some(), secret_file.is_some(), public_file.is_some()];
+    if given.iter().filter(|given| **given).count() > 1 {
+        let several: Vec<_> =
+            names.iter().zip(given).filter(|(_, given)| *given).map(|(name, _)| *name).collect();
+        source.mistake(several[1], format!("there can be one key only; keep one of {}", several.join(", ")));
+        return None;
+    }
+    if let Some(secret) = secret {
+        return long_enough(source, names[0], secret.into_bytes(), MAKE_A_SECRET).map(TokenKey::Hs256);
+    }
+    if let Some(file) = secret_file {
+        let bytes = key_file(source, names[1], &base.join(file), MAKE_A_SECRET)?;
+        return long_enough(source, names[1], bytes, MAKE_A_SECRET).map(TokenKey::Hs256);
+    }
+    let file = base.join(public_file?);
+    let remedy = "`openssl pkey -in private.pem -pubout -out public.pem`";
+    let bytes = key_file(source, names[2], &file, remedy)?;
+    match String::from_utf8(bytes) {
+        Ok(pem) if crate::identity::is_ed25519_public_pem(&pem) => Some(TokenKey::EdDsa(pem)),
+        _ => {
+            source.mistake(
+                names[2],
+                format!("{} is no Ed25519 public key in PEM; write it with {remedy}", file.display()),
+            );
+            None
+        }
+    }
+}
+
+fn admin_key(source: &mut Source, config: &mut Config, base: &Path, open: Option<SocketAddr>) {
+    let key = source.take_secret("admin.key", &text());
+    let file = source.take("admin.key_file", "", &text());
+    let before = source.mistakes.len();
+    config.admin.key = match (key, file) {
+        (Some(_), Some(_)) => {
+            source.mistake(
+                "admin.key_file",
+                "there can be one key only; keep one of admin.key, admin.key_file",
+            );
+            None
+        }
+        (Some(key), None) => long_enough(source, "admin.key", key.into_bytes(), MAKE_AN_ADMIN_KEY),
+        (None, Some(file)) => key_file(source, "admin.key_file", &base.join(file), MAKE_AN_ADMIN_KEY)
+            .and_then(|bytes| long_enough(source, "admin.key_file", bytes, MAKE_AN_ADMIN_KEY)),
+        (None, None) => None,
+    };
+    if let (None, Some(address), true) = (&config.admin.key, open, source.mistakes.len() == before) {
+        source.mistake(
+            "admin",
+            format!(
+                "the server is bound to {address}, which others can reach, so operators need a key: make one with \
+                 {MAKE_AN_ADMIN_KEY} and set admin.key_file"
+            ),
+        );
+    }
+}
+
+fn key_file(source: &mut Source, key: &str, path: &Path, remedy: &str) -> Option<Vec<u8>> {
+    let read = std::fs::metadata(path).and_then(|file| {
+        if file.len() > KEY_FILE_BYTES_MAX {
+            return Err(std::io::Error::other("it is too large for a key"));
+        }
+        std::fs::read(path)
+    });
+    match read {
+        Ok(bytes) => Some(bytes.trim_ascii().to_vec()),
+        Err(error) => {
+            let message = format!("{} cannot be read ({error}); make it with {remedy}", path.display());
+            source.mistake(key, message);
+            None
+        }
+    }
+}
+
+fn long_enough(source: &mut Source, key: &str, bytes: Vec<u8>, remedy: &str) -> Option<Secret> {
+    if bytes.len() < SECRET_BYTES_MIN {
+        source.mistake(
+            key,
+            format!(
+                "{} are too few, at least {SECRET_BYTES_MIN} are needed; make one with {remedy}",
+                count(bytes.len(), "byte")
+            ),
+        );
+        return None;
+    }
+    Some(Secret::new(bytes))
+}
+
+/// Gives every shard its CPU.
+pub(super) fn cores(source: &mut Source, server: &mut Server, machine: &Machine) {
+    let allowed = &machine.cpus;
+    let cpus: Vec<usize> = match &server.cores {
+        Cores::Auto => allowed[..allowed.len().saturating_sub(1).max(1).min(allowed.len())].to_vec(),
+        Cores::Count(n) => {
+            if server.pin && *n > allowed.len() {
+                let have = count(allowed.len(), "CPU");
+                source.mistake(
+                    "server.cores",
+                    format!(
+                        "{n} shards cannot each have one of {have}; give at most {}, or server.pin = false",
+                        allowed.len()
+                    ),
+                );
+            }
+            allowed.iter().copied().cycle().take(*n).collect()
+        }
+        Cores::List(list) => {
+            listed(source, list, allowed, server.pin);
+            list.clone()
+        }
+    };
+    server.http_cpu = allowed.iter().copied().find(|cpu| !cpus.contains(cpu));
+    server.shard_cpus = cpus;
+}
+
+fn listed(source: &mut Source, list: &[usize], allowed: &[usize], pin: bool) {
+    for (at, cpu) in list.iter().enumerate() {
+        if pin && !allowed.contains(cpu) {
+            source.mistake(
+                "server.cores",
+                format!("CPU {cpu} is not one this process may use; choose from {allowed:?}"),
+            );
+        }
+        if pin && list[..at].contains(cpu) {
+            source.mistake(
+                "server.cores",
+                format!("CPU {cpu} is listed twice; give each shard its own, or server.pin = false"),
+            );
+        }
+    }
+}
+
+/// Holds bounds against each other. Returns remarks on what is allowed but worth knowing.
+pub(super) fn bounds(source: &mut Source, config: &Config, machine: &Machine) -> Vec<String> {
+    let (limits, log) = (&config.limits, &config.log);
+    at_least(source, ("limits.output_queue", limits.output_queue), ("limits.frame", limits.frame));
+    at_least(source, ("log.backlog", log.backlog), ("limits.frame", limits.frame));
+    at_least(source, ("log.segment", log.segment), ("limits.frame", 16 * limits.frame));
+    at_least(source, ("limits.body", limits.body), ("limits.frame", limits.frame));
+    if limits.idle < limits.handshake {
+        source.mistake("limits.idle", "is shorter than limits.handshake; make it at least as long");
+    }
+    if limits.connections_per_address > limits.connections {
+        source.mistake(
+            "limits.connections_per_address",
+            format!(
+                "is more than limits.connections ({}); give at most that, or 0 for no limit",
+                limits.connections
+            ),
+        );
+    }
+    let shards = config.server.shard_cpus.len();
+    if shards > usize::from(config.partitions.count) {
+        source.mistake(
+            "partitions.count",
+            format!(
+                "{} cannot be divided among {shards} shards; give at least {shards}",
+                config.partitions.count
+            ),
+        );
+    }
+    ports(source, &config.server);
+    if let Some((rule, allowed)) = config.events.mistake() {
+        source.mistake(&format!("events.{rule}"), format!("is out of range; allowed is {allowed}"));
+    }
+    notes(config, limits, machine)
+}
+
+fn at_least(source: &mut Source, (key, value): (&str, u64), (than, least): (&str, u64)) {
+    if value < least {
+        source.mistake(
+            key,
+            format!(
+                "{} is less than the {} that follow from {than}; raise it or lower {than}",
+                show_bytes(value),
+                show_bytes(least)
+            ),
+        );
+    }
+}
+
+fn ports(source: &mut Source, server: &Server) {
+    let shards = server.shard_cpus.len();
+    let (first, end) = (usize::from(server.core_ports), usize::from(server.core_ports) + shards);
+    if first != 0 && end > 65_536 {
+        source
+            .mistake("server.core_ports", format!("{shards} ports from {first} go past 65535; start lower"));
+    }
+    let same_host = server.tcp.ip() == server.http.ip()
+        || server.tcp.ip().is_unspecified()
+        || server.http.ip().is_unspecified();
+    if server.tcp.port() != 0 && same_host && server.tcp.port() == server.http.port() {
+        source.mistake(
+            "server.http",
+            format!("port {} is server.tcp's already; choose another", server.http.port()),
+        );
+    }
+    for (key, address) in [("server.tcp", server.tcp), ("server.http", server.http)] {
+        if first != 0 && (first..end).contains(&usize::from(address.port())) {
+            source.mistake(
+                key,
+                format!(
+                    "port {} is one of the cores' ports {first} to {}; choose another",
+                    address.port(),
+                    end - 1
+                ),
+            );
+        }
+    }
+}
+
+fn notes(config: &Config, limits: &Limits, machine: &Machine) -> Vec<String> {
+    let mut notes = Vec::new();
+    let wanted = u64::from(limits.connections) + FILES_BESIDES;
+    if let Some(most) = machine.open_files.filter(|most| *most < wanted) {
+        notes.push(format!(
+            "limits.connections needs {wanted} open files, this process may have {most}: raise LimitNOFILE or `ulimit -n`"
+        ));
+    }
+    if config.log.durability == Durability::Memory {
+        notes.push("log.durability = memory: nothing survives the process; for measuring only".to_owned());
+    }
+    if config.identity.dev {
+        notes.push(
+            "development mode: whoever reaches the HTTP port can be any user; set identity.dev = false before \
+             putting a proxy in front"
+                .to_owned(),
+        );
+    }
+    if config.server.http_cpu.is_none() {
+        notes.push("no CPU is left for HTTP: it shares one with a shard".to_owned());
+    }
+    notes
+}
+
+const _: () = assert!(*HOLD_RANGE_MS.start() == 10_000 && *HOLD_RANGE_MS.end() == 3_600_000);

@@ -1,0 +1,106 @@
+//! What a configuration would do, in words: `frontrow serve --check`.
+
+use std::fmt::Write;
+
+use super::value::{show_bytes, show_duration};
+use super::{Config, Durability, Engine, Origin, Reading, TokenKey, count};
+
+impl Config {
+    /// What a server would do with this configuration, and where every value that is not the default
+    /// came from. Secrets are not shown.
+    pub fn explain(&self) -> String {
+        let mut out = String::from("A server would\n");
+        for line in self.deeds() {
+            let _ = writeln!(out, "  {line}");
+        }
+        let changed: Vec<_> =
+            self.settings.iter().filter(|setting| setting.origin != Origin::Default).collect();
+        if changed.is_empty() {
+            out.push_str("\nEvery setting has its default.\n");
+        } else {
+            let _ = writeln!(out, "\n{}:", count(changed.len(), "setting that was given"));
+            for setting in changed {
+                let default = if setting.default.is_empty() { "not set" } else { setting.default };
+                let _ = writeln!(
+                    out,
+                    "  {} = {} (default {default}), from {}",
+                    setting.key, setting.text, setting.origin
+                );
+            }
+        }
+        if !self.notes.is_empty() {
+            out.push_str("\nWorth knowing:\n");
+            for note in &self.notes {
+                let _ = writeln!(out, "  {note}");
+            }
+        }
+        out
+    }
+
+    fn deeds(&self) -> Vec<String> {
+        let (server, limits) = (&self.server, &self.limits);
+        let shards = server.shard_cpus.len();
+        let ports = match usize::from(server.core_ports) {
+            0 => "any free ports".to_owned(),
+            first => format!("ports {first} to {}", first + shards.max(1) - 1),
+        };
+        let place =
+            if server.pin { format!("on CPUs {:?}", server.shard_cpus) } else { "not pinned".to_owned() };
+        let http = server.http_cpu.map_or_else(String::new, |cpu| format!(" on CPU {cpu}"));
+        let engine = match server.engine {
+            Engine::Auto => "io_uring where allowed, else epoll",
+            Engine::IoUring => "io_uring",
+            Engine::Epoll => "epoll",
+            Engine::Glommio => "glommio",
+        };
+        let keys = match &self.identity.key {
+            TokenKey::Dev => "a secret of its own in the data directory (HS256)",
+            TokenKey::Hs256(_) => "the configured secret (HS256)",
+            TokenKey::EdDsa(_) => "the configured public key (EdDSA)",
+        };
+        let dev = if self.identity.dev { ", and give out tokens at POST /v1/dev/token" } else { "" };
+        let durability = match self.log.durability {
+            Durability::Auto => "the best durable way found",
+            Durability::Mapped => "a flushed mapping",
+            Durability::Direct => "direct writes",
+            Durability::Memory => "NOTHING (memory only)",
+        };
+        vec![
+            format!(
+                "listen at {} (TCP), {} (HTTP and WebSocket{http}), and per core at {ports}",
+                server.tcp, server.http
+            ),
+            format!("run {} {place}, with {engine}", count(shards, "shard")),
+            format!(
+                "divide rows over {}, and keep data in {}",
+                count(self.partitions.count.into(), "partition"),
+                server.data.display()
+            ),
+            format!("commit through {durability}, in segments of {}", show_bytes(self.log.segment)),
+            format!("believe tokens signed with {keys}{dev}"),
+            format!(
+                "take up to {} connections ({} per address), frames of {}, and close them after {} of silence",
+                limits.connections,
+                if limits.connections_per_address == 0 {
+                    "any number".to_owned()
+                } else {
+                    limits.connections_per_address.to_string()
+                },
+                show_bytes(limits.frame),
+                show_duration(limits.idle),
+            ),
+        ]
+    }
+}
+
+impl Reading {
+    /// [`Config::explain`], with all mistakes in front.
+    pub fn explain(&self) -> String {
+        if self.mistakes.is_empty() {
+            return self.config.explain();
+        }
+        let mut out = super::Mistakes(self.mistakes.clone()).to_string();
+        out.push_str("A server would not start. With defaults in the place of the mistakes:\n\n");
+        out + &self.config.explain()
+    }
+}

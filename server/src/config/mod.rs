@@ -1,0 +1,439 @@
+//! Configuration: one TOML file, overridden by the environment, checked as a whole.
+//!
+//! `FRONTROW_SERVER__TCP=0.0.0.0:7411` overrides `tcp` of `[server]`: the prefix, the section and the
+//! key in capitals, two underscores between section and key; a list is written `[0, 2]`. Every mistake
+//! is reported, not just the first, each with where it stands and what would be right. All settings with
+//! their defaults stand in `tuning/frontrow.toml`.
+
+mod check;
+mod explain;
+mod machine;
+mod source;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use frontrow_shard::{EventRules, Fairness, MAX_PARTITIONS, OrphanRule};
+
+pub use machine::Machine;
+pub use source::{ENV_PREFIX, Mistake, Origin};
+use source::{Setting, Source};
+pub use value::Cores;
+use value::{address, bytes, choice, cores, duration, filled, flag, number, power_of_two, text};
+
+/// The sections of the file.
+const SECTIONS: [&str; 8] =
+    ["server", "partitions", "log", "limits", "identity", "admin", "events", "log_output"];
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// A whole, checked configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Addresses, cores, engine, data.
+    pub server: Server,
+    /// How the rows are divided, and what each part has room for.
+    pub partitions: Partitions,
+    /// The log on disk.
+    pub log: Log,
+    /// What clients may use up.
+    pub limits: Limits,
+    /// Whose tokens are believed.
+    pub identity: Identity,
+    /// The operator's key.
+    pub admin: Admin,
+    /// Rules for events that do not bring their own.
+    pub events: EventRules,
+    /// What the server says about itself.
+    pub log_output: LogOutput,
+    settings: Vec<Setting>,
+    notes: Vec<String>,
+}
+
+/// `[server]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Where raw TCP clients connect, whichever core they land on.
+    pub tcp: SocketAddr,
+    /// Where HTTP and WebSocket clients connect.
+    pub http: SocketAddr,
+    /// The first port at which one core alone listens; core `i` has `core_ports + i`. 0: any free ports.
+    pub core_ports: u16,
+    /// The directory of everything durable.
+    pub data: PathBuf,
+    /// How shard cores do their input and output.
+    pub engine: Engine,
+    /// What was asked for; what came of it is in `shard_cpus`.
+    pub cores: Cores,
+    /// Whether each shard stays on its CPU.
+    pub pin: bool,
+    /// How long an idle shard polls before it sleeps; 0 for not at all.
+    pub spin: Duration,
+    /// One entry per shard: the CPU it runs on if `pin` is set.
+    pub shard_cpus: Vec<usize>,
+    /// The CPU left for HTTP, if there is one.
+    pub http_cpu: Option<usize>,
+}
+
+/// How a shard core does its input and output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// io_uring where it is allowed, else epoll.
+    Auto,
+    /// monoio over io_uring, or nothing.
+    IoUring,
+    /// monoio over epoll.
+    Epoll,
+    /// glommio.
+    Glommio,
+}
+
+/// `[partitions]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partitions {
+    /// How many. Fixed once the data directory exists.
+    pub count: u16,
+    /// Requests whose answers each partition remembers; a power of two.
+    pub requests_remembered: u32,
+    /// Parties that can wait in each partition's queues together.
+    pub waiting: u32,
+    /// Holds that each partition can have at one time.
+    pub holds: u32,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// How a commit becomes durable.
+    pub durability: Durability,
+    /// Bytes of one segment file.
+    pub segment: u64,
+    /// Segments made ready ahead of need, per core.
+    pub ready_segments: u32,
+    /// Bytes decided but not durable yet, per core, before requests are refused as busy.
+    pub backlog: u64,
+}
+
+/// How a commit becomes durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// What measured best where it can be had.
+    Auto,
+    /// Through the mapping, flushed beside the core.
+    Mapped,
+    /// Direct writes past the page cache.
+    Direct,
+    /// Not at all: for measuring. Everything is lost with the process.
+    Memory,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections to the whole server.
+    pub connections: u32,
+    /// Connections from one address; 0 for no limit of its own.
+    pub connections_per_address: u32,
+    /// Bytes of one frame or message.
+    pub frame: u64,
+    /// Bytes waiting to be sent on one connection before it is no longer read from.
+    pub output_queue: u64,
+    /// Requests of one connection that are not answered yet.
+    pub in_flight: u32,
+    /// From the first byte to a finished handshake.
+    pub handshake: Duration,
+    /// Without a word from the client.
+    pub idle: Duration,
+    /// Sections one connection may watch.
+    pub watches: u32,
+    /// Requests per second of one user; 0 for no limit.
+    pub requests_per_second: u32,
+    /// Requests one user may make at once after a pause.
+    pub requests_burst: u32,
+    /// Bytes of an HTTP request's body, seating plans included.
+    pub body: u64,
+    /// From an HTTP request's head to its answer.
+    pub http_request: Duration,
+}
+
+/// `[identity]`
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Whether this server gives out tokens to whoever asks.
+    pub dev: bool,
+    /// What tokens are signed with.
+    pub key: TokenKey,
+    /// `iss` that a token must have.
+    pub issuer: Option<String>,
+    /// `aud` that a token must have among its own.
+    pub audience: Option<String>,
+    /// How far clocks may be apart.
+    pub leeway: Duration,
+}
+
+/// What tokens are signed with: it decides the algorithm too.
+#[derive(Clone, Debug)]
+pub enum TokenKey {
+    /// A secret this server makes for itself and keeps in the data directory. Loopback only.
+    Dev,
+    /// A shared secret; tokens say HS256.
+    Hs256(Secret),
+    /// The issuer's public key, as PEM; tokens say EdDSA (Ed25519).
+    EdDsa(String),
+}
+
+/// `[admin]`
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// The operator's key; `None` for one this server makes for itself. Loopback only.
+    pub key: Option<Secret>,
+}
+
+/// `[log_output]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogOutput {
+    /// How lines look.
+    pub format: LogFormat,
+    /// The least important level that is written: off, error, warn, info, debug or trace.
+    pub level: &'static str,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For collectors: one object a line.
+    Json,
+}
+
+/// Bytes that are never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Vec<u8>);
+
+impl Secret {
+    /// Takes the bytes.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes, for a key or a comparison.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secret({} bytes)", self.0.len())
+    }
+}
+
+/// Everything wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistakes(pub Vec<Mistake>);
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} in the configuration:", count(self.0.len(), "mistake"))?;
+        for mistake in &self.0 {
+            writeln!(f, "  {mistake}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Mistakes {}
+
+/// A configuration as read, right or wrong.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// The configuration, with defaults where there were mistakes. To be run only without any.
+    pub config: Config,
+    /// What is wrong, in the order of the file, the environment last.
+    pub mistakes: Vec<Mistake>,
+}
+
+impl Reading {
+    /// The configuration, if nothing is wrong with it.
+    pub fn into_result(self) -> Result<Config, Mistakes> {
+        if self.mistakes.is_empty() { Ok(self.config) } else { Err(Mistakes(self.mistakes)) }
+    }
+}
+
+/// Reads `path` (or no file), the environment of this process, and the machine it runs on.
+pub fn load(path: Option<&Path>) -> Result<Config, Mistakes> {
+    read(path, process_env(), &Machine::probe()).into_result()
+}
+
+/// What `frontrow serve --check` prints, and whether a server would start with it.
+pub fn check(path: Option<&Path>) -> (String, bool) {
+    let reading = read(path, process_env(), &Machine::probe());
+    (reading.explain(), reading.mistakes.is_empty())
+}
+
+/// This process's environment, without what is not UTF-8: such a variable sets nothing here.
+fn process_env() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)))
+}
+
+/// Reads a configuration from given places. Relative paths in it are relative to the file's directory.
+pub fn read(
+    path: Option<&Path>,
+    env: impl IntoIterator<Item = (String, String)>,
+    machine: &Machine,
+) -> Reading {
+    let mut source = Source::read(path, env);
+    let base = path.and_then(Path::parent).map(Path::to_path_buf).unwrap_or_default();
+    let mut config = Config {
+        server: server(&mut source, &base),
+        partitions: partitions(&mut source),
+        log: log(&mut source),
+        limits: limits(&mut source),
+        identity: Identity {
+            dev: false,
+            key: TokenKey::Dev,
+            issuer: source.take("identity.issuer", "", &text()),
+            audience: source.take("identity.audience", "", &text()),
+            leeway: source.take("identity.leeway", "30s", &duration(Duration::ZERO..=HOUR)),
+        },
+        admin: Admin { key: None },
+        events: events(&mut source),
+        log_output: log_output(&mut source),
+        settings: Vec::new(),
+        notes: Vec::new(),
+    };
+    check::keys(&mut source, &mut config, &base);
+    check::cores(&mut source, &mut config.server, machine);
+    config.notes = check::bounds(&mut source, &config, machine);
+    source.finish();
+    config.settings = source.settings;
+    let mut mistakes = source.mistakes;
+    mistakes.sort_by_key(|mistake| match &mistake.origin {
+        Origin::File { line, .. } => (0, *line),
+        Origin::Env(_) => (1, 0),
+        Origin::Default => (2, 0),
+    });
+    Reading { config, mistakes }
+}
+
+fn server(source: &mut Source, base: &Path) -> Server {
+    const ENGINES: &[(&str, Engine)] = &[
+        ("auto", Engine::Auto),
+        ("io_uring", Engine::IoUring),
+        ("epoll", Engine::Epoll),
+        ("glommio", Engine::Glommio),
+    ];
+    Server {
+        tcp: source.take("server.tcp", "127.0.0.1:7411", &address()),
+        http: source.take("server.http", "127.0.0.1:7410", &address()),
+        core_ports: source.take("server.core_ports", "7420", &number(0..=u16::MAX)),
+        data: base.join(source.take("server.data", "data", &filled())),
+        engine: source.take("server.engine", "auto", &choice(ENGINES)),
+        cores: source.take("server.cores", "auto", &cores()),
+        pin: source.take("server.pin", "true", &flag()),
+        spin: source.take("server.spin", "0us", &duration(Duration::ZERO..=SECOND)),
+        shard_cpus: Vec::new(),
+        http_cpu: None,
+    }
+}
+
+fn partitions(source: &mut Source) -> Partitions {
+    Partitions {
+        count: source.take("partitions.count", "64", &number(1..=MAX_PARTITIONS)),
+        requests_remembered: source.take(
+            "partitions.requests_remembered",
+            "65536",
+            &power_of_two(1024..=1 << 26),
+        ),
+        waiting: source.take("partitions.waiting", "16384", &number(16..=1 << 24)),
+        holds: source.take("partitions.holds", "65536", &number(16..=1 << 24)),
+    }
+}
+
+fn log(source: &mut Source) -> Log {
+    const DURABILITIES: &[(&str, Durability)] = &[
+        ("auto", Durability::Auto),
+        ("mapped", Durability::Mapped),
+        ("direct", Durability::Direct),
+        ("memory", Durability::Memory),
+    ];
+    Log {
+        durability: source.take("log.durability", "auto", &choice(DURABILITIES)),
+        segment: source.take("log.segment", "64MiB", &bytes(MIB..=4 * GIB)),
+        ready_segments: source.take("log.ready_segments", "2", &number(1..=64)),
+        backlog: source.take("log.backlog", "32MiB", &bytes(64 * KIB..=4 * GIB)),
+    }
+}
+
+fn limits(source: &mut Source) -> Limits {
+    let deadline = duration(Duration::from_millis(100)..=HOUR);
+    Limits {
+        connections: source.take("limits.connections", "20000", &number(1..=4_000_000)),
+        connections_per_address: source.take(
+            "limits.connections_per_address",
+            "10000",
+            &number(0..=4_000_000),
+        ),
+        frame: source.take("limits.frame", "64KiB", &bytes(KIB..=16 * MIB)),
+        output_queue: source.take("limits.output_queue", "1MiB", &bytes(4 * KIB..=GIB)),
+        in_flight: source.take("limits.in_flight", "1024", &number(1..=65_536)),
+        handshake: source.take("limits.handshake", "5s", &deadline),
+        idle: source.take("limits.idle", "2m", &duration(SECOND..=24 * HOUR)),
+        watches: source.take("limits.watches", "64", &number(0..=65_536)),
+        requests_per_second: source.take("limits.requests_per_second", "0", &number(0..=10_000_000)),
+        requests_burst: source.take("limits.requests_burst", "100", &number(1..=10_000_000)),
+        body: source.take("limits.body", "512MiB", &bytes(KIB..=2 * GIB)),
+        http_request: source.take("limits.http_request", "60s", &deadline),
+    }
+}
+
+fn events(source: &mut Source) -> EventRules {
+    const FAIRNESS: &[(&str, Fairness)] = &[("fifo", Fairness::Fifo), ("free-for-all", Fairness::FreeForAll)];
+    const ORPHANS: &[(&str, OrphanRule)] =
+        &[("off", OrphanRule::Off), ("prefer", OrphanRule::Prefer), ("strict", OrphanRule::Strict)];
+    let time = duration(10 * SECOND..=HOUR);
+    let ms = |time: Duration| time.as_millis() as u32;
+    EventRules {
+        hold_ms: ms(source.take("events.hold", "5m", &time)),
+        offer_ms: ms(source.take("events.offer", "5m", &time)),
+        pay_ms: ms(source.take("events.pay", "5m", &time)),
+        max_extensions: source.take("events.max_extensions", "2", &number(0..=15)),
+        max_per_claim: source.take("events.max_per_claim", "8", &number(1..=frontrow_shard::MAX_PARTY)),
+        max_per_user: source.take("events.max_per_user", "0", &number(0..=u16::MAX)),
+        max_passes: source.take("events.max_passes", "100", &number(0..=u16::MAX)),
+        fairness: source.take("events.fairness", "fifo", &choice(FAIRNESS)),
+        orphans: source.take("events.orphans", "prefer", &choice(ORPHANS)),
+    }
+}
+
+fn log_output(source: &mut Source) -> LogOutput {
+    const FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
+    const LEVELS: &[(&str, &str)] = &[
+        ("off", "off"),
+        ("error", "error"),
+        ("warn", "warn"),
+        ("info", "info"),
+        ("debug", "debug"),
+        ("trace", "trace"),
+    ];
+    LogOutput {
+        format: source.take("log_output.format", "text", &choice(FORMATS)),
+        level: source.take("log_output.level", "info", &choice(LEVELS)),
+    }
+}
+
+/// `1 mistake`, `2 mistakes`.
+fn count(n: usize, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}
