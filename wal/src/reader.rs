@@ -202,7 +202,7 @@ impl<'a> Records<'a> {
             return Err(self.corrupt("it was written whole and has changed since"));
         }
         let rest = self.bytes.get(self.at..).unwrap_or_default();
-        let written = rest.iter().rposition(|&byte| byte != 0);
+        let written = last_written(rest);
         Ok(written.map_or(Tail::Clean, |last| Tail::Torn { offset: self.at as u64, bytes: last as u64 + 1 }))
     }
 
@@ -214,6 +214,14 @@ impl<'a> Records<'a> {
             self.bytes[sector.max(batch_start)..end].iter().all(|&byte| byte == 0)
         })
     }
+}
+
+/// Index of the last byte that is not zero. By blocks: a tail may be tens of megabytes.
+fn last_written(bytes: &[u8]) -> Option<usize> {
+    let blocks = bytes.chunks(SECTOR_BYTES).enumerate().rev();
+    let mut written = blocks.filter(|(_, block)| block.iter().fold(0, |all, byte| all | byte) != 0);
+    let (index, block) = written.next()?;
+    Some(index * SECTOR_BYTES + block.iter().rposition(|&byte| byte != 0)?)
 }
 
 /// Where in the segment the batch of the record at `offset` begins; a batch may have begun in the

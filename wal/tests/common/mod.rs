@@ -51,33 +51,27 @@ pub(crate) fn payload(lsn: u64, len: usize) -> Vec<u8> {
     (0..len).map(|i| (lsn.wrapping_mul(31).wrapping_add(i as u64 * 7) % 251) as u8 + 1).collect()
 }
 
-/// Appends one record whose fields all follow from `lsn`, waiting for a segment if there is none yet.
+/// Appends one record whose fields all follow from `lsn`, as [`settle`] does.
 pub(crate) fn append(log: &mut Appender, wakes: &Wakes, lsn: u64, len: usize) -> Owned {
+    settle(log, wakes, lsn, len).unwrap()
+}
+
+/// Tries to append for as long as the answer is "busy", committing and waiting for wakes in between.
+pub(crate) fn settle(log: &mut Appender, wakes: &Wakes, lsn: u64, len: usize) -> Result<Owned, AppendError> {
     let (partition, time_ms, kind) = ((lsn % 16) as u16, lsn * 3, (lsn % 7) as u8);
     let bytes = payload(lsn, len);
-    let mut position = None;
-    wakes.wait_until(|| match log.append(partition, lsn, time_ms, kind, &bytes) {
-        Ok(end) => {
-            position = Some(end);
-            true
-        }
-        Err(AppendError::Backlog { .. } | AppendError::NoSegment) => {
+    let mut settled = Ok(0);
+    wakes.wait_until(|| {
+        settled = log.append(partition, lsn, time_ms, kind, &bytes);
+        let busy = matches!(settled, Err(AppendError::Backlog { .. } | AppendError::NoSegment));
+        if busy {
             log.commit().unwrap();
-            false
         }
-        Err(error) => panic!("{error}"),
+        !busy
     });
-    let position = position.unwrap();
-    Owned {
-        stream: log.stream(),
-        partition,
-        epoch: log.epoch(),
-        lsn,
-        time_ms,
-        kind,
-        payload: bytes,
-        position,
-    }
+    let position = settled?;
+    let (stream, epoch) = (log.stream(), log.epoch());
+    Ok(Owned { stream, partition, epoch, lsn, time_ms, kind, payload: bytes, position })
 }
 
 pub(crate) fn read_segment(info: &SegmentInfo) -> Result<(Vec<Owned>, Tail), WalError> {
