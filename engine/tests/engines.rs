@@ -57,6 +57,7 @@ on_every_engine!(
     closer_ends_a_stuck_send,
     recv_without_room_is_an_error,
     main_ends_all_tasks_and_their_sockets,
+    echo_server_and_load_agree,
 );
 
 fn run<E: Engine, F: Future<Output = ()> + 'static>(name: &str, main: impl FnOnce() -> F) {
@@ -378,4 +379,13 @@ fn main_ends_all_tasks_and_their_sockets<E: Engine>() {
     assert_eq!(dropped.try_iter().count(), 2, "both tasks were dropped");
     let mut rest = Vec::new();
     std::io::Read::read_to_end(&mut accepted, &mut rest).expect("the socket was closed, not leaked");
+}
+
+fn echo_server_and_load_agree<E: Engine>() {
+    use frontrow_engine::echo::{EchoServer, Load, load};
+    let server = EchoServer::start::<E>(spec("server"), LOCAL, 96).expect("server");
+    let asked = Load { connections: 3, depth: 5, frame_bytes: 96, duration: Duration::from_millis(20) };
+    let seen = load::<E>(&spec("load"), server.addr, asked).expect("all frames verified");
+    assert!(seen.messages >= 15, "at least the first {} frames", 15);
+    assert_eq!(seen.latency_ns.len(), seen.messages);
 }
