@@ -24,6 +24,9 @@ pub const KIND_SEAL: u8 = u8::MAX;
 /// What the disk is assumed to write whole. A torn batch lacks whole sectors of this size.
 pub(crate) const SECTOR_BYTES: usize = 512;
 
+/// Offset of the payload's length in a record header.
+pub(crate) const RECORD_LEN_AT: usize = 8;
+
 const MAGIC: [u8; 8] = *b"FRLOGSEG";
 const CRC_AT: usize = SEGMENT_HEADER_BYTES as usize - 4;
 
@@ -145,10 +148,12 @@ impl CrcSeed {
     }
 }
 
-/// Checksum of a record; `covered` is all of it behind the checksum, padding included.
+/// Checksum of a whole record, padding included: of all behind checksum and mark, seeded with the mark.
+///
+/// What it covers is aligned and a multiple of 8 bytes long, the fast way of the hardware.
 #[inline]
-pub(crate) fn checksum(mark: u32, covered: &[u8]) -> u32 {
-    crc32c::crc32c_append(mark, covered)
+pub(crate) fn checksum(mark: u32, record: &[u8]) -> u32 {
+    crc32c::crc32c_append(mark, &record[8..])
 }
 
 /// The fields of a record header, checksum apart.
@@ -172,30 +177,30 @@ impl RecordHeader {
     #[inline]
     pub(crate) fn encode(&self) -> [u8; RECORD_HEADER_BYTES] {
         let mut out = [0; RECORD_HEADER_BYTES];
-        out[4..8].copy_from_slice(&self.len.to_le_bytes());
-        out[8] = self.kind;
-        out[9] = self.version;
-        out[10..12].copy_from_slice(&self.partition.to_le_bytes());
-        out[12..16].copy_from_slice(&self.epoch.to_le_bytes());
-        out[16..24].copy_from_slice(&self.lsn.to_le_bytes());
-        out[24..32].copy_from_slice(&self.time_ms.to_le_bytes());
-        out[32..36].copy_from_slice(&self.batch_offset.to_le_bytes());
-        out[36..40].copy_from_slice(&self.mark.to_le_bytes());
+        out[4..8].copy_from_slice(&self.mark.to_le_bytes());
+        out[8..12].copy_from_slice(&self.len.to_le_bytes());
+        out[12] = self.kind;
+        out[13] = self.version;
+        out[14..16].copy_from_slice(&self.partition.to_le_bytes());
+        out[16..20].copy_from_slice(&self.epoch.to_le_bytes());
+        out[20..24].copy_from_slice(&self.batch_offset.to_le_bytes());
+        out[24..32].copy_from_slice(&self.lsn.to_le_bytes());
+        out[32..40].copy_from_slice(&self.time_ms.to_le_bytes());
         out
     }
 
     #[inline]
     pub(crate) fn decode(bytes: &[u8; RECORD_HEADER_BYTES]) -> Self {
         RecordHeader {
-            len: u32::from_le_bytes(bytes_at(bytes, 4)),
-            kind: bytes[8],
-            version: bytes[9],
-            partition: u16::from_le_bytes(bytes_at(bytes, 10)),
-            epoch: u32::from_le_bytes(bytes_at(bytes, 12)),
-            lsn: u64::from_le_bytes(bytes_at(bytes, 16)),
-            time_ms: u64::from_le_bytes(bytes_at(bytes, 24)),
-            batch_offset: u32::from_le_bytes(bytes_at(bytes, 32)),
-            mark: u32::from_le_bytes(bytes_at(bytes, 36)),
+            mark: u32::from_le_bytes(bytes_at(bytes, 4)),
+            len: u32::from_le_bytes(bytes_at(bytes, RECORD_LEN_AT)),
+            kind: bytes[12],
+            version: bytes[13],
+            partition: u16::from_le_bytes(bytes_at(bytes, 14)),
+            epoch: u32::from_le_bytes(bytes_at(bytes, 16)),
+            batch_offset: u32::from_le_bytes(bytes_at(bytes, 20)),
+            lsn: u64::from_le_bytes(bytes_at(bytes, 24)),
+            time_ms: u64::from_le_bytes(bytes_at(bytes, 32)),
         }
     }
 }
@@ -204,7 +209,7 @@ impl RecordHeader {
 #[inline]
 pub(crate) fn write_header(record: &mut [u8], header: &RecordHeader) {
     record[..RECORD_HEADER_BYTES].copy_from_slice(&header.encode());
-    let crc = checksum(header.mark, &record[4..]);
+    let crc = checksum(header.mark, record);
     record[..4].copy_from_slice(&crc.to_le_bytes());
 }
 
@@ -224,7 +229,7 @@ mod tests {
     #[test]
     fn a_record_fails_at_every_other_position() {
         let seed = CrcSeed::new(7, 1, 1);
-        let at = |position| checksum(seed.mark(position), &[5; 60]);
+        let at = |position| checksum(seed.mark(position), &[5; 64]);
         assert!((1..100_000).all(|step| at(step * 8) != at(0)));
         assert_ne!(at(1 << 32), at(0));
     }

@@ -20,9 +20,9 @@ use memmap2::{Advice, Mmap, MmapOptions};
 use crate::dir::{SegmentInfo, Successor};
 use crate::error::WalError;
 use crate::format::{
-    CrcSeed, KIND_SEAL, PAYLOAD_BYTES_MAX, Position, RECORD_ALIGN, RECORD_HEADER_BYTES, RECORD_VERSION,
-    RecordHeader, SECTOR_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader, bytes_at, checksum, record_bytes,
-    write_header,
+    CrcSeed, KIND_SEAL, PAYLOAD_BYTES_MAX, Position, RECORD_ALIGN, RECORD_HEADER_BYTES, RECORD_LEN_AT,
+    RECORD_VERSION, RecordHeader, SECTOR_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader, bytes_at, checksum,
+    record_bytes, write_header,
 };
 
 /// Offset of a segment's first record.
@@ -159,7 +159,7 @@ impl<'a> Records<'a> {
             return None;
         }
         let whole = rest.get(..record_bytes(len))?;
-        if u32::from_le_bytes(bytes_at(whole, 0)) != checksum(mark, &whole[4..]) {
+        if u32::from_le_bytes(bytes_at(whole, 0)) != checksum(mark, whole) {
             return None;
         }
         let payload = &whole[RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + len];
@@ -308,10 +308,10 @@ pub fn fuzz_decode(data: &[u8]) {
 fn make_checksums_good(bytes: &mut [u8], header: SegmentHeader) {
     let mut at = FIRST;
     while let Some(rest) = bytes.get_mut(at..).filter(|rest| rest.len() >= RECORD_HEADER_BYTES) {
-        let len = record_bytes(u32::from_le_bytes(bytes_at(rest, 4)) as usize);
+        let len = record_bytes(u32::from_le_bytes(bytes_at(rest, RECORD_LEN_AT)) as usize);
         let Some(record) = rest.get_mut(..len) else { return };
         // Every fourth stays bad, so that the judging of gaps is reached too.
-        if record[36] % 4 != 3 {
+        if record[32] % 4 != 3 {
             let mut fields = RecordHeader::decode(&bytes_at(record, 0));
             fields.epoch = header.epoch;
             fields.mark = header.seed().mark(header.first_position.wrapping_add((at - FIRST) as u64));

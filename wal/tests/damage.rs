@@ -3,6 +3,7 @@
 mod common;
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use common::{PARTITIONS, Wakes, append, open, read_all, segment_path, written};
@@ -11,6 +12,11 @@ use frontrow_wal::{DataDir, DirOptions, LogOptions, Tail, WalError};
 /// Segments as small as can be: most tests rewrite one thousands of times.
 fn options() -> LogOptions {
     LogOptions { segment_bytes: 16 << 10, max_payload_bytes: 1 << 10, ..LogOptions::small() }
+}
+
+/// Writes the same number of bytes in place: replacing a file thousands of times is slow on ext4.
+fn overwrite(path: &Path, bytes: &[u8]) {
+    fs::OpenOptions::new().write(true).open(path).unwrap().write_all_at(bytes, 0).unwrap();
 }
 
 /// A small step of splitmix64: the places to flip, the same in every run.
@@ -31,7 +37,7 @@ fn a_record_torn_at_any_byte_is_cut_and_the_rest_kept() {
     for cut in start..=end {
         let mut torn = whole.clone();
         torn[cut..end].fill(0);
-        fs::write(&path, &torn).unwrap();
+        overwrite(&path, &torn);
         let (records, tails) = read_all(&dir).unwrap();
         // The last bytes are padding, zero anyway: then nothing is missing.
         if torn == whole {
@@ -79,7 +85,7 @@ fn a_flipped_bit_is_corrupt_or_only_cuts_the_last_record() {
         };
         let mut flipped = whole.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
-        fs::write(&path, &flipped).unwrap();
+        overwrite(&path, &flipped);
         match read_all(&dir) {
             Ok((records, tails)) if bit / 8 >= last => {
                 let kept = if bit / 8 < end { 59 } else { 60 };
@@ -112,7 +118,7 @@ fn a_batch_that_lost_sectors_is_cut_but_a_changed_one_is_corrupt() {
         let mut torn = whole.clone();
         // What was there before this batch: the earlier batches' bytes, then zeros.
         torn[lost.max(batch)..(lost + 512).min(end)].fill(0);
-        fs::write(&path, &torn).unwrap();
+        overwrite(&path, &torn);
         let (records, tails) = read_all(&dir).unwrap();
         let kept = expected.iter().filter(|r| 4096 + r.position as usize <= lost.max(batch)).count();
         assert_eq!(records, expected[..kept], "sector {lost}");
@@ -121,12 +127,12 @@ fn a_batch_that_lost_sectors_is_cut_but_a_changed_one_is_corrupt() {
     // A lost sector of an earlier batch was durable once.
     let mut lost = whole.clone();
     lost[4608..5120].fill(0);
-    fs::write(&path, &lost).unwrap();
+    overwrite(&path, &lost);
     assert!(matches!(read_all(&dir), Err(WalError::Corrupt { .. })));
     // A flipped bit in the last batch, all sectors there: not a tear.
     let mut flipped = whole.clone();
     flipped[batch + 50] ^= 4;
-    fs::write(&path, &flipped).unwrap();
+    overwrite(&path, &flipped);
     assert!(matches!(read_all(&dir), Err(WalError::Corrupt { .. })));
 }
 
@@ -180,7 +186,7 @@ fn an_emptied_or_torn_segment_with_a_written_successor_is_corrupt() {
     for from in [4096, whole.len() / 2, whole.len() - 600] {
         let mut emptied = whole.clone();
         emptied[from..].fill(0);
-        fs::write(&path, &emptied).unwrap();
+        overwrite(&path, &emptied);
         assert!(matches!(read_all(&dir), Err(WalError::Corrupt { .. })), "from {from}");
     }
 }

@@ -177,3 +177,44 @@ fn what_was_not_committed_is_forgotten_and_a_refused_record_leaves_no_trace() {
     assert_eq!(records.len(), 1);
     assert_eq!((records[0].partition, &*records[0].payload), (3, &b"hello"[..]));
 }
+
+/// A filesystem that accepts `O_DIRECT` at open and refuses the write, or refuses both.
+struct NoDirect;
+
+impl Disk for NoDirect {
+    fn write_at(&self, _: &File, _: &[u8], _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::InvalidInput.into())
+    }
+}
+
+#[test]
+fn direct_commits_fall_back_where_they_are_refused() {
+    let (folder, wakes) = (tempfile::tempdir().unwrap(), Wakes::default());
+    let options = DirOptions { disk: Arc::new(NoDirect), ..DirOptions::new(PARTITIONS) };
+    let dir = DataDir::open(folder.path(), options).unwrap();
+    let direct = LogOptions { durability: Durability::Direct, ..LogOptions::small() };
+    let mut log = dir.open_stream(0, &direct, wakes.callback()).unwrap();
+    assert_eq!(log.durability(), Durability::Mapped);
+    let record = append(&mut log, &wakes, 1, 100);
+    log.flush().unwrap();
+    drop((log, dir));
+    assert_eq!(read_all(&open(folder.path())).unwrap().0, [record]);
+}
+
+/// A payload of the largest size comes back, and one byte more is refused.
+#[test]
+fn the_largest_payload_fits_a_segment_of_the_least_size() {
+    let (folder, wakes) = (tempfile::tempdir().unwrap(), Wakes::default());
+    let dir = open(folder.path());
+    let options = LogOptions {
+        segment_bytes: (1 << 20) + (8 << 10),
+        max_payload_bytes: 1 << 20,
+        ..LogOptions::small()
+    };
+    let mut log = dir.open_stream(0, &options, wakes.callback()).unwrap();
+    let records: Vec<_> = (1..=3).map(|lsn| append(&mut log, &wakes, lsn, 1 << 20)).collect();
+    assert!(matches!(settle(&mut log, &wakes, 4, (1 << 20) + 1), Err(AppendError::TooLarge { .. })));
+    log.flush().unwrap();
+    drop((log, dir));
+    assert_eq!(read_all(&open(folder.path())).unwrap().0, records);
+}
