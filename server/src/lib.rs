@@ -1,4 +1,5 @@
 //! The Frontrow server: configuration, identity, the catalogue, HTTP, and the shard cores behind them.
 
+pub mod catalogue;
 pub mod config;
 pub mod identity;

@@ -107,8 +107,10 @@ pub struct Partitions {
     pub requests_remembered: u32,
     /// Parties that can wait in each partition's queues together.
     pub waiting: u32,
-    /// Holds that each partition can have at one time.
-    pub holds: u32,
+    /// Queues of each partition that can have anybody in them at one time.
+    pub queues: u32,
+    /// Section claims that each partition can be putting together at one time.
+    pub section_claims: u32,
 }
 
 /// `[log]`
@@ -356,8 +358,9 @@ fn partitions(source: &mut Source) -> Partitions {
             "65536",
             &power_of_two(1024..=1 << 26),
         ),
-        waiting: source.take("partitions.waiting", "16384", &number(16..=1 << 24)),
-        holds: source.take("partitions.holds", "65536", &number(16..=1 << 24)),
+        waiting: source.take("partitions.waiting", "65536", &number(16..=1 << 24)),
+        queues: source.take("partitions.queues", "4096", &number(16..=1 << 24)),
+        section_claims: source.take("partitions.section_claims", "4096", &number(16..=1 << 20)),
     }
 }
 

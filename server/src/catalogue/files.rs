@@ -1,0 +1,188 @@
+//! The catalogue's files: written whole or not at all, checked when read.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use axum::body::Bytes;
+use frontrow_shard::EventId;
+use serde_json::Value;
+
+use super::head::{Head, MARK, Stamp};
+use super::{CatalogueError, VERSION};
+
+/// What an unfinished file's name ends in.
+const UNFINISHED: &str = ".new";
+/// The largest head that is read, in bytes.
+const HEAD_BYTES_MAX: u64 = 64 << 20;
+
+pub(super) fn head_name(id: EventId) -> String {
+    format!("{id}.json")
+}
+
+pub(super) fn plan_name(id: EventId) -> String {
+    format!("{id}.plan.json")
+}
+
+pub(super) fn map_name(id: EventId) -> String {
+    format!("{id}.map.json")
+}
+
+/// What is in the folder.
+pub(super) struct Listing {
+    pub(super) ids: Vec<EventId>,
+    pub(super) foreign: Vec<CatalogueError>,
+}
+
+/// Finds the heads. What a crash left unfinished is removed; it never was an event.
+pub(super) fn list(folder: &Path) -> Result<Listing, CatalogueError> {
+    let failed = |source| CatalogueError::File { path: folder.to_path_buf(), source };
+    let mut listing = Listing { ids: Vec::new(), foreign: Vec::new() };
+    let mut parts = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let id = name.split('.').next().and_then(|stem| stem.parse::<EventId>().ok()).unwrap_or(0);
+        if id == 0 {
+            let why = "its name does not begin with an event's number".to_owned();
+            listing.foreign.push(CatalogueError::Foreign { path, why });
+        } else if name == head_name(id) {
+            listing.ids.push(id);
+        } else if name == plan_name(id) || name == map_name(id) {
+            parts.push((id, path));
+        } else if name.ends_with(UNFINISHED) {
+            remove(&path);
+        } else {
+            let why = "no file here has such a name".to_owned();
+            listing.foreign.push(CatalogueError::Foreign { path, why });
+        }
+    }
+    listing.ids.sort_unstable();
+    parts.iter().filter(|(id, _)| !listing.ids.contains(id)).for_each(|(_, path)| remove(path));
+    Ok(listing)
+}
+
+/// Writes a file: under another name, synced, renamed, and the folder synced.
+pub(super) fn write(
+    folder: &Path,
+    name: &str,
+    fill: impl FnOnce(&mut BufWriter<Stamped>) -> std::io::Result<()>,
+) -> Result<Stamp, CatalogueError> {
+    let (path, unfinished) = (folder.join(name), folder.join(format!("{name}{UNFINISHED}")));
+    let written = || -> std::io::Result<Stamp> {
+        let file = OpenOptions::new().write(true).create(true).truncate(true).open(&unfinished)?;
+        let mut out = BufWriter::with_capacity(1 << 18, Stamped { file, stamp: Stamp::default() });
+        fill(&mut out)?;
+        let Stamped { file, stamp } = out.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+        file.sync_all()?;
+        std::fs::rename(&unfinished, &path)?;
+        sync_folder(folder)?;
+        Ok(stamp)
+    };
+    written().map_err(|source| {
+        remove(&unfinished);
+        CatalogueError::File { path: path.clone(), source }
+    })
+}
+
+/// Makes names durable: a rename is not, until its folder is synced.
+pub(super) fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+pub(super) fn write_head(folder: &Path, head: &Head) -> Result<(), CatalogueError> {
+    write(folder, &head_name(head.id), |out| Ok(serde_json::to_writer(out, head)?)).map(|_| ())
+}
+
+pub(super) fn read_head(folder: &Path, id: EventId) -> Result<Head, CatalogueError> {
+    let path = folder.join(head_name(id));
+    let failed = |source| CatalogueError::File { path: path.clone(), source };
+    let foreign = |why: &str| CatalogueError::Foreign { path: path.clone(), why: why.to_owned() };
+    if std::fs::metadata(&path).map_err(failed)?.len() > HEAD_BYTES_MAX {
+        return Err(foreign("it is far too large"));
+    }
+    let bytes = std::fs::read(&path).map_err(failed)?;
+    let value: Value = match serde_json::from_slice(&bytes) {
+        Ok(value) => value,
+        Err(error) if error.is_eof() => {
+            return Err(CatalogueError::Damaged { path, why: "it is cut short".to_owned() });
+        }
+        Err(_) => return Err(foreign("it is not JSON")),
+    };
+    if value.get("frontrow").and_then(Value::as_str) != Some(MARK) {
+        return Err(foreign("it is not marked as an event of Frontrow"));
+    }
+    let version = value.get("version").and_then(Value::as_u64).unwrap_or(0);
+    if version != u64::from(VERSION) {
+        return Err(CatalogueError::Version { path, found: version });
+    }
+    if value.get("id").and_then(Value::as_u64) != Some(u64::from(id)) {
+        return Err(foreign("the number in it is not that of its name"));
+    }
+    let head: Result<Head, _> = serde_json::from_value(value);
+    head.map_err(|error| CatalogueError::Damaged { path, why: error.to_string() })
+}
+
+/// Checks a file's length and checksum.
+pub(super) fn check(path: &Path, stamp: Stamp) -> Result<(), CatalogueError> {
+    map_checked(path, stamp).map(|_| ())
+}
+
+/// Maps a file whose length and checksum are as written.
+pub(super) fn map_checked(path: &Path, stamp: Stamp) -> Result<Bytes, CatalogueError> {
+    let damaged = |why: String| CatalogueError::Damaged { path: path.to_path_buf(), why };
+    let file = File::open(path).map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => damaged("it is missing".to_owned()),
+        _ => CatalogueError::File { path: path.to_path_buf(), source },
+    })?;
+    let failed = |source| CatalogueError::File { path: path.to_path_buf(), source };
+    let length = file.metadata().map_err(failed)?.len();
+    if length != stamp.bytes {
+        return Err(damaged(format!("it has {length} bytes, {} were written", stamp.bytes)));
+    }
+    if length == 0 {
+        return Ok(Bytes::new());
+    }
+    // SAFETY: no code writes to or truncates a finished file of the catalogue: they are only ever
+    // replaced by a rename or unlinked, which leaves the mapped file as it was. That others keep their
+    // hands off the data directory is the operator's promise, as for the log.
+    let mapping = unsafe { memmap2::Mmap::map(&file) }.map_err(failed)?;
+    if crc32c::crc32c(&mapping) != stamp.crc32c {
+        return Err(damaged("its checksum does not fit".to_owned()));
+    }
+    Ok(Bytes::from_owner(mapping))
+}
+
+/// Removes an event's plan and map.
+pub(super) fn remove_parts(folder: &Path, id: EventId) {
+    remove(&folder.join(plan_name(id)));
+    remove(&folder.join(map_name(id)));
+}
+
+fn remove(path: &Path) {
+    // What cannot be removed now is found again at the next start, and does no harm until then.
+    if let Err(error) = std::fs::remove_file(path)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(path = %path.display(), %error, "a leftover of the catalogue could not be removed");
+    }
+}
+
+/// A file that counts and sums what is written to it.
+pub(super) struct Stamped {
+    file: File,
+    stamp: Stamp,
+}
+
+impl Write for Stamped {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let n = self.file.write(bytes)?;
+        self.stamp.bytes += n as u64;
+        self.stamp.crc32c = crc32c::crc32c_append(self.stamp.crc32c, &bytes[..n]);
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
+}

@@ -1,0 +1,296 @@
+//! What is on sale: every event with its plan, kept in the data directory.
+//!
+//! An event is three files below `events/`: `7.plan.json` (the plan as imported), `7.map.json` (what
+//! buyers' seat maps draw) and `7.json` (name, rules, sums, and the checksums of the other two). Each
+//! is written whole under another name, synced and renamed; the last one makes the event exist. The
+//! plan is not kept in memory and the map is memory-mapped, so ten million seats cost a few pages.
+
+mod files;
+mod head;
+mod map;
+mod specs;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use axum::body::Bytes;
+use frontrow_shard::{EventId, EventRules, EventState, MAX_EVENT, Millis};
+use frontrow_venue::Plan;
+
+pub use head::{CategorySum, Rules, SectionSum};
+use head::{Head, Standing};
+pub use specs::{SpecError, specs};
+
+/// The version of the files written here.
+const VERSION: u32 = 1;
+
+/// One event on sale, without its plan.
+#[derive(Debug)]
+pub struct Event {
+    head: Head,
+    map: Bytes,
+}
+
+impl Event {
+    /// Its number.
+    pub fn id(&self) -> EventId {
+        self.head.id
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.head.name
+    }
+
+    /// What its plan is called.
+    pub fn plan_name(&self) -> &str {
+        &self.head.plan
+    }
+
+    /// When it was created, ms since 1970.
+    pub fn created_ms(&self) -> Millis {
+        self.head.created_ms
+    }
+
+    /// The state an operator last asked for. The shards have the truth.
+    pub fn state(&self) -> EventState {
+        self.head.state.into_state()
+    }
+
+    /// The state's name.
+    pub fn state_name(&self) -> &'static str {
+        self.head.state.name()
+    }
+
+    /// Its rules.
+    pub fn rules(&self) -> Rules {
+        self.head.rules
+    }
+
+    /// Its sections in order, by name and size.
+    pub fn sections(&self) -> &[SectionSum] {
+        &self.head.sections
+    }
+
+    /// Its categories in order, by name and size.
+    pub fn categories(&self) -> &[CategorySum] {
+        &self.head.categories
+    }
+
+    /// How many seats it has.
+    pub fn seats(&self) -> u64 {
+        self.head.sections.iter().map(|section| u64::from(section.seats)).sum()
+    }
+
+    /// The seat map as JSON: geometry and labels, nothing that changes. A reference, not a copy.
+    pub fn map(&self) -> Bytes {
+        self.map.clone()
+    }
+
+    /// One section of the seat map as JSON, if there is such a section. A reference, not a copy.
+    pub fn section_map(&self, section: u16) -> Option<Bytes> {
+        let (from, to) = self.head.map_sections.get(usize::from(section))?;
+        (from <= to && *to <= self.map.len() as u64).then(|| self.map.slice(*from as usize..*to as usize))
+    }
+
+    /// An HTTP entity tag of the map: the same tag, the same bytes.
+    pub fn map_tag(&self) -> String {
+        format!("\"{}-{:08x}\"", self.head.id, self.head.map_file.crc32c)
+    }
+}
+
+/// Why the catalogue cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogueError {
+    /// The system refused.
+    #[error("{}: {source}; check the disk and that the directory belongs to the server's user", path.display())]
+    File {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Not a file of this catalogue.
+    #[error("{} is not a file of this catalogue ({why}); move it out of the data directory", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What is strange about it.
+        why: String,
+    },
+    /// A file of another version.
+    #[error("{} is of version {found}, this server reads {VERSION}; start the server that wrote it", path.display())]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u64,
+    },
+    /// A file that is shorter or longer than it was written, or has other bytes.
+    #[error("{} is damaged ({why}); restore it, and the event's other files, from a backup", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        why: String,
+    },
+    /// No such event.
+    #[error("there is no event {0}; list the events at /v1/events")]
+    Unknown(EventId),
+    /// All numbers are used.
+    #[error("all event numbers are used; start with a new data directory")]
+    NoNumbersLeft,
+}
+
+/// Everything that kept the catalogue from being read.
+#[derive(Debug)]
+pub struct LoadErrors(pub Vec<CatalogueError>);
+
+impl std::fmt::Display for LoadErrors {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the catalogue cannot be read:")?;
+        self.0.iter().try_for_each(|error| write!(f, "\n  {error}"))
+    }
+}
+
+impl std::error::Error for LoadErrors {}
+
+/// All events. Shared between threads of the HTTP side; shard cores never touch it.
+#[derive(Debug)]
+pub struct Catalogue {
+    folder: PathBuf,
+    events: RwLock<BTreeMap<EventId, Arc<Event>>>,
+    /// The next number. Locked only to take one, and while a head is rewritten.
+    next: Mutex<u64>,
+}
+
+impl Catalogue {
+    /// Reads `data`/events, which is made if it is absent. Every file is checked.
+    pub fn open(data: &Path) -> Result<Self, LoadErrors> {
+        let folder = data.join("events");
+        let failed = |source| CatalogueError::File { path: folder.clone(), source };
+        let loaded = std::fs::create_dir_all(&folder)
+            .and_then(|()| files::sync_folder(data))
+            .map_err(failed)
+            .and_then(|()| files::list(&folder))
+            .map_err(|error| LoadErrors(vec![error]))?;
+        let mut errors = loaded.foreign;
+        let (mut events, mut highest) = (BTreeMap::new(), 0);
+        for id in loaded.ids {
+            highest = highest.max(u64::from(id));
+            match load_event(&folder, id) {
+                Ok(Some(event)) => {
+                    events.insert(id, Arc::new(event));
+                }
+                Ok(None) => {}
+                Err(error) => errors.push(error),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(LoadErrors(errors));
+        }
+        Ok(Self { folder, events: RwLock::new(events), next: Mutex::new(highest + 1) })
+    }
+
+    /// Writes a new event, in state draft. Blocks on the disk: not for an async thread, nor a shard.
+    pub fn create(
+        &self,
+        name: &str,
+        plan: &Plan,
+        rules: EventRules,
+        now_ms: Millis,
+    ) -> Result<Arc<Event>, CatalogueError> {
+        let id = {
+            let mut next = self.lock_next();
+            let id = EventId::try_from(*next).ok().filter(|id| *id < MAX_EVENT);
+            let id = id.ok_or(CatalogueError::NoNumbersLeft)?;
+            *next += 1;
+            id
+        };
+        let mut head = Head::new(id, name, plan, rules, now_ms);
+        head.plan_file = files::write(&self.folder, &files::plan_name(id), |out| {
+            serde_json::to_writer(out, plan).map_err(std::io::Error::from)
+        })?;
+        let mut spans = Vec::new();
+        head.map_file = files::write(&self.folder, &files::map_name(id), |out| {
+            spans = map::write(out, &head, plan)?;
+            Ok(())
+        })?;
+        head.map_sections = spans;
+        let event = self.commit(head)?;
+        self.events.write().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::clone(&event));
+        Ok(event)
+    }
+
+    /// Notes the state that an operator asked for, once the shards have taken it. Blocks on the disk.
+    pub fn set_state(&self, id: EventId, state: EventState) -> Result<Arc<Event>, CatalogueError> {
+        let _one_writer = self.lock_next();
+        let old = self.get(id).ok_or(CatalogueError::Unknown(id))?;
+        let head = Head { state: Standing::of(state), ..old.head.clone() };
+        files::write_head(&self.folder, &head)?;
+        let event = Arc::new(Event { head, map: old.map.clone() });
+        self.events.write().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::clone(&event));
+        Ok(event)
+    }
+
+    /// Takes back an event that the shards refused. Its number stays used: some shard may know it.
+    pub fn abandon(&self, id: EventId) -> Result<(), CatalogueError> {
+        let _one_writer = self.lock_next();
+        let old = self.get(id).ok_or(CatalogueError::Unknown(id))?;
+        files::write_head(&self.folder, &Head { state: Standing::Abandoned, ..old.head.clone() })?;
+        self.events.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        files::remove_parts(&self.folder, id);
+        Ok(())
+    }
+
+    /// The event of this number.
+    pub fn get(&self, id: EventId) -> Option<Arc<Event>> {
+        self.events.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    /// The events whose name or plan's name has all words of `text` in it (empty: all), and that are in
+    /// `state` (`None`: any), by rising number.
+    pub fn search(&self, text: &str, state: Option<EventState>) -> Vec<Arc<Event>> {
+        let words: Vec<String> = text.split_whitespace().map(str::to_lowercase).collect();
+        let fits = |event: &Event| {
+            let names = format!("{} {}", event.name(), event.plan_name()).to_lowercase();
+            state.is_none_or(|state| state == event.state()) && words.iter().all(|word| names.contains(word))
+        };
+        let events = self.events.read().unwrap_or_else(PoisonError::into_inner);
+        events.values().filter(|event| fits(event)).cloned().collect()
+    }
+
+    /// Reads an event's plan from its file: for giving an event again to shards that do not know it.
+    pub fn plan(&self, id: EventId) -> Result<Plan, CatalogueError> {
+        let event = self.get(id).ok_or(CatalogueError::Unknown(id))?;
+        let path = self.folder.join(files::plan_name(id));
+        let bytes = files::map_checked(&path, event.head.plan_file)?;
+        serde_json::from_slice(&bytes)
+            .map_err(|error| CatalogueError::Damaged { path, why: error.to_string() })
+    }
+
+    fn commit(&self, head: Head) -> Result<Arc<Event>, CatalogueError> {
+        files::write_head(&self.folder, &head)?;
+        let map = files::map_checked(&self.folder.join(files::map_name(head.id)), head.map_file)?;
+        Ok(Arc::new(Event { head, map }))
+    }
+
+    fn lock_next(&self) -> MutexGuard<'_, u64> {
+        self.next.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// `None` for an abandoned event: only its number counts.
+fn load_event(folder: &Path, id: EventId) -> Result<Option<Event>, CatalogueError> {
+    let head = files::read_head(folder, id)?;
+    if head.state == Standing::Abandoned {
+        return Ok(None);
+    }
+    files::check(&folder.join(files::plan_name(id)), head.plan_file)?;
+    let map = files::map_checked(&folder.join(files::map_name(id)), head.map_file)?;
+    Ok(Some(Event { head, map }))
+}

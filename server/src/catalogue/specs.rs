@@ -1,0 +1,80 @@
+//! From a plan to what each partition has to know of it.
+
+use frontrow_shard::{ANY_CATEGORY, EventId, EventRules, EventSpec, MAX_ROW_SEATS, RowRef, RowSpec};
+use frontrow_venue::{Plan, Row, Section};
+
+/// A plan that shards cannot sell.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SpecError {
+    /// A category number that stands for "any" in claims.
+    #[error(
+        "section {section}, row {row} has a seat of category {ANY_CATEGORY}; a plan that is sold may have {ANY_CATEGORY} categories at most: merge some"
+    )]
+    Category {
+        /// Index of the section.
+        section: usize,
+        /// Index of the row.
+        row: usize,
+    },
+    /// An empty row, or one that is too long.
+    #[error(
+        "section {section}, row {row} has {seats} seats; a row has 1 to {MAX_ROW_SEATS}: drop or split it"
+    )]
+    RowSeats {
+        /// Index of the section.
+        section: usize,
+        /// Index of the row.
+        row: usize,
+        /// How many seats it has.
+        seats: usize,
+    },
+    /// More sections, or rows in one, than a number has room for.
+    #[error("the plan has too many sections or rows in one section; {} are the most: split it", RowRef::SECTION - 1)]
+    TooMany,
+}
+
+/// One [`EventSpec`] per partition, in their order: each knows all sections' sizes and its own rows.
+pub fn specs(
+    event: EventId,
+    plan: &Plan,
+    rules: &EventRules,
+    partitions: u16,
+) -> Result<Vec<EventSpec>, SpecError> {
+    let most = usize::from(RowRef::SECTION) - 1;
+    if plan.sections.len() > most || plan.sections.iter().any(|section| section.rows.len() > most) {
+        return Err(SpecError::TooMany);
+    }
+    let section_rows: Vec<u16> = plan.sections.iter().map(|section| section.rows.len() as u16).collect();
+    let seats = |section: &Section| section.rows.iter().map(|row| row.seats.len() as u32).sum();
+    let section_seats: Vec<u32> = plan.sections.iter().map(seats).collect();
+    let empty = EventSpec { event, rules: *rules, section_rows, section_seats, rows: Vec::new() };
+    let mut specs = vec![empty; usize::from(partitions)];
+    for (section, block) in plan.sections.iter().enumerate() {
+        for (row, line) in block.rows.iter().enumerate() {
+            let place = RowRef::new(event, section as u16, row as u16);
+            let spec = row_spec(section, row, line)?;
+            specs[usize::from(place.partition(partitions))].rows.push(spec);
+        }
+    }
+    Ok(specs)
+}
+
+fn row_spec(section: usize, row: usize, line: &Row) -> Result<RowSpec, SpecError> {
+    let seats = &line.seats;
+    if seats.is_empty() || seats.len() > MAX_ROW_SEATS {
+        return Err(SpecError::RowSeats { section, row, seats: seats.len() });
+    }
+    if seats.iter().any(|seat| seat.category == ANY_CATEGORY) {
+        return Err(SpecError::Category { section, row });
+    }
+    let places = |wanted: fn(&frontrow_venue::Seat) -> bool| -> Vec<u8> {
+        seats.iter().enumerate().filter(|(_, seat)| wanted(seat)).map(|(place, _)| place as u8).collect()
+    };
+    Ok(RowSpec {
+        section: section as u16,
+        row: row as u16,
+        categories: seats.iter().map(|seat| seat.category).collect(),
+        aisles_after: places(|seat| seat.aisle_after),
+        accessible: places(|seat| seat.accessible),
+    })
+}

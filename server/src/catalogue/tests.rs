@@ -1,0 +1,234 @@
+use std::fs;
+
+use frontrow_shard::{EventSpec, RowRef};
+use frontrow_venue::stadium::{self, StadiumSpec};
+use serde_json::Value;
+
+use super::*;
+
+fn hall() -> Plan {
+    frontrow_venue::pretix::import(frontrow_venue::SAMPLE_HALL.as_bytes()).unwrap().0
+}
+
+fn rules() -> EventRules {
+    EventRules { hold_ms: 60_000, max_per_user: 12, ..EventRules::default() }
+}
+
+#[test]
+fn events_outlive_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalogue = Catalogue::open(folder.path()).unwrap();
+    let first = catalogue.create("Winter Gala", &hall(), rules(), 5).unwrap();
+    let second = catalogue.create("Spring Ball", &hall(), EventRules::default(), 6).unwrap();
+    assert_eq!((first.id(), second.id()), (1, 2));
+    catalogue.set_state(1, EventState::Open).unwrap();
+
+    let again = Catalogue::open(folder.path()).unwrap();
+    let event = again.get(1).unwrap();
+    assert_eq!((event.name(), event.created_ms(), event.state()), ("Winter Gala", 5, EventState::Open));
+    assert_eq!(EventRules::from(event.rules()), rules());
+    assert_eq!(event.seats(), 1222);
+    assert_eq!(event.map(), first.map());
+    assert_eq!(event.map_tag(), first.map_tag());
+    assert_eq!(again.plan(1).unwrap(), hall());
+    assert!(again.get(3).is_none());
+    assert!(matches!(again.plan(3), Err(CatalogueError::Unknown(3))));
+    assert_eq!(again.create("Third", &hall(), rules(), 7).unwrap().id(), 3);
+}
+
+#[test]
+fn an_abandoned_event_is_gone_but_its_number_stays_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalogue = Catalogue::open(folder.path()).unwrap();
+    catalogue.create("Refused", &hall(), rules(), 5).unwrap();
+    catalogue.abandon(1).unwrap();
+    assert!(catalogue.search("", None).is_empty());
+    let again = Catalogue::open(folder.path()).unwrap();
+    assert!(again.get(1).is_none());
+    assert_eq!(again.create("Next", &hall(), rules(), 6).unwrap().id(), 2);
+}
+
+#[test]
+fn search_is_by_words_of_the_names_and_by_state() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalogue = Catalogue::open(folder.path()).unwrap();
+    for name in ["Winter Gala", "Winter Ball", "Ärzte live"] {
+        catalogue.create(name, &hall(), rules(), 1).unwrap();
+    }
+    catalogue.set_state(2, EventState::Open).unwrap();
+    let ids = |text, state| catalogue.search(text, state).iter().map(|event| event.id()).collect::<Vec<_>>();
+    assert_eq!(ids("", None), [1, 2, 3]);
+    assert_eq!(ids("winter", None), [1, 2]);
+    assert_eq!(ids("ball WINTER", None), [2]);
+    assert_eq!(ids("ärzte", None), [3]);
+    assert_eq!(ids("winter", Some(EventState::Open)), [2]);
+    assert_eq!(ids("nobody", None), [0_u32; 0]);
+}
+
+#[test]
+fn the_map_names_what_claims_need() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = hall();
+    let event = Catalogue::open(folder.path()).unwrap().create("Gala \"X\"", &plan, rules(), 5).unwrap();
+    let map: Value = serde_json::from_slice(&event.map()).unwrap();
+    assert_eq!(map["name"], "Gala \"X\"");
+    for (s, section) in plan.sections.iter().enumerate() {
+        let alone: Value = serde_json::from_slice(&event.section_map(s as u16).unwrap()).unwrap();
+        assert_eq!(alone, map["sections"][s]);
+        assert_eq!(
+            (alone["section"].as_u64(), alone["name"].as_str()),
+            (Some(s as u64), Some(&*section.name))
+        );
+        for (r, row) in section.rows.iter().enumerate() {
+            let drawn = &alone["rows"][r];
+            assert_eq!((drawn["row"].as_u64(), drawn["label"].as_str()), (Some(r as u64), Some(&*row.label)));
+            for (place, seat) in row.seats.iter().enumerate() {
+                assert_eq!(drawn["numbers"][place], *seat.number);
+                assert_eq!(drawn["x"][place].as_f64().map(|x| x as f32), Some(seat.x));
+                assert_eq!(drawn["guids"][place].as_str(), seat.guid.as_deref());
+                let has =
+                    |list: &str| drawn[list].as_array().is_some_and(|list| list.contains(&place.into()));
+                assert_eq!((has("aisles_after"), has("accessible")), (seat.aisle_after, seat.accessible));
+                let category = drawn["category"].as_u64().or_else(|| drawn["category"][place].as_u64());
+                assert_eq!(category, Some(u64::from(seat.category)));
+            }
+        }
+    }
+    assert_eq!(event.section_map(plan.sections.len() as u16), None);
+}
+
+#[test]
+fn every_row_goes_to_the_partition_that_owns_it() {
+    let plan = hall();
+    let specs = specs(7, &plan, &rules(), 16).unwrap();
+    assert_eq!(specs.len(), 16);
+    let sizes: Vec<u16> = plan.sections.iter().map(|section| section.rows.len() as u16).collect();
+    let mut rows = 0;
+    for (partition, EventSpec { event, rules: given, section_rows, section_seats, rows: own }) in
+        specs.iter().enumerate()
+    {
+        assert_eq!((*event, *given), (7, rules()));
+        assert_eq!(section_rows, &sizes);
+        assert_eq!(section_seats.iter().sum::<u32>(), 1222);
+        for row in own {
+            assert_eq!(usize::from(RowRef::new(7, row.section, row.row).partition(16)), partition);
+            let drawn = &plan.sections[usize::from(row.section)].rows[usize::from(row.row)];
+            assert!(row.categories.iter().copied().eq(drawn.seats.iter().map(|seat| seat.category)));
+            assert!(row.aisles_after.iter().all(|place| drawn.seats[usize::from(*place)].aisle_after));
+            assert_eq!(row.aisles_after.len(), drawn.seats.iter().filter(|seat| seat.aisle_after).count());
+            assert_eq!(row.accessible.len(), drawn.seats.iter().filter(|seat| seat.accessible).count());
+        }
+        rows += own.len();
+    }
+    assert_eq!(rows, plan.row_count());
+}
+
+#[test]
+fn plans_that_shards_cannot_sell_are_refused() {
+    let mut plan = hall();
+    plan.sections[1].rows[2].seats[0].category = 255;
+    assert_eq!(specs(1, &plan, &rules(), 4), Err(SpecError::Category { section: 1, row: 2 }));
+    plan.sections[0].rows[0].seats.clear();
+    assert_eq!(specs(1, &plan, &rules(), 4), Err(SpecError::RowSeats { section: 0, row: 0, seats: 0 }));
+}
+
+#[test]
+fn damaged_and_foreign_files_are_named() {
+    type Break = fn(&Path);
+    let table: [(&str, Break, &str); 9] = [
+        ("a head cut short", |it| cut(&it.join("1.json"), 40), "cut short"),
+        ("an empty head", |it| cut(&it.join("1.json"), 0), "cut short"),
+        ("a head of nothing", |it| fs::write(it.join("1.json"), "{}").unwrap(), "not marked as an event"),
+        (
+            "a head of another",
+            |it| fs::copy(it.join("1.json"), it.join("2.json")).map(drop).unwrap(),
+            "not that of its name",
+        ),
+        (
+            "another version",
+            |it| replace(&it.join("1.json"), "\"version\":1", "\"version\":2"),
+            "of version 2, this server reads 1",
+        ),
+        (
+            "a plan cut short",
+            |it| cut(&it.join("1.plan.json"), 40),
+            "1.plan.json is damaged (it has 40 bytes",
+        ),
+        (
+            "a missing map",
+            |it| fs::remove_file(it.join("1.map.json")).unwrap(),
+            "1.map.json is damaged (it is missing)",
+        ),
+        (
+            "a changed map",
+            |it| replace(&it.join("1.map.json"), "\"row\":0", "\"row\":1"),
+            "checksum does not fit",
+        ),
+        (
+            "somebody's file",
+            |it| fs::write(it.join("notes.txt"), "x").unwrap(),
+            "notes.txt is not a file of this catalogue",
+        ),
+    ];
+    for (name, harm, want) in table {
+        let folder = tempfile::tempdir().unwrap();
+        Catalogue::open(folder.path()).unwrap().create("Gala", &hall(), rules(), 1).unwrap();
+        harm(&folder.path().join("events"));
+        let error = Catalogue::open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains(want), "{name}: {error}");
+    }
+}
+
+fn cut(path: &Path, bytes: u64) {
+    fs::OpenOptions::new().write(true).open(path).unwrap().set_len(bytes).unwrap();
+}
+
+fn replace(path: &Path, from: &str, to: &str) {
+    let text = fs::read_to_string(path).unwrap();
+    assert!(text.contains(from), "{from} is not in {}", path.display());
+    fs::write(path, text.replacen(from, to, 1)).unwrap();
+}
+
+#[test]
+fn all_damage_is_reported_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalogue = Catalogue::open(folder.path()).unwrap();
+    for name in ["a", "b"] {
+        catalogue.create(name, &hall(), rules(), 1).unwrap();
+    }
+    let events = folder.path().join("events");
+    cut(&events.join("1.json"), 10);
+    cut(&events.join("2.map.json"), 10);
+    fs::write(events.join("x"), "").unwrap();
+    assert_eq!(Catalogue::open(folder.path()).unwrap_err().0.len(), 3);
+}
+
+#[test]
+fn what_a_crash_left_unfinished_is_no_event() {
+    let folder = tempfile::tempdir().unwrap();
+    let events = folder.path().join("events");
+    Catalogue::open(folder.path()).unwrap().create("Gala", &hall(), rules(), 1).unwrap();
+    fs::write(events.join("2.plan.json"), "{").unwrap();
+    fs::write(events.join("2.json.new"), "{").unwrap();
+    let again = Catalogue::open(folder.path()).unwrap();
+    assert_eq!(again.search("", None).len(), 1);
+    assert!(!events.join("2.plan.json").exists() && !events.join("2.json.new").exists());
+}
+
+#[test]
+fn a_large_stadium_is_stored_and_mapped() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = stadium::generate(&StadiumSpec::new(100_000)).unwrap();
+    let catalogue = Catalogue::open(folder.path()).unwrap();
+    let event = catalogue.create("Final", &plan, rules(), 1).unwrap();
+    assert_eq!(event.seats(), 100_000);
+    // Two requests share the same bytes.
+    assert_eq!(event.map().as_ptr(), event.map().as_ptr());
+    let seats: usize = specs(1, &plan, &rules(), 64)
+        .unwrap()
+        .iter()
+        .flat_map(|spec| &spec.rows)
+        .map(|row| row.categories.len())
+        .sum();
+    assert_eq!(seats, 100_000);
+}
