@@ -14,14 +14,17 @@ use rustix::fs::OFlags;
 pub trait Disk: Send + Sync {
     /// Writes `header`, then real zeros up to `bytes`. Never leaves a hole: a full disk must be met
     /// here, not as SIGBUS at a store into the mapping.
+    ///
+    /// Syncs as it goes: one sync of a whole segment would keep commits of other files waiting.
     fn preallocate(&self, file: &File, header: &[u8], bytes: u64) -> io::Result<()> {
-        static ZEROS: [u8; 256 << 10] = [0; 256 << 10];
+        static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
         let mut file = file;
         file.write_all(header)?;
         let mut left = bytes.saturating_sub(header.len() as u64);
         while left > 0 {
             let n = left.min(ZEROS.len() as u64);
             file.write_all(&ZEROS[..n as usize])?;
+            file.sync_data()?;
             left -= n;
         }
         Ok(())

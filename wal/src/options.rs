@@ -4,13 +4,17 @@ use crate::error::WalError;
 use crate::format::{PAYLOAD_BYTES_MAX, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, record_bytes};
 
 /// How a commit becomes durable.
+///
+/// Measured by `examples/commit_cost.rs` on ext4, 2 cores, medians of 5 rounds, median commit:
+/// 4 KiB 117 µs direct, 179 µs mapped; 64 KiB 195 and 330 µs; 1 MiB 3.0 ms both; the 99th
+/// percentiles alike. Hence the default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Durability {
     /// Copy into the mapped segment, then `fdatasync`.
-    #[default]
     Mapped,
     /// Write aligned blocks with `O_DIRECT | O_DSYNC`; the open block is written again each time.
-    /// Falls back to [`Durability::Mapped`] where the filesystem refuses.
+    /// Falls back to [`Durability::Mapped`] where the filesystem refuses. Readers still map the file.
+    #[default]
     Direct,
     /// Copy into the mapped segment, never sync. Survives a killed process, not a lost machine.
     /// For measurements only.
