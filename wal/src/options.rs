@@ -5,7 +5,7 @@ use crate::format::{PAYLOAD_BYTES_MAX, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES
 
 /// How a commit becomes durable.
 ///
-/// Measured by `examples/commit_cost.rs` on ext4, 2 cores, medians of 5 rounds, median commit:
+/// Measured by `examples/commit_cost.rs` on ext4, 2 busy cores, medians of 5 rounds, median commit:
 /// 4 KiB 117 µs direct, 179 µs mapped; 64 KiB 195 and 330 µs; 1 MiB 3.0 ms both; the 99th
 /// percentiles alike. Hence the default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

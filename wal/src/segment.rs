@@ -134,7 +134,7 @@ impl Sink {
 
 impl Direct {
     fn open(disk: &dyn Disk, segment: &SegmentWriter) -> io::Result<Self> {
-        let mut direct =
+        let direct =
             Direct { file: open_direct(&segment.path)?, staging: MmapMut::map_anon(STAGING_BYTES)?, open: 0 };
         // Some filesystems accept the flag and refuse the write: try with the zeros that are there.
         disk.write_at(&direct.file, &direct.staging[..BLOCK], SEGMENT_HEADER_BYTES)?;
