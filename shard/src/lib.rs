@@ -33,6 +33,7 @@ mod nonce;
 pub mod op;
 mod partition;
 mod queue;
+pub mod record;
 mod requests;
 mod row;
 pub mod rules;

@@ -180,8 +180,8 @@ mod tests {
         /// Whatever the deadlines and steps of time: never early, and at most a tick late.
         #[test]
         fn due_is_never_early_and_hardly_late(
-            deadlines in prop::collection::vec(1_u64..40_000_000, 1..200),
-            step in 1_u64..200_000,
+            deadlines in prop::collection::vec(1_u64..4_000_000, 1..200),
+            step in 500_u64..50_000,
         ) {
             let mut wheel = Wheel::new();
             let start = 1_700_000_000_000_u64;
@@ -201,7 +201,7 @@ mod tests {
                     prop_assert!(due + TICK_MS > last, "late: {due} at {now}, looked at {last}");
                     left -= 1;
                 }
-                prop_assert!(now < start + 80_000_000, "{left} never came up");
+                prop_assert!(now < start + 8_000_000, "{left} never came up");
             }
         }
     }
