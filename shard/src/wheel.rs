@@ -67,9 +67,14 @@ impl Wheel {
             self.tick = now_ms / TICK_MS;
             self.started = true;
         }
-        let due = at_ms.div_ceil(TICK_MS).max(self.tick + 1);
-        let ahead = (due - self.tick).min(SLOTS.pow(LEVELS as u32) - 1);
-        let due = self.tick + ahead;
+        self.place(handle, at_ms, self.tick, 1);
+    }
+
+    /// Puts `handle` where it comes up at `at_ms`, as seen from tick `base`, and at least `least` ticks later.
+    fn place(&mut self, handle: u32, at_ms: Millis, base: u64, least: u64) {
+        let due = at_ms.div_ceil(TICK_MS).max(base + least);
+        let ahead = (due - base).min(SLOTS.pow(LEVELS as u32) - 1);
+        let due = base + ahead;
         let level = match ahead {
             a if a < SLOTS => 0,
             a if a < SLOTS * SLOTS => 1,
@@ -119,7 +124,9 @@ impl Wheel {
             while let Some(handle) = self.pop(level, slot) {
                 // The handle's own deadline says where it goes, so an entry whose hold is gone ends here.
                 if let Timer::At(at) = ask(handle) {
-                    self.arm(handle, at.max(next * TICK_MS), self.tick * TICK_MS);
+                    // As seen from the tick about to begin: from the one before, an entry could fall back
+                    // into the bucket that is being emptied.
+                    self.place(handle, at, next, 0);
                 }
                 *budget = budget.saturating_sub(1);
                 if *budget == 0 {
