@@ -6,6 +6,7 @@ use crate::hold::{Hold, HoldState};
 use crate::ids::{EventId, PartitionId, Parts, UserId};
 use crate::op::{Mail, PartAction};
 use crate::partition::Partition;
+use crate::waiting::withdraw_push;
 
 impl Partition {
     /// At the account home: counts the seats, if the limit allows.
@@ -18,7 +19,7 @@ impl Partition {
         let Ok(ev) = self.event_index(event) else { return };
         let part = &mut self.events[ev];
         let used = part.accounts.entry(user).or_insert(0);
-        let granted = *used + u16::from(count) <= part.rules.max_per_user;
+        let granted = u32::from(*used) + u32::from(count) <= u32::from(part.rules.max_per_user);
         if granted {
             *used += u16::from(count);
         } else if *used == 0 {
@@ -59,7 +60,9 @@ impl Partition {
             }
             if charge.request != 0 {
                 // A join that was served at once is answered, not pushed to.
-                out.pushes.retain(|push| push.user != hold.user || push.answer.slot != slot);
+                if from_queue {
+                    withdraw_push(place, slot, answer.lsn, out);
+                }
                 self.decide(charge.request, hold.user, place, answer, None, out);
             }
             return;

@@ -1,6 +1,6 @@
 //! The life of a hold after its grant: extended, paid for, booked, released, cancelled, run out.
 
-use crate::answer::{Answer, Code};
+use crate::answer::{Answer, Code, flags};
 use crate::effects::{Effects, PushKind};
 use crate::hold::{HoldState, NONE};
 use crate::ids::{EventId, Lsn, Millis, Parts, RowRef, UserId, account_partition};
@@ -40,7 +40,7 @@ impl Partition {
 
     pub(crate) fn book(&mut self, user: UserId, proof: &Proof, out: &mut Effects) -> Result<Answer, Answer> {
         let (ev, slot) = self.prove(user, proof.place, &proof.fence).map_err(|(refusal, _)| refusal)?;
-        self.offers.remove(&(proof.place.key(), user));
+        self.forget_offer(proof.place, user, slot);
         let hold = &mut self.events[ev].holds[slot];
         hold.state = HoldState::Booked;
         let (seats, row) = (hold.seats(), hold.row);
@@ -79,6 +79,13 @@ impl Partition {
             Err((refusal, Some(at))) if refusal.code == Code::AlreadyBooked => at,
             Err((refusal, _)) => return Err(refusal),
         };
+        // Nothing but the fence it was booked with ends a booking; an older one is stale here, too.
+        let booked_until = self.events[ev].holds[slot].expires_ms;
+        if proof.fence.expires_ms != booked_until {
+            let older = proof.fence.expires_ms < booked_until;
+            let why = if older { flags::STALE } else { flags::FORGED };
+            return Err(Answer { flags: why, ..Answer::plain(Code::Fenced) });
+        }
         let seats = self.events[ev].holds[slot].seats();
         self.end_hold(ev, slot, HoldState::Cancelled, out);
         Ok(Answer { seats, ..Answer::plain(Code::Cancelled) })
@@ -103,7 +110,7 @@ impl Partition {
         let count = self.seats_held(ev, slot);
         let hold = self.events[ev].holds[slot];
         let place = self.events[ev].place_of(&hold);
-        self.offers.remove(&(place.key(), hold.user));
+        self.forget_offer(place, hold.user, slot);
         self.credit(ev, hold.user, count, out);
         if hold.is_group() {
             self.tell_parts(ev, slot, PartAction::Free, out);
@@ -115,6 +122,13 @@ impl Partition {
                 self.events[ev].rows.take_from(was.row, Set::Booked, was.seats());
             }
             self.free_seats(ev, was.row, was.seats(), out);
+        }
+    }
+
+    /// This hold is no open offer any more. Another one of the same user at the same place still is.
+    fn forget_offer(&mut self, place: RowRef, user: UserId, slot: u32) {
+        if self.offers.get(&(place.key(), user)) == Some(&slot) {
+            self.offers.remove(&(place.key(), user));
         }
     }
 

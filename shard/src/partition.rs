@@ -118,6 +118,16 @@ impl Partition {
     /// What it causes is added to `out`. The operation's LSN is [`Partition::lsn`] afterwards, if it was
     /// recorded.
     pub fn apply(&mut self, now: Millis, op: &Op, out: &mut Effects) -> Applied {
+        let before = self.now;
+        let applied = self.apply_at(now, op, out);
+        if !applied.recorded {
+            // Replay will not see this operation, so its time must leave no trace either.
+            self.now = before;
+        }
+        applied
+    }
+
+    fn apply_at(&mut self, now: Millis, op: &Op, out: &mut Effects) -> Applied {
         self.now = self.now.max(now);
         self.draws = 0;
         if let Op::Request(request) = op {

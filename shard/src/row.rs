@@ -279,12 +279,10 @@ impl Rows {
     pub(crate) fn conflict(&self, slot: u32, seats: Seats) -> Option<Answer> {
         by_width!(self, slot, B => {
             let wanted = B::of(seats);
-            let beyond = wanted.without(B::below(u32::from(self.len(slot))));
+            let row = B::below(u32::from(self.len(slot)));
             // A set of one word cannot even show a place past it, so the count tells.
-            if wanted.count() < u32::from(seats.count()) {
-                return Some(Answer::refuse(Code::UnknownSeat, seats));
-            }
-            if !beyond.is_empty() {
+            if wanted.count() < u32::from(seats.count()) || !wanted.without(row).is_empty() {
+                let beyond = Wide::of(seats).without(Wide::below(u32::from(self.len(slot))));
                 return Some(Answer::refuse(Code::UnknownSeat, beyond.seats()));
             }
             let open = self.get::<B>(slot, Set::Free).or(self.get::<B>(slot, Set::Lent));

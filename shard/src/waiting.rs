@@ -2,9 +2,9 @@
 
 use crate::answer::{Answer, Code};
 use crate::claims::check_count;
-use crate::effects::Effects;
+use crate::effects::{Effects, Push, PushKind};
 use crate::hold::NONE;
-use crate::ids::{RequestId, RowRef, UserId};
+use crate::ids::{Lsn, RequestId, RowRef, UserId};
 use crate::op::Join;
 use crate::partition::Partition;
 use crate::queue::Kind;
@@ -16,6 +16,19 @@ pub(crate) fn kind_of(adjacency: Adjacency, accessible: bool) -> Kind {
         _ if accessible => Kind::Accessible,
         Adjacency::Required => Kind::Together,
         Adjacency::Preferred | Adjacency::Any => Kind::Spread,
+    }
+}
+
+/// Takes back the push of an offer that is told as an answer instead. Other news of the batch stays, also of
+/// an earlier hold that had the same slot.
+pub(crate) fn withdraw_push(place: RowRef, slot: u32, lsn: Lsn, out: &mut Effects) {
+    let is_it = |push: &Push| {
+        push.kind == PushKind::Offered
+            && push.place == place
+            && (push.answer.slot, push.answer.lsn) == (slot, lsn)
+    };
+    if let Some(at) = out.pushes.iter().rposition(is_it) {
+        out.pushes.remove(at);
     }
 }
 
@@ -68,8 +81,10 @@ impl Partition {
         user: UserId,
         out: &mut Effects,
     ) -> Answer {
-        if let Some(&slot) = self.offers.get(&(place.key(), user)) {
-            out.pushes.retain(|push| push.user != user || push.place != place || push.answer.slot != slot);
+        // The user may have an older offer here; only what this very operation granted is the answer.
+        let offer = self.offers.get(&(place.key(), user)).copied();
+        if let Some(slot) = offer.filter(|&slot| self.events[ev].holds[slot].lsn == self.lsn) {
+            withdraw_push(place, slot, self.lsn, out);
             return self.fence_answer(ev, slot, Code::Granted);
         }
         let event = self.events[ev].id;
