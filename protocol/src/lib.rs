@@ -8,9 +8,9 @@ mod client;
 mod codes;
 mod error;
 mod frame;
-// pub mod fuzz;
+pub mod fuzz;
 mod ids;
-// mod json;
+mod json;
 mod layout;
 mod limits;
 mod rows;
@@ -24,6 +24,7 @@ pub use codes::{Advice, WireCode, advice};
 pub use error::{DecodeError, SplitError};
 pub use frame::{Frame, Frames, HEADER, Kind, VERSION, claimed_id, split};
 pub use ids::{IdError, RequestIds, format_id, parse_id, request_id_time};
+pub use json::{JsonError, JsonProblem, decode_client_json, encode_client_json, encode_server_json};
 pub use limits::{
     ConnectionLimits, DEFAULT_MAX_FRAME, MAX_BATCH, MAX_CORES, MAX_MESSAGE, MAX_TOKEN, MIN_MAX_FRAME,
 };
