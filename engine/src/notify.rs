@@ -74,6 +74,8 @@ impl Notified {
     pub fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let state = &self.0.state;
         if state.swap(EMPTY, Ordering::SeqCst) == SET {
+            // Pairs with the fence in `wake`: whoever looks next sees what was published before it.
+            fence(Ordering::SeqCst);
             return Poll::Ready(());
         }
         {
@@ -84,13 +86,11 @@ impl Notified {
         }
         // The waker is stored before WAITING is visible: a wake that sees WAITING finds a waker,
         // unless an earlier wake has just taken it, and then that one polls us again.
-        match state.compare_exchange(EMPTY, WAITING, Ordering::SeqCst, Ordering::SeqCst) {
-            Ok(_) => Poll::Pending,
-            Err(_) => {
-                state.swap(EMPTY, Ordering::SeqCst);
-                Poll::Ready(())
-            }
+        if state.compare_exchange(EMPTY, WAITING, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+            return Poll::Pending;
         }
+        state.swap(EMPTY, Ordering::SeqCst);
+        Poll::Ready(())
     }
 }
 

@@ -142,11 +142,10 @@ pub fn choose(wanted: EngineKind, executors: usize, found: &Probe) -> Result<Cho
             let better = Some(io_uring_remedy(found));
             Ok(Choice { kind: EngineKind::MonoioEpoll, why: why.clone(), how_to_get_better: better })
         }
-        (EngineKind::MonoioEpoll, _) => Ok(chosen(wanted, "asked for")),
+        (EngineKind::MonoioEpoll, _) | (EngineKind::MonoioUring, Ok(())) => Ok(chosen(wanted, "asked for")),
         (_, Err(why)) => {
             Err(unavailable(why, format!("{}; or set the engine to `epoll`", io_uring_remedy(found))))
         }
-        (EngineKind::MonoioUring, Ok(())) => Ok(chosen(wanted, "asked for")),
         (EngineKind::Glommio, Ok(())) => {
             let needed = GLOMMIO_LOCKED_BYTES * executors as u64;
             match found.locked_memory_bytes {
@@ -178,5 +177,60 @@ pub fn dispatch<V: WithEngine>(kind: EngineKind, visitor: V) -> V::Out {
         EngineKind::Auto | EngineKind::MonoioUring => visitor.call::<MonoioUring>(),
         EngineKind::MonoioEpoll => visitor.call::<MonoioEpoll>(),
         EngineKind::Glommio => visitor.call::<Glommio>(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(io_uring: Result<(), String>, disabled: u32, locked: Option<u64>) -> Probe {
+        Probe { io_uring, io_uring_disabled: Some(disabled), locked_memory_bytes: locked, cores: vec![0, 1] }
+    }
+
+    #[test]
+    fn words_name_engines_both_ways() {
+        for word in ["auto", "io_uring", "epoll", "glommio"] {
+            let kind: EngineKind = word.parse().expect("a known word");
+            assert_eq!(kind.to_string(), word);
+        }
+        let error = "tokio".parse::<EngineKind>().expect_err("unknown").to_string();
+        assert!(error.contains("auto, io_uring, epoll or glommio"), "{error}");
+    }
+
+    #[test]
+    fn auto_prefers_io_uring_and_falls_back_saying_why() {
+        let good = choose(EngineKind::Auto, 2, &host(Ok(()), 0, None)).expect("runs");
+        assert_eq!((good.kind, good.how_to_get_better), (EngineKind::MonoioUring, None));
+        let forbidden = host(Err("io_uring is forbidden".to_owned()), 2, None);
+        let line = choose(EngineKind::Auto, 2, &forbidden).expect("falls back").to_string();
+        assert_eq!(
+            line,
+            "engine epoll: io_uring is forbidden; to allow io_uring: sysctl -w kernel.io_uring_disabled=0"
+        );
+        let seccomp = host(Err("io_uring is forbidden".to_owned()), 0, None);
+        let line = choose(EngineKind::Auto, 2, &seccomp).expect("falls back").to_string();
+        assert!(line.contains("seccomp"), "{line}");
+    }
+
+    #[test]
+    fn a_forced_engine_that_cannot_run_names_the_remedy() {
+        let forbidden = host(Err("io_uring is forbidden".to_owned()), 2, None);
+        for kind in [EngineKind::MonoioUring, EngineKind::Glommio] {
+            let error = choose(kind, 2, &forbidden).expect_err("not here").to_string();
+            assert!(error.contains("kernel.io_uring_disabled=0") && error.contains("`epoll`"), "{error}");
+        }
+        assert!(choose(EngineKind::MonoioEpoll, 2, &forbidden).is_ok());
+        let tight = host(Ok(()), 0, Some(1 << 20));
+        let error = choose(EngineKind::Glommio, 3, &tight).expect_err("too little").to_string();
+        assert!(error.contains("ulimit -l 1536"), "{error}");
+        assert!(choose(EngineKind::Glommio, 2, &tight).is_ok());
+    }
+
+    #[test]
+    fn this_host_is_probed() {
+        let found = probe();
+        assert!(!found.cores.is_empty());
+        assert!(choose(EngineKind::Auto, found.cores.len(), &found).is_ok());
     }
 }

@@ -58,6 +58,7 @@ on_every_engine!(
     recv_without_room_is_an_error,
     main_ends_all_tasks_and_their_sockets,
     echo_server_and_load_agree,
+    pinning_to_a_missing_core_is_an_error,
 );
 
 fn run<E: Engine, F: Future<Output = ()> + 'static>(name: &str, main: impl FnOnce() -> F) {
@@ -225,7 +226,9 @@ fn no_wake_is_lost<E: Engine>() {
         assert_eq!(sum, EACH * (EACH + 1));
         all_sent.wait().await;
     });
-    threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
+    for thread in threads {
+        thread.join().expect("no panic");
+    }
 }
 
 fn local_notify_wakes_a_task<E: Engine>() {
@@ -388,4 +391,14 @@ fn echo_server_and_load_agree<E: Engine>() {
     let seen = load::<E>(&spec("load"), server.addr, asked).expect("all frames verified");
     assert!(seen.messages >= 15, "at least the first {} frames", 15);
     assert_eq!(seen.latency_ns.len(), seen.messages);
+}
+
+fn pinning_to_a_missing_core_is_an_error<E: Engine>() {
+    for core in [1000, usize::MAX] {
+        let spec = CoreSpec { core: Some(core), ..spec("nowhere") };
+        let error = std::thread::scope(|scope| {
+            scope.spawn(|| E::run(&spec, || async {}).expect_err("no such core")).join().expect("no panic")
+        });
+        assert!(error.to_string().contains("affinity mask"), "{error}");
+    }
 }
