@@ -2,4 +2,5 @@
 
 pub mod catalogue;
 pub mod config;
+pub mod http;
 pub mod identity;

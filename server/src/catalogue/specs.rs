@@ -33,6 +33,26 @@ pub enum SpecError {
     TooMany,
 }
 
+/// Whether shards can sell the plan.
+pub fn sellable(plan: &Plan) -> Result<(), SpecError> {
+    let most = usize::from(RowRef::SECTION) - 1;
+    if plan.sections.len() > most || plan.sections.iter().any(|section| section.rows.len() > most) {
+        return Err(SpecError::TooMany);
+    }
+    for (section, block) in plan.sections.iter().enumerate() {
+        for (row, line) in block.rows.iter().enumerate() {
+            let seats = line.seats.len();
+            if seats == 0 || seats > MAX_ROW_SEATS {
+                return Err(SpecError::RowSeats { section, row, seats });
+            }
+            if line.seats.iter().any(|seat| seat.category == ANY_CATEGORY) {
+                return Err(SpecError::Category { section, row });
+            }
+        }
+    }
+    Ok(())
+}
+
 /// One [`EventSpec`] per partition, in their order: each knows all sections' sizes and its own rows.
 pub fn specs(
     event: EventId,
@@ -40,10 +60,7 @@ pub fn specs(
     rules: &EventRules,
     partitions: u16,
 ) -> Result<Vec<EventSpec>, SpecError> {
-    let most = usize::from(RowRef::SECTION) - 1;
-    if plan.sections.len() > most || plan.sections.iter().any(|section| section.rows.len() > most) {
-        return Err(SpecError::TooMany);
-    }
+    sellable(plan)?;
     let section_rows: Vec<u16> = plan.sections.iter().map(|section| section.rows.len() as u16).collect();
     let seats = |section: &Section| section.rows.iter().map(|row| row.seats.len() as u32).sum();
     let section_seats: Vec<u32> = plan.sections.iter().map(seats).collect();
@@ -52,29 +69,23 @@ pub fn specs(
     for (section, block) in plan.sections.iter().enumerate() {
         for (row, line) in block.rows.iter().enumerate() {
             let place = RowRef::new(event, section as u16, row as u16);
-            let spec = row_spec(section, row, line)?;
-            specs[usize::from(place.partition(partitions))].rows.push(spec);
+            let rows = &mut specs[usize::from(place.partition(partitions))].rows;
+            rows.push(row_spec(section as u16, row as u16, line));
         }
     }
     Ok(specs)
 }
 
-fn row_spec(section: usize, row: usize, line: &Row) -> Result<RowSpec, SpecError> {
+fn row_spec(section: u16, row: u16, line: &Row) -> RowSpec {
     let seats = &line.seats;
-    if seats.is_empty() || seats.len() > MAX_ROW_SEATS {
-        return Err(SpecError::RowSeats { section, row, seats: seats.len() });
-    }
-    if seats.iter().any(|seat| seat.category == ANY_CATEGORY) {
-        return Err(SpecError::Category { section, row });
-    }
     let places = |wanted: fn(&frontrow_venue::Seat) -> bool| -> Vec<u8> {
         seats.iter().enumerate().filter(|(_, seat)| wanted(seat)).map(|(place, _)| place as u8).collect()
     };
-    Ok(RowSpec {
-        section: section as u16,
-        row: row as u16,
+    RowSpec {
+        section,
+        row,
         categories: seats.iter().map(|seat| seat.category).collect(),
         aisles_after: places(|seat| seat.aisle_after),
         accessible: places(|seat| seat.accessible),
-    })
+    }
 }

@@ -129,6 +129,7 @@ fn plans_that_shards_cannot_sell_are_refused() {
     plan.sections[1].rows[2].seats[0].category = 255;
     assert_eq!(specs(1, &plan, &rules(), 4), Err(SpecError::Category { section: 1, row: 2 }));
     plan.sections[0].rows[0].seats.clear();
+    assert!(sellable(&hall()).is_ok() && sellable(&plan).is_err());
     assert_eq!(specs(1, &plan, &rules(), 4), Err(SpecError::RowSeats { section: 0, row: 0, seats: 0 }));
 }
 

@@ -1,0 +1,37 @@
+//! The shard cores: one thread each, one owner per row, nothing shared but what is listed here.
+//!
+//! | file | what it knows |
+//! | --- | --- |
+//! | `start` | threads, and what they share: routes, limits, senders |
+//! | `connection`, `transport` | a socket's life; frames over raw TCP and WebSocket |
+//! | `dispatch` | from a client's message to the owner of its place |
+//! | `pump` | the loop: batch, apply, append, commit, release |
+//! | `staging` | what waits for the log before it may leave |
+//! | `message` | what crosses between cores |
+//! | `watch`, `users`, `hints` | live seats; who is connected where; what is free, roughly |
+//! | `recovery` | from the log to partitions |
+//! | `sales` | the off-core side's handle: admin operations, queries |
+//! | `metrics` | counters of one core, read by anyone |
+//!
+//! Invariants: no borrow lives across an await; a core never waits for another; nothing leaves before the
+//! log position it was decided at is durable; every queue is bounded and refuses when full.
+
+mod connection;
+mod dispatch;
+mod hints;
+mod message;
+mod metrics;
+mod pump;
+mod recovery;
+mod sales;
+mod staging;
+mod start;
+mod state;
+mod transport;
+mod users;
+mod watch;
+
+pub use metrics::render as render_metrics;
+pub use recovery::{RecoveryError, Recovered, recover};
+pub use sales::Handle;
+pub use start::{CoreError, Setup, Threads, launch};

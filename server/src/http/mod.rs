@@ -1,0 +1,127 @@
+//! HTTP: browsing, operating, and the door through which WebSockets come in. Off the shard cores.
+//!
+//! Everything runs on one thread with its own tokio runtime ([`serve`]); whatever that thread starts
+//! inherits its CPU. Seats are decided elsewhere: HTTP asks the shard cores through [`Sales`].
+
+mod admin;
+mod browse;
+mod connections;
+mod error;
+mod openapi;
+mod ops;
+mod sales;
+mod serve;
+mod websocket;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use frontrow_shard::{EventRules, Millis};
+
+pub use connections::{Connections, NoRoom, Place};
+pub use sales::{Adopted, CoreStatus, LiveRow, Sales, Soon};
+pub use serve::{Stop, Stopper, serve, stopper};
+
+use crate::catalogue::Catalogue;
+use crate::identity::{AdminKey, Minter, Verifier};
+use error::ApiError;
+
+/// Bytes of a body where no plan is expected.
+const SMALL_BODY_BYTES: usize = 64 << 10;
+
+/// Everything a handler may use.
+pub struct Http {
+    /// The shard cores.
+    pub sales: Arc<dyn Sales>,
+    /// What is on sale.
+    pub catalogue: Arc<Catalogue>,
+    /// Rules for events that do not bring their own.
+    pub rules: EventRules,
+    /// How many partitions there are.
+    pub partitions: u16,
+    /// Believes users' tokens.
+    pub verifier: Verifier,
+    /// Makes tokens, in development mode only.
+    pub minter: Option<Minter>,
+    /// The operator's key.
+    pub admin: AdminKey,
+    /// The connections of the whole server.
+    pub connections: Connections,
+    /// Bytes of a plan's body.
+    pub body_bytes: usize,
+    /// From a request's head to its answer.
+    pub request_time: Duration,
+    /// From a connection's first byte to a request's whole head.
+    pub head_time: Duration,
+    /// The time, ms since 1970: injected, so that tests say what time it is.
+    pub clock: fn() -> Millis,
+    /// What this side counts.
+    pub counters: Counters,
+}
+
+/// What the HTTP side counts about itself.
+#[derive(Debug, Default)]
+pub struct Counters {
+    answers: prometheus_client::metrics::family::Family<
+        Vec<(String, String)>,
+        prometheus_client::metrics::counter::Counter,
+    >,
+}
+
+impl Http {
+    fn now_s(&self) -> u64 {
+        (self.clock)() / 1000
+    }
+}
+
+/// All routes over `http`.
+pub fn router(http: Arc<Http>) -> Router {
+    let admin = Router::new()
+        .route("/v1/admin/events", post(admin::create).layer(DefaultBodyLimit::max(http.body_bytes)))
+        .route("/v1/admin/events/{id}/open", post(admin::open))
+        .route("/v1/admin/events/{id}/pause", post(admin::pause))
+        .route("/v1/admin/events/{id}/close", post(admin::close))
+        .route("/v1/admin/events/{id}/block", post(admin::block))
+        .route("/v1/admin/events/{id}/unblock", post(admin::unblock))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(&http), admin::only_operators));
+    Router::new()
+        .route("/", get(ops::index))
+        .route("/healthz", get(ops::healthz))
+        .route("/readyz", get(ops::readyz))
+        .route("/metrics", get(ops::metrics))
+        .route("/openapi.json", get(openapi::document))
+        .route("/v1/dev/token", post(ops::dev_token))
+        .route("/v1/events", get(browse::list))
+        .route("/v1/events/{id}", get(browse::event))
+        .route("/v1/events/{id}/map", get(browse::map))
+        .route("/v1/events/{id}/map/{section}", get(browse::section_map))
+        .route("/v1/events/{id}/sections/{section}", get(browse::section))
+        .route("/v1/ws", get(websocket::upgrade))
+        .merge(admin)
+        .fallback(error::not_found)
+        .method_not_allowed_fallback(error::wrong_method)
+        .layer(middleware::from_fn_with_state(Arc::clone(&http), bounded))
+        .layer(DefaultBodyLimit::max(SMALL_BODY_BYTES))
+        .with_state(http)
+}
+
+/// Bounds every request in time and counts its answer.
+async fn bounded(State(http): State<Arc<Http>>, request: Request, next: Next) -> Response {
+    let answer = tokio::time::timeout(http.request_time, next.run(request)).await;
+    let response = answer.unwrap_or_else(|_| {
+        let message = "the request took too long; ask what became of it, then try again";
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", message).into_response()
+    });
+    let label = vec![("status".to_owned(), response.status().as_str().to_owned())];
+    http.counters.answers.get_or_create(&label).inc();
+    response
+}

@@ -1,0 +1,138 @@
+//! What operators and tools look at, and tokens for development.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use frontrow_shard::UserId;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Http;
+use super::error::ApiError;
+use super::sales::CoreStatus;
+
+/// How long a development token lasts if nothing else is asked for, in seconds.
+const DEV_TOKEN_S: u64 = 24 * 3600;
+/// The longest a development token may last, in seconds.
+const DEV_TOKEN_S_MAX: u64 = 30 * 24 * 3600;
+
+const INDEX: &str = "\
+Frontrow sells seats: claim them for minutes, buy what you claimed, queue fairly for what you did not get.
+
+/v1/events                     what is on sale (?q=words&state=open)
+/v1/events/{id}                one event: rules, sections, categories
+/v1/events/{id}/map            its seat map (/map/{section}: one section)
+/v1/events/{id}/sections/{s}   its live seats
+/v1/ws                         WebSocket: claims, bookings, queues, seat changes as they happen
+/v1/dev/token                  POST {\"user\": 7}: a token to try it with (development mode only)
+/v1/admin/…                    for operators, with Authorization: Bearer <admin key>
+/healthz  /readyz  /metrics    for orchestrators and monitoring
+/openapi.json                  all of this for machines
+";
+
+#[utoipa::path(get, path = "/", tag = "operate", responses((status = 200, body = String)))]
+/// What this is.
+pub(super) async fn index() -> &'static str {
+    INDEX
+}
+
+#[utoipa::path(get, path = "/healthz", tag = "operate", responses((status = 200, body = String)))]
+/// Whether the process lives.
+pub(super) async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// Whether the cores serve.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Readiness {
+    ready: bool,
+    cores: Vec<CoreStatus>,
+}
+
+#[utoipa::path(get, path = "/readyz", tag = "operate",
+    responses((status = 200, body = Readiness), (status = 503, body = Readiness)))]
+/// Whether every core has recovered and serves.
+pub(super) async fn readyz(State(http): State<Arc<Http>>) -> Response {
+    let cores = http.sales.status();
+    let ready = !cores.is_empty() && cores.iter().all(|core| core.ready);
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(Readiness { ready, cores })).into_response()
+}
+
+#[utoipa::path(get, path = "/metrics", tag = "operate", responses((status = 200, body = String)))]
+/// Metrics in the OpenMetrics text format.
+pub(super) async fn metrics(State(http): State<Arc<Http>>) -> Result<Response, ApiError> {
+    let mut registry = Registry::with_prefix("frontrow");
+    let count = |n: u64| ConstGauge::new(i64::try_from(n).unwrap_or(i64::MAX));
+    registry.register("http_answers", "Answers given over HTTP, by status", http.counters.answers.clone());
+    registry.register("connections", "Open connections of clients", count(http.connections.count().into()));
+    registry.register(
+        "events",
+        "Events in the catalogue",
+        count(http.catalogue.search("", None).len() as u64),
+    );
+    let mut out = String::new();
+    let failed =
+        |_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "metrics", "the metrics could not be written");
+    prometheus_client::encoding::text::encode_registry(&mut out, &registry).map_err(failed)?;
+    http.sales.metrics(&mut out);
+    out.push_str("# EOF\n");
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(([(header::CONTENT_TYPE, kind)], out).into_response())
+}
+
+/// Who wants a token.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TokenWish {
+    /// The user's number; as a text if it is too large for the client's numbers.
+    #[schema(value_type = u64)]
+    user: UserNumber,
+    /// For how long, in seconds.
+    lasts_s: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum UserNumber {
+    Number(UserId),
+    Text(String),
+}
+
+/// A token.
+#[derive(Serialize, ToSchema)]
+pub(super) struct TokenGrant {
+    token: String,
+    /// When it ends, in seconds since 1970.
+    expires_s: u64,
+}
+
+#[utoipa::path(post, path = "/v1/dev/token", tag = "develop", request_body = TokenWish,
+    responses((status = 200, body = TokenGrant), (status = 400), (status = 404, description = "not in development mode")))]
+/// A token for any user: in development mode only.
+pub(super) async fn dev_token(
+    State(http): State<Arc<Http>>,
+    body: Result<Json<TokenWish>, JsonRejection>,
+) -> Result<Json<TokenGrant>, ApiError> {
+    let Some(minter) = &http.minter else {
+        let message = "this server is not in development mode; get a token from your issuer";
+        return Err(ApiError::new(StatusCode::NOT_FOUND, "not_in_development", message));
+    };
+    let usage = "send JSON like {\"user\": 7, \"lasts_s\": 3600}";
+    let Json(wish) =
+        body.map_err(|error| ApiError::bad_request(format!("{}; {usage}", error.body_text())))?;
+    let user = match wish.user {
+        UserNumber::Number(user) => Some(user),
+        UserNumber::Text(text) => text.parse().ok(),
+    };
+    let user =
+        user.ok_or_else(|| ApiError::bad_request(format!("a user is a number below 2^64; {usage}")))?;
+    let (now_s, lasts_s) = (http.now_s(), wish.lasts_s.unwrap_or(DEV_TOKEN_S).min(DEV_TOKEN_S_MAX));
+    Ok(Json(TokenGrant { token: minter.mint(user, now_s, lasts_s), expires_s: now_s + lasts_s }))
+}
