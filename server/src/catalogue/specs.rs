@@ -4,7 +4,7 @@ use frontrow_shard::{ANY_CATEGORY, EventId, EventRules, EventSpec, MAX_ROW_SEATS
 use frontrow_venue::{Plan, Row, Section};
 
 /// A plan that shards cannot sell.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
     /// A category number that stands for "any" in claims.
     #[error(

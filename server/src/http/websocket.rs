@@ -55,7 +55,7 @@ pub(super) async fn upgrade(
         match upgraded.await {
             Ok(upgraded) => hand_over(&http, upgraded, &connection, identity),
             Err(error) => {
-                tracing::debug!(%error, peer = %connection.peer, "a client left during its upgrade")
+                tracing::debug!(%error, peer = %connection.peer, "a client left during its upgrade");
             }
         }
     });
@@ -135,7 +135,7 @@ fn hand_over(
             http.sales.adopt_websocket(Adopted { socket, leftover, identity, peer: connection.peer, place });
         }
         Err(error) => {
-            tracing::warn!(%error, peer = %connection.peer, "a socket could not be handed over; closed")
+            tracing::warn!(%error, peer = %connection.peer, "a socket could not be handed over; closed");
         }
     }
 }
