@@ -58,7 +58,7 @@ pub(super) fn list(folder: &Path) -> Result<Listing, CatalogueError> {
         }
     }
     listing.ids.sort_unstable();
-    parts.iter().filter(|(id, _)| !listing.ids.contains(id)).for_each(|(_, path)| remove(path));
+    parts.iter().filter(|(id, _)| listing.ids.binary_search(id).is_err()).for_each(|(_, path)| remove(path));
     Ok(listing)
 }
 

@@ -32,7 +32,8 @@ pub use sales::{Adopted, CoreStatus, LiveRow, Sales, Soon};
 pub use serve::{Stop, Stopper, serve, stopper};
 
 use crate::catalogue::Catalogue;
-use crate::identity::{AdminKey, Minter, Verifier};
+use crate::config::Config;
+use crate::identity::{AdminKey, Keys, Minter, Verifier};
 use error::ApiError;
 
 /// Bytes of a body where no plan is expected.
@@ -78,6 +79,32 @@ pub struct Counters {
 }
 
 impl Http {
+    /// What `config` says about HTTP, over these parts. `connections` is shared with the TCP listeners.
+    pub fn new(
+        config: &Config,
+        keys: Keys,
+        sales: Arc<dyn Sales>,
+        catalogue: Arc<Catalogue>,
+        connections: Connections,
+        clock: fn() -> Millis,
+    ) -> Self {
+        Self {
+            sales,
+            catalogue,
+            rules: config.events,
+            partitions: config.partitions.count,
+            verifier: keys.verifier,
+            minter: keys.minter,
+            admin: keys.admin,
+            connections,
+            body_bytes: usize::try_from(config.limits.body).unwrap_or(usize::MAX),
+            request_time: config.limits.http_request,
+            head_time: config.limits.handshake,
+            clock,
+            counters: Counters::default(),
+        }
+    }
+
     fn now_s(&self) -> u64 {
         (self.clock)() / 1000
     }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::*;
-use crate::config::Secret;
+use crate::config::{Machine, Secret};
 use crate::identity::{Expected, Identity};
 
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
@@ -105,21 +105,20 @@ fn house_with(change: impl FnOnce(&mut Http)) -> House {
         ready: AtomicBool::new(true),
         adopted: Mutex::new(sender),
     });
-    let mut http = Http {
-        sales: Arc::<Cores>::clone(&cores),
-        catalogue: Arc::new(Catalogue::open(folder.path()).unwrap()),
-        rules: EventRules::default(),
-        partitions: 8,
+    let env = [("FRONTROW_PARTITIONS__COUNT".to_owned(), "8".to_owned())];
+    let machine = Machine { cpus: vec![0, 1], open_files: None };
+    let mut config = crate::config::read(None, env, &machine).into_result().unwrap();
+    config.limits.body = 1 << 20;
+    config.limits.handshake = Duration::from_secs(20);
+    let keys = Keys {
         verifier: Verifier::hs256(SECRET, Expected::default()),
         minter: Some(Minter::new(SECRET, &Expected::default())),
         admin: AdminKey::new(Secret::new(ADMIN.into())),
-        connections: Connections::new(100, 2),
-        body_bytes: 1 << 20,
-        request_time: Duration::from_secs(20),
-        head_time: Duration::from_secs(20),
-        clock: || NOW_MS,
-        counters: Counters::default(),
+        admin_key_file: None,
     };
+    let catalogue = Arc::new(Catalogue::open(folder.path()).unwrap());
+    let sales = Arc::<Cores>::clone(&cores);
+    let mut http = Http::new(&config, keys, sales, catalogue, Connections::new(100, 2), || NOW_MS);
     change(&mut http);
     House { cores, http: Arc::new(http), adopted, _folder: folder }
 }
