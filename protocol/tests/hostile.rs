@@ -98,7 +98,9 @@ fn refuses_server(kind: Kind, body: &[u8], field: &str) {
 fn reserved_bytes_and_unknown_options_are_refused() {
     let with = |len: usize, changes: &[(usize, u8)]| {
         let mut body = vec![0; len];
-        changes.iter().for_each(|&(at, value)| body[at] = value);
+        for &(at, value) in changes {
+            body[at] = value;
+        }
         body
     };
     let section = [(22, 0xff), (23, 0xff)];

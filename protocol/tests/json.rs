@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 const ID: &str = "00019a2b3c4d5e6f1122334455667788";
 
-fn claim(changes: Value) -> String {
+fn claim(changes: &Value) -> String {
     let mut message = json!({"type": "claim", "id": ID, "event": 1, "section": 0, "row": 3, "seats": [4, 5]});
     for (key, value) in changes.as_object().unwrap() {
         message[key] = value.clone();
@@ -41,9 +41,9 @@ fn every_wrong_shape_is_named() {
     shape(r#"{"type":1}"#, Malformed, &["`type`", "text"]);
     shape(r#"{"type":"buy"}"#, UnknownKind, &["`buy`"]);
     shape(r#"{"type":"claim_section"}"#, UnknownKind, &["`claim_section`"]);
-    shape(&claim(json!({"seets": [1]})), UnknownKey, &["`seets`"]);
-    shape(&claim(json!({"user": 7})), UnknownKey, &["`user`"]);
-    shape(&claim(json!({"count": 2})), UnknownKey, &["`claim`", "`count`"]);
+    shape(&claim(&json!({"seets": [1]})), UnknownKey, &["`seets`"]);
+    shape(&claim(&json!({"user": 7})), UnknownKey, &["`user`"]);
+    shape(&claim(&json!({"count": 2})), UnknownKey, &["`claim`", "`count`"]);
     shape(r#"{"type":"ping","type":"ping"}"#, Malformed, &["`type`", "twice"]);
     let wrong = [
         ("id", json!(7), "text"),
@@ -67,12 +67,12 @@ fn every_wrong_shape_is_named() {
         ("seats", json!(vec![0; 65]), "at most 64"),
     ];
     for (key, value, word) in wrong {
-        shape(&claim(json!({key: value})), Malformed, &[&format!("`{key}`"), word]);
+        shape(&claim(&json!({key: value})), Malformed, &[&format!("`{key}`"), word]);
     }
-    shape(&claim(json!({"seats": [4, 4]})), DuplicateSeat, &["4", "twice"]);
-    shape(&claim(json!({"seats": [0, 64]})), TooFarApart, &["0", "64"]);
+    shape(&claim(&json!({"seats": [4, 4]})), DuplicateSeat, &["4", "twice"]);
+    shape(&claim(&json!({"seats": [0, 64]})), TooFarApart, &["0", "64"]);
     for key in ["id", "event", "section", "row", "seats"] {
-        let mut message: Value = serde_json::from_str(&claim(json!({}))).unwrap();
+        let mut message: Value = serde_json::from_str(&claim(&json!({}))).unwrap();
         message.as_object_mut().unwrap().remove(key);
         shape(&message.to_string(), Malformed, &["`claim`", &format!("`{key}`")]);
     }
@@ -106,12 +106,12 @@ fn every_wrong_shape_is_named() {
 
 #[test]
 fn errors_name_their_request_and_their_place_in_an_array() {
-    let error = decode_client_json(&claim(json!({"event": "x"}))).unwrap_err();
+    let error = decode_client_json(&claim(&json!({"event": "x"}))).unwrap_err();
     assert_eq!((error.id, error.index), (parse_id(ID).unwrap(), None));
     // Also when the problem is found before the id is.
     let text = format!(r#"{{"sort":"x","id":"{ID}"}}"#);
     assert_eq!(decode_client_json(&text).unwrap_err().id, parse_id(ID).unwrap());
-    let text = format!("[{},{}]", r#"{"type":"ping"}"#, claim(json!({"event": "x"})));
+    let text = format!("[{},{}]", r#"{"type":"ping"}"#, claim(&json!({"event": "x"})));
     let error = decode_client_json(&text).unwrap_err();
     assert_eq!((error.id, error.index), (parse_id(ID).unwrap(), Some(1)));
     let many = format!("[{}]", vec![r#"{"type":"ping"}"#; 513].join(","));
@@ -132,10 +132,10 @@ fn defaults_and_freedoms() {
     let row = RowRef::new(1, 0, 3);
     let seats = Seats { mask: 0b11, first: 4 };
     let named = ClientMessage::Request { id, command: Command::ClaimSeats(ClaimSeats { row, seats }) };
-    is(&claim(json!({})), named.clone());
-    is(&claim(json!({"id": "00019A2B-3C4D-5E6F-1122-334455667788", "seats": [5, 4]})), named);
+    is(&claim(&json!({})), named.clone());
+    is(&claim(&json!({"id": "00019A2B-3C4D-5E6F-1122-334455667788", "seats": [5, 4]})), named);
     let none = Command::ClaimSeats(ClaimSeats { row, seats: Seats::NONE });
-    is(&claim(json!({"seats": []})), ClientMessage::Request { id, command: none });
+    is(&claim(&json!({"seats": []})), ClientMessage::Request { id, command: none });
     let best = json!({"type": "claim_best", "id": ID, "event": 1, "section": 0, "row": 3, "count": 2});
     let command = ClaimBest { row, count: 2, category: 255, accessible: false, or_join: false };
     is(&best.to_string(), ClientMessage::Request { id, command: Command::ClaimBest(command) });
