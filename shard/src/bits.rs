@@ -34,9 +34,9 @@ pub(crate) trait SeatBits: Copy + PartialEq {
     fn is_empty(self) -> bool {
         self == Self::EMPTY
     }
-    /// All places below `n`.
+    /// All places below `n`, which may lie beyond the width.
     fn below(n: u32) -> Self {
-        if n == 0 { Self::EMPTY } else { Self::EMPTY.not().down(Self::WIDTH - n) }
+        if n == 0 { Self::EMPTY } else { Self::EMPTY.not().down(Self::WIDTH.saturating_sub(n)) }
     }
     /// The set as a window. All places must lie within 64 of the lowest.
     fn seats(self) -> Seats {

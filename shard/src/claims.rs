@@ -90,10 +90,13 @@ impl Partition {
 
     /// Whether a direct claim would go before somebody who waits. Whoever waits and would fit what is free
     /// has been served already, so outside a section's queue it is only the bound on passing that counts.
+    /// Between the end of a section's queue and the return of what was lent to it, nobody is served at all:
+    /// the row's own queue comes first then.
     fn must_queue(&self, ev: usize, row: u32, rules: &EventRules) -> bool {
         let part = &self.events[ev];
         let line = part.rows.line(row);
         part.sections[usize::from(line.section)].watched
+            || part.rows.has_lent(row)
             || (line.queue != NONE && self.queues.is_strict(line.queue, rules.max_passes))
     }
 
@@ -177,6 +180,14 @@ impl Partition {
                 return;
             }
             let line = part.rows.line(row);
+            let watched = part.sections[usize::from(line.section)].watched;
+            if !watched && part.rows.has_lent(row) {
+                // What was lent is on its way back, and then all of it is handed on together. Until then
+                // nobody may have it.
+                self.events[ev].rows.lend_all(row);
+                self.touch(ev, row, out);
+                return;
+            }
             let supply = if line.queue == NONE { None } else { Some(part.rows.supply(row)) };
             let first = supply.and_then(|supply| {
                 self.queues.first_fit(line.queue, rules.max_passes, |kind, count| match kind {
@@ -185,7 +196,7 @@ impl Partition {
                     Kind::Spread => false,
                 })
             });
-            if !section_had_its_turn && part.sections[usize::from(line.section)].watched {
+            if !section_had_its_turn && watched {
                 self.lend(ev, row, first, out);
                 return;
             }

@@ -23,7 +23,8 @@ impl Partition {
         let part = &self.events[ev];
         let watched = part.sections[usize::from(row.section)].watched;
         // A direct claim that set out before the section's queue began must not go before it.
-        if part.state != EventState::Open || part.holds.is_full() || (watched && !for_queue) {
+        let promised = watched || part.rows.has_lent(at);
+        if part.state != EventState::Open || part.holds.is_full() || (promised && !for_queue) {
             return self.write(from, none, out);
         }
         let wish = Wish { count, accessible, orphans: part.rules.orphans, lent: for_queue };

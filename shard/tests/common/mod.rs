@@ -2,10 +2,15 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
+pub(crate) mod checks;
 pub(crate) mod coverage;
+pub(crate) mod ledger;
+pub(crate) mod market;
 pub(crate) mod model;
 pub(crate) mod rng;
 pub(crate) mod rows;
+pub(crate) mod venue;
+pub(crate) mod world;
 
 use std::ops::Range;
 
