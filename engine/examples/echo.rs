@@ -1,7 +1,7 @@
 //! Measures the bare echo on every engine: messages per second and latency at depths 1, 16, 64.
 //!
 //! `cargo run --release -p frontrow-engine --example echo -- [--frame 96] [--connections 16]
-//! [--rounds 5] [--millis 1000] [--spin-us 0] [--depths 1,16,64] [--engines io_uring,epoll,glommio]`
+//! [--rounds 5] [--millis 1000] [--depths 1,16,64] [--engines io_uring,epoll,glommio]`
 //!
 //! Server on the first allowed core, load on the second. Engines and depths are interleaved, and
 //! medians over the rounds printed, so that a machine's drift hits all of them alike.
@@ -18,7 +18,6 @@ struct Options {
     connections: usize,
     rounds: usize,
     duration: Duration,
-    spin: Duration,
     depths: Vec<usize>,
     engines: Vec<EngineKind>,
 }
@@ -29,7 +28,6 @@ fn options() -> Result<Options, Box<dyn Error>> {
         connections: 16,
         rounds: 5,
         duration: Duration::from_secs(1),
-        spin: Duration::ZERO,
         depths: vec![1, 16, 64],
         engines: vec![EngineKind::MonoioUring, EngineKind::MonoioEpoll, EngineKind::Glommio],
     };
@@ -41,7 +39,6 @@ fn options() -> Result<Options, Box<dyn Error>> {
             "--connections" => found.connections = value.parse()?,
             "--rounds" => found.rounds = value.parse()?,
             "--millis" => found.duration = Duration::from_millis(value.parse()?),
-            "--spin-us" => found.spin = Duration::from_micros(value.parse()?),
             "--depths" => found.depths = value.split(',').map(str::parse).collect::<Result<_, _>>()?,
             "--engines" => found.engines = value.split(',').map(str::parse).collect::<Result<_, _>>()?,
             other => return Err(format!("unknown option {other}; see the top of examples/echo.rs").into()),
@@ -104,8 +101,8 @@ fn main() -> Result<(), Box<dyn Error>> {
                 frame_bytes: options.frame_bytes,
                 duration: options.duration,
             };
-            let server = CoreSpec { spin: options.spin, ..CoreSpec::new("echo-server", server_core) };
-            let client = CoreSpec { spin: options.spin, ..CoreSpec::new("echo-load", client_core) };
+            let server = CoreSpec::new("echo-server", server_core);
+            let client = CoreSpec::new("echo-load", client_core);
             seen.push(dispatch(*kind, Once { server, client, load })?);
         }
     }

@@ -47,18 +47,15 @@ pub struct CoreSpec {
     pub name: String,
     /// Pin the thread to this CPU; `None` leaves the thread's affinity alone.
     pub core: Option<usize>,
-    /// Busy-poll for so long before sleeping. Glommio only: monoio has no hook to poll its ring
-    /// without starving timers and foreign wakes, so there it is ignored.
-    pub spin: Duration,
     /// Entries of the io_uring submission queue (rounded up to a power of two, monoio at least
     /// 256, glommio at most 4096 in each of three rings).
     pub ring_entries: u32,
 }
 
 impl CoreSpec {
-    /// A core named `name`, pinned to `core` if given, that does not spin.
+    /// A core named `name`, pinned to `core` if given.
     pub fn new(name: impl Into<String>, core: Option<usize>) -> Self {
-        Self { name: name.into(), core, spin: Duration::ZERO, ring_entries: 1024 }
+        Self { name: name.into(), core, ring_entries: 1024 }
     }
 }
 

@@ -156,7 +156,7 @@ pub fn choose(wanted: EngineKind, executors: usize, found: &Probe) -> Result<Cho
                         needed / 1024
                     ),
                 )),
-                _ => Ok(chosen(wanted, "asked for")),
+                _ => Ok(chosen(wanted, "asked for; it busy-polls its cores, give them to it alone")),
             }
         }
     }
