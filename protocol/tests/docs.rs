@@ -295,7 +295,7 @@ fn server_examples() -> Vec<(&'static str, ServerMessage<'static>)> {
                 ..Answer::refuse(Code::SeatHeld, Seats { mask: 1, first: 5 })
             }),
         ),
-        ("42nd in the queue", reply(Answer { slot: 42, lsn: 9002, epoch: 3, ..Answer::plain(Code::Queued) })),
+        ("42nd in the queue", reply(Answer { slot: 42, lsn: 8999, epoch: 3, ..Answer::plain(Code::Queued) })),
         (
             "overload",
             ServerMessage::Error(ErrorReply { retry_after_ms: 250, ..ErrorReply::of(ID, WireCode::Busy) }),

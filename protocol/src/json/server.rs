@@ -95,7 +95,7 @@ fn write_outcome(object: &mut Object<'_>, place: RowRef, answer: &Answer, parts:
     if answer.flags & flags::FROM_QUEUE != 0 {
         object.flag("from_queue", true);
     }
-    if answer.nonce != 0 {
+    if answer.nonce != 0 && !answer.code.is_refusal() {
         let proof = Proof { place, fence: Fence::of(user, answer) };
         object.text("token", token_text(&proof, &mut token_room()));
         object.number("expires_ms", answer.expires_ms);
