@@ -70,6 +70,8 @@ impl Partition {
     fn resume(&mut self, ev: usize, out: &mut Effects) {
         for row in self.events[ev].rows.slots().collect::<Vec<_>>() {
             self.settle(ev, row, false, out);
+            // The home may have been refused while the sale was paused here.
+            self.lend_again(ev, row, out);
         }
         for (home, section) in self.homes_of(ev) {
             self.settle_section(ev, home, section, out);
@@ -129,7 +131,7 @@ impl Partition {
             self.events[ev].rows.add_to(at, Set::Blocked, seats);
             self.touch(ev, at, out);
             if self.events[ev].sections[usize::from(row.section)].watched {
-                self.report(ev, at, None, out);
+                self.report(ev, at, out);
             }
             return Answer::refuse(Code::Done, seats);
         }

@@ -4,9 +4,9 @@ use crate::answer::{Answer, Code};
 use crate::effects::Effects;
 use crate::hold::{Hold, HoldState, NONE};
 use crate::ids::{MAX_PARTY, RequestId, RowRef, Seats, UserId, account_partition};
-use crate::op::{ANY_CATEGORY, ClaimBest, ClaimSeats, Join, Mail};
+use crate::op::{ANY_CATEGORY, ClaimBest, ClaimSeats, Join, Mail, Supply};
 use crate::partition::{Charge, Partition};
-use crate::queue::Kind;
+use crate::queue::{Kind, Party};
 use crate::row::{Choice, Set, Wish};
 use crate::rules::{Adjacency, EventRules};
 
@@ -24,6 +24,15 @@ pub(crate) fn check_count(count: u8, rules: &EventRules) -> Result<(), Answer> {
         return Err(Answer::plain(Code::ClaimTooLarge));
     }
     Ok(())
+}
+
+/// Whether what a row has free now is enough for a party of its own queue.
+pub(crate) fn fits_row(supply: &Supply, party: &Party) -> bool {
+    match party.kind {
+        Kind::Together => supply.run >= u16::from(party.count),
+        Kind::Accessible => supply.accessible_run >= u16::from(party.count),
+        Kind::Spread => false,
+    }
 }
 
 impl Partition {
@@ -190,14 +199,10 @@ impl Partition {
             }
             let supply = if line.queue == NONE { None } else { Some(part.rows.supply(row)) };
             let first = supply.and_then(|supply| {
-                self.queues.first_fit(line.queue, rules.max_passes, |kind, count| match kind {
-                    Kind::Together => supply.run >= u16::from(count),
-                    Kind::Accessible => supply.accessible_run >= u16::from(count),
-                    Kind::Spread => false,
-                })
+                self.queues.first_fit(line.queue, rules.max_passes, |party| fits_row(&supply, party))
             });
             if !section_had_its_turn && watched {
-                self.lend(ev, row, first, out);
+                self.lend(ev, row, out);
                 return;
             }
             let Some(party) = first else { return };

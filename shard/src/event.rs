@@ -106,7 +106,7 @@ impl EventPart {
             holds: Holds::new(seats + homed_seats),
             handle_base: 0,
             homes,
-            groups: Groups::default(),
+            groups: Groups::new(homed_seats),
             accounts: Map::default(),
             digest,
         }
@@ -145,9 +145,20 @@ impl EventPart {
 pub(crate) struct Groups {
     parts: Vec<Parts>,
     free: Vec<u32>,
+    capacity: usize,
 }
 
 impl Groups {
+    /// Room for one group for every seat that could be a group of its own: what is being put together
+    /// never takes the room of a row's holds, so that a row can always hand on what comes free.
+    fn new(capacity: usize) -> Self {
+        Self { capacity, ..Self::default() }
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.parts.len() - self.free.len() >= self.capacity
+    }
+
     pub(crate) fn insert(&mut self, parts: Parts) -> u32 {
         if let Some(index) = self.free.pop() {
             self.parts[index as usize] = parts;

@@ -163,7 +163,7 @@ impl Partition {
     pub(crate) fn shrink(&mut self, ev: usize, row: u32, out: &mut Effects) {
         let line = *self.events[ev].rows.line(row);
         if self.events[ev].sections[usize::from(line.section)].watched {
-            self.report(ev, row, None, out);
+            self.report(ev, row, out);
         }
         if line.queue == NONE {
             return;

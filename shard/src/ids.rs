@@ -103,6 +103,8 @@ pub struct Seats {
 impl Seats {
     /// No seats.
     pub const NONE: Self = Self { mask: 0, first: 0 };
+    /// How many places, from the first, one window reaches.
+    pub(crate) const REACH: u32 = u64::BITS;
 
     /// The window in normal form. `None` if a seat would lie beyond the longest legal row.
     pub const fn new(first: u8, mask: u64) -> Option<Self> {

@@ -1,7 +1,7 @@
 //! A row's side of what its section's home decides: setting seats aside, and lending what is free to the
 //! section's queue.
 
-use crate::claims::category;
+use crate::claims::{category, fits_row};
 use crate::effects::Effects;
 use crate::hold::{Hold, HoldState};
 use crate::ids::{Millis, PartitionId, RowRef, Seats};
@@ -40,6 +40,10 @@ impl Partition {
         self.touch(ev, at, out);
         let slot = self.make_hold(ev, at, choice, user, HoldState::Part, 0);
         let flags = self.events[ev].holds[slot].bits & (Hold::TOGETHER | Hold::WAIVED);
+        if watched {
+            // The home must not count on these seats for the next in its queue.
+            self.report(ev, at, out);
+        }
         self.write(from, Mail::Reserved { row, task, slot, seats: choice.seats, flags }, out);
     }
 
@@ -78,23 +82,32 @@ impl Partition {
         let rows: u16 = part.sections[usize::from(section.section)].rows;
         for row in 0..rows {
             if let Some(at) = self.events[ev].slot_of(section.section, row) {
-                let rival = self.row_rival(ev, at);
-                self.lend(ev, at, rival, out);
+                self.lend(ev, at, out);
             }
         }
     }
 
-    /// Lends all that is free in the row to the section's queue, and reports what there is. `rival` is the
-    /// first in the row's own queue who fits.
-    pub(crate) fn lend(&mut self, ev: usize, row: u32, rival: Option<u32>, out: &mut Effects) {
+    /// Lends all that is free in the row to the section's queue, and reports what there is.
+    pub(crate) fn lend(&mut self, ev: usize, row: u32, out: &mut Effects) {
         self.events[ev].rows.lend_all(row);
         self.touch(ev, row, out);
-        self.report(ev, row, rival, out);
+        self.report(ev, row, out);
     }
 
-    /// Reports to the section's home what the row has.
-    pub(crate) fn report(&mut self, ev: usize, row: u32, rival: Option<u32>, out: &mut Effects) {
-        let rival_ms = rival.map_or(Millis::MAX, |party| self.queues.party(party).joined_ms);
+    /// The row's own queue, or whether it is served, changed while the home has a loan of the row: it must
+    /// know, as it may be waiting for the row's own queue to be served first.
+    pub(crate) fn lend_again(&mut self, ev: usize, row: u32, out: &mut Effects) {
+        let part = &self.events[ev];
+        let watched = part.sections[usize::from(part.rows.line(row).section)].watched;
+        if watched && part.rows.has_lent(row) {
+            self.report(ev, row, out);
+        }
+    }
+
+    /// Reports to the section's home what the row has, and who is the first in the row's own queue who fits.
+    pub(crate) fn report(&mut self, ev: usize, row: u32, out: &mut Effects) {
+        let rival_ms =
+            self.row_rival(ev, row).map_or(Millis::MAX, |party| self.queues.party(party).joined_ms);
         let part = &mut self.events[ev];
         let line = part.rows.line_mut(row);
         line.loan = line.loan.wrapping_add(1);
@@ -114,12 +127,12 @@ impl Partition {
         }
         self.events[ev].rows.unlend_all(at);
         self.touch(ev, at, out);
-        let before = self.events[ev].rows.supply(at);
+        let before = self.events[ev].rows.state(at);
         self.settle(ev, at, true, out);
         // If the row's own queue took some, the home must not count on it any more.
         let watched = self.events[ev].sections[usize::from(row.section)].watched;
-        if watched && self.events[ev].rows.supply(at) != before {
-            self.report(ev, at, None, out);
+        if watched && self.events[ev].rows.state(at) != before {
+            self.report(ev, at, out);
         }
     }
 
@@ -127,10 +140,7 @@ impl Partition {
     fn row_rival(&self, ev: usize, row: u32) -> Option<u32> {
         let part = &self.events[ev];
         let supply = part.rows.supply(row);
-        self.queues.first_fit(part.rows.line(row).queue, part.rules.max_passes, |kind, count| match kind {
-            crate::queue::Kind::Together => supply.run >= u16::from(count),
-            crate::queue::Kind::Accessible => supply.accessible_run >= u16::from(count),
-            crate::queue::Kind::Spread => false,
-        })
+        let queue = part.rows.line(row).queue;
+        self.queues.first_fit(queue, part.rules.max_passes, |party| fits_row(&supply, party))
     }
 }

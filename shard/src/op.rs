@@ -304,13 +304,14 @@ pub enum PartAction {
 /// What a row can still give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Archive, Serialize, Deserialize)]
 pub struct Supply {
-    /// Ordinary seats free now, lent ones included.
+    /// Ordinary seats free now, lent ones included, as far as one claim could have them: in a row of more
+    /// than 64 seats they may be too far apart.
     pub free: u16,
     /// Longest run of those.
     pub run: u16,
     /// Longest run of free seats that has an accessible one in it.
     pub accessible_run: u16,
-    /// Ordinary seats that are not booked.
+    /// Ordinary seats that are not booked, within the reach of one claim.
     pub ever: u16,
     /// Longest run of those.
     pub ever_run: u16,

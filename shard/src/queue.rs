@@ -257,12 +257,13 @@ impl Queues {
         q.passes - oldest.passes_at_join >= u64::from(max_passes)
     }
 
-    /// The first in the queue who `fits` and may be served now.
+    /// The first in the queue who `fits` and may be served now. Who joined later fits no better than another
+    /// of the same kind and size.
     pub(crate) fn first_fit(
         &self,
         queue: u32,
         max_passes: u16,
-        fits: impl Fn(Kind, u8) -> bool,
+        fits: impl Fn(&Party) -> bool,
     ) -> Option<u32> {
         let q = self.queues.get(queue as usize)?;
         if q.len == 0 {
@@ -270,14 +271,11 @@ impl Queues {
         }
         if self.is_strict(queue, max_passes) {
             let oldest = &self.parties[q.head as usize];
-            return fits(oldest.kind, oldest.count).then_some(q.head);
+            return fits(oldest).then_some(q.head);
         }
         classes(q.classes)
-            .filter(|&class| {
-                let (kind, count) = kind_and_count(class);
-                fits(kind, count)
-            })
             .map(|class| q.class_heads[class])
+            .filter(|&index| fits(&self.parties[index as usize]))
             .min_by_key(|&index| self.parties[index as usize].ticket)
     }
 

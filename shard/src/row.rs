@@ -6,7 +6,7 @@
 use crate::answer::{Answer, Code};
 use crate::bits::{self, SeatBits, Wide};
 use crate::hold::NONE;
-use crate::ids::{MAX_ROW_SEATS, Seats};
+use crate::ids::{MAX_PARTY, MAX_ROW_SEATS, Seats};
 use crate::op::Supply;
 use crate::rules::{OrphanRule, RowSpec};
 
@@ -391,11 +391,22 @@ impl Rows {
             let ordinary = open.without(accessible);
             let ever_open = B::below(u32::from(self.len(slot))).without(self.get::<B>(slot, Set::Booked));
             let ever = ever_open.without(accessible);
+            let (mut free_count, mut ever_count) = (ordinary.count(), ever.count());
+            if B::WIDTH > Seats::REACH {
+                // Seats too far apart for one window are no supply for one claim.
+                let most = Wish { count: MAX_PARTY, accessible: false, orphans: OrphanRule::Off, lent: true };
+                let had = self.gather(slot, most, None).map_or(0, |choice| choice.seats.count());
+                if had < MAX_PARTY {
+                    free_count = u32::from(had);
+                }
+                let window = B::below(Seats::REACH);
+                ever_count = (0..B::WIDTH).map(|at| ever.down(at).and(window).count()).max().unwrap_or(0);
+            }
             Supply {
-                free: ordinary.count() as u16,
+                free: free_count as u16,
                 run: bits::longest_run(ordinary, joins) as u16,
                 accessible_run: bits::longest_run_with(open, joins, accessible) as u16,
-                ever: ever.count() as u16,
+                ever: ever_count as u16,
                 ever_run: bits::longest_run(ever, joins) as u16,
                 ever_accessible_run: bits::longest_run_with(ever_open, joins, accessible) as u16,
             }

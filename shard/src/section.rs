@@ -55,7 +55,7 @@ impl Partition {
         } else if claim.candidates[0] == NO_ROW {
             if claim.hopeless { Code::SoldOut } else { Code::NotEnoughTogether }
         } else {
-            if self.tasks.len() >= self.limits.tasks || self.events[ev].holds.is_full() {
+            if self.tasks.len() >= self.limits.tasks || self.events[ev].groups.is_full() {
                 return Err(Answer::plain(Code::Full));
             }
             // An accessible seat is always wanted with its neighbours.
@@ -237,7 +237,8 @@ impl Partition {
             if answer.code != Code::Pending {
                 self.decide(task.request, task.user, task.section, answer, None, out);
             }
-            return;
+            // There may be room now for a task that serves the queue.
+            return self.settle_section(ev, home, task.section, out);
         }
         self.events[ev].homes[home].serving = None;
         if code == Code::HoldCap {

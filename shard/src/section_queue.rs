@@ -12,7 +12,7 @@ use crate::hold::NONE;
 use crate::ids::{Millis, Parts, RequestId, RowRef, UserId};
 use crate::op::{CANDIDATES, Join, Mail, NO_ROW, Supply};
 use crate::partition::Partition;
-use crate::queue::Kind;
+use crate::queue::{Kind, Party};
 use crate::rules::{EventState, Fairness};
 use crate::waiting::kind_of;
 
@@ -25,27 +25,33 @@ struct Stock {
     spread: u32,
     ever_run: u16,
     ever_accessible_run: u16,
+    /// The same of seats that are not booked.
     ever: u32,
+}
+
+/// Puts `seats` among the largest numbers seen.
+fn keep_most(most: &mut [u16; CANDIDATES], mut seats: u16) {
+    for best in most {
+        if seats > *best {
+            std::mem::swap(best, &mut seats);
+        }
+    }
 }
 
 impl Stock {
     fn of(news: &[RowNews]) -> Self {
         let mut stock = Self::default();
-        let mut most = [0_u16; CANDIDATES];
+        let (mut most, mut most_ever) = ([0_u16; CANDIDATES], [0_u16; CANDIDATES]);
         for supply in news.iter().map(|row| row.supply) {
             stock.run = stock.run.max(supply.run);
             stock.accessible_run = stock.accessible_run.max(supply.accessible_run);
             stock.ever_run = stock.ever_run.max(supply.ever_run);
             stock.ever_accessible_run = stock.ever_accessible_run.max(supply.ever_accessible_run);
-            stock.ever += u32::from(supply.ever);
-            let mut free = supply.free;
-            for best in &mut most {
-                if free > *best {
-                    std::mem::swap(best, &mut free);
-                }
-            }
+            keep_most(&mut most, supply.free);
+            keep_most(&mut most_ever, supply.ever);
         }
         stock.spread = most.iter().map(|&free| u32::from(free)).sum();
+        stock.ever = most_ever.iter().map(|&ever| u32::from(ever)).sum();
         stock
     }
 
@@ -249,18 +255,17 @@ impl Partition {
         if at.serving.is_some() || at.queue == NONE || !self.section_is_known(ev, home, section) {
             return;
         }
-        if part.state == EventState::Open && self.tasks.len() < self.limits.tasks && !part.holds.is_full() {
+        // One task per home does not count against the bound on tasks: nothing would call again.
+        if part.state == EventState::Open && !part.groups.is_full() {
             let stock = Stock::of(&at.news);
-            let fits = |kind, count| stock.fits(kind, count);
+            // Not every row that has seats is open to everybody: see `rows_for`.
+            let fits = |who: &Party| stock.fits(who.kind, who.count) && rows_for(&at.news, who)[0] != NO_ROW;
             if let Some(party) = self.queues.first_fit(at.queue, part.rules.max_passes, fits) {
-                let who = self.queues.party(party);
-                let rows = rows_for(&at.news, who.kind, who.count, who.joined_ms);
-                if rows[0] != NO_ROW {
-                    let task = self.serve(ev, section, party, rows, out);
-                    // A task may have ended at once, but not as long as its first row has not answered.
-                    self.events[ev].homes[home].serving = Some(task);
-                    return;
-                }
+                let rows = rows_for(&at.news, self.queues.party(party));
+                let task = self.serve(ev, section, party, rows, out);
+                // A task may have ended at once, but not as long as its first row has not answered.
+                self.events[ev].homes[home].serving = Some(task);
+                return;
             }
         }
         self.return_loans(ev, home, section, out);
@@ -291,19 +296,18 @@ impl Partition {
     }
 }
 
-/// The rows to ask for a party that joined at `joined_ms`: those where nobody in the row's own queue came
-/// first. For seats together, the lowest rows that have them; else the rows that have most.
-fn rows_for(news: &[RowNews], kind: Kind, count: u8, joined_ms: Millis) -> [u16; CANDIDATES] {
+/// The rows to ask for a party: those where nobody who fits in the row's own queue joined before. For seats together, the lowest rows that have them; else the rows that have most.
+fn rows_for(news: &[RowNews], who: &Party) -> [u16; CANDIDATES] {
     let mut rows = [NO_ROW; CANDIDATES];
-    let mine = |row: &RowNews| row.rival_ms >= joined_ms;
-    let count = u16::from(count);
+    let mine = |row: &RowNews| row.rival_ms >= who.joined_ms;
+    let count = u16::from(who.count);
     let mut put = |wanted: &mut dyn Iterator<Item = u16>| {
         for (slot, row) in rows.iter_mut().zip(wanted) {
             *slot = row;
         }
     };
     let all = || news.iter().enumerate().filter(|(_, row)| mine(row));
-    match kind {
+    match who.kind {
         Kind::Together => {
             put(&mut all().filter(|(_, row)| row.supply.run >= count).map(|(i, _)| i as u16));
         }

@@ -114,6 +114,7 @@ impl Partition {
         if self.events[ev].rows.line(row).queue != NONE {
             self.settle(ev, row, false, out);
         }
+        self.lend_again(ev, row, out);
         Ok(Answer::plain(Code::Left))
     }
 }
