@@ -373,7 +373,12 @@ impl Market {
                 self.ledger.ended(index);
             }
             Code::Queued => {
-                self.answered.insert((place, request.user));
+                // Somebody whose first join is not answered yet is told a position when joining again, but
+                // the rows need not know of it yet.
+                let joining = |it: &Request| it.user == request.user && it.command.place() == place;
+                if !self.ledger.pending.values().any(joining) {
+                    self.answered.insert((place, request.user));
+                }
             }
             Code::Left => {
                 self.answered.remove(&(place, request.user));
