@@ -491,6 +491,22 @@ impl Partition {
         Some((part.state, part.rules))
     }
 
+    /// The time of the last operation.
+    pub fn now(&self) -> Millis {
+        self.now
+    }
+
+    /// How many rows each section of an event has, on whatever partition.
+    pub fn section_rows(&self, event: EventId) -> Option<impl Iterator<Item = u16> + '_> {
+        let part = &self.events[self.event_index(event).ok()?];
+        Some(part.sections.iter().map(|section| section.rows))
+    }
+
+    /// Every row owned here.
+    pub fn rows(&self) -> impl Iterator<Item = RowRef> + '_ {
+        self.events.iter().flat_map(|part| part.rows.slots().map(|slot| part.row_ref(slot)))
+    }
+
     /// The events known here.
     pub fn events(&self) -> impl Iterator<Item = EventId> + '_ {
         self.events.iter().map(|part| part.id)
