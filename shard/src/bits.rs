@@ -212,6 +212,40 @@ pub(crate) fn nearest_middle<B: SeatBits>(starts: B, n: u32, length: u32) -> Opt
     }
 }
 
+/// The most seats of `set` that lie within `reach` places of each other; of equals the lowest.
+pub(crate) fn richest_window<B: SeatBits>(set: B, reach: u32) -> B {
+    let (mut best, mut most) = (B::EMPTY, 0);
+    let mut left = set;
+    while let Some(at) = left.lowest() {
+        let window = left.and(B::below(at + reach));
+        if window.count() > most {
+            (best, most) = (window, window.count());
+        }
+        if window == left {
+            break;
+        }
+        left = left.without(B::below(at + 1));
+    }
+    best
+}
+
+/// Up to `wanted` seats of `left` in as few runs as can be, longest first, all within 64 places.
+pub(crate) fn spread_runs<B: SeatBits>(mut left: B, joins: B, mut wanted: u32, length: u32) -> B {
+    let mut taken = B::EMPTY;
+    while wanted > 0 {
+        let run = longest_run(left, joins).min(wanted);
+        let starts = run_starts(left, joins, run);
+        let Some(start) = nearest_middle(starts, run, length) else { break };
+        taken = taken.or(B::below(run).up(start));
+        wanted -= run;
+        // Only what shares a window with everything taken so far may follow.
+        let (Some(low), Some(high)) = (taken.lowest(), taken.highest()) else { break };
+        let window = B::below(low + Seats::REACH).without(B::below((high + 1).saturating_sub(Seats::REACH)));
+        left = left.without(taken).and(window);
+    }
+    taken
+}
+
 /// Whether these seats are all next to each other.
 pub(crate) fn together<B: SeatBits>(seats: B, joins: B) -> bool {
     let Some(highest) = seats.highest() else { return false };

@@ -6,7 +6,7 @@
 use crate::answer::{Answer, Code};
 use crate::bits::{self, SeatBits, Wide};
 use crate::hold::NONE;
-use crate::ids::{MAX_PARTY, MAX_ROW_SEATS, Seats};
+use crate::ids::{MAX_ROW_SEATS, Seats};
 use crate::op::Supply;
 use crate::rules::{OrphanRule, RowSpec};
 
@@ -365,18 +365,11 @@ impl Rows {
                 left = left.and(self.of_category::<B>(slot, category));
             }
             let length = u32::from(self.len(slot));
-            let mut taken = B::EMPTY;
-            let mut wanted = u32::from(wish.count);
-            while wanted > 0 {
-                let run = bits::longest_run(left, joins).min(wanted);
-                let starts = bits::run_starts(left, joins, run);
-                let Some(start) = bits::nearest_middle(starts, run, length) else { break };
-                taken = taken.or(B::below(run).up(start));
-                // Only what shares a 64-place window with everything taken so far may follow.
-                let (low, high) = (taken.lowest()?, taken.highest()?);
-                let window = B::below(low + 64).without(B::below(high.saturating_sub(63)));
-                left = left.without(taken).and(window);
-                wanted -= run;
+            let mut taken = bits::spread_runs(left, joins, u32::from(wish.count), length);
+            if taken.count() < u32::from(wish.count) {
+                // The longest run was in a poor corner. The richest window gives all that one claim can have.
+                left = bits::richest_window(left, Seats::REACH);
+                taken = bits::spread_runs(left, joins, u32::from(wish.count), length);
             }
             let together = bits::together(taken, joins);
             (!taken.is_empty()).then(|| Choice { seats: taken.seats(), waived: false, together })
@@ -391,22 +384,14 @@ impl Rows {
             let ordinary = open.without(accessible);
             let ever_open = B::below(u32::from(self.len(slot))).without(self.get::<B>(slot, Set::Booked));
             let ever = ever_open.without(accessible);
-            let (mut free_count, mut ever_count) = (ordinary.count(), ever.count());
-            if B::WIDTH > Seats::REACH {
-                // Seats too far apart for one window are no supply for one claim.
-                let most = Wish { count: MAX_PARTY, accessible: false, orphans: OrphanRule::Off, lent: true };
-                let had = self.gather(slot, most, None).map_or(0, |choice| choice.seats.count());
-                if had < MAX_PARTY {
-                    free_count = u32::from(had);
-                }
-                let window = B::below(Seats::REACH);
-                ever_count = (0..B::WIDTH).map(|at| ever.down(at).and(window).count()).max().unwrap_or(0);
-            }
+            // Seats too far apart for one window are no supply for one claim.
+            let (reachable, ever_reachable) =
+                (bits::richest_window(ordinary, Seats::REACH), bits::richest_window(ever, Seats::REACH));
             Supply {
-                free: free_count as u16,
+                free: reachable.count() as u16,
                 run: bits::longest_run(ordinary, joins) as u16,
                 accessible_run: bits::longest_run_with(open, joins, accessible) as u16,
-                ever: ever_count as u16,
+                ever: ever_reachable.count() as u16,
                 ever_run: bits::longest_run(ever, joins) as u16,
                 ever_accessible_run: bits::longest_run_with(ever_open, joins, accessible) as u16,
             }

@@ -70,6 +70,6 @@ fn long_rows() {
 
 #[test]
 fn hardly_any_room() {
-    let limits = Limits { requests: 64, parties: 6, queues: 2, tasks: 2 };
+    let limits = Limits { requests: 512, parties: 6, queues: 2, tasks: 2 };
     run("hardly_any_room", 17_000, 30, 2_000, Crowd { limits, ..USUAL });
 }

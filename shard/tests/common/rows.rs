@@ -100,6 +100,7 @@ impl Rows {
             profile,
             lengths: lengths.clone(),
         };
+        test.model.now = START;
         test.apply(Op::Begin { epoch: 3, secret: 0x1234_5678 });
         let spec = EventSpec {
             event: EVENT,
@@ -413,6 +414,9 @@ impl Rows {
                     place.row ^= 1;
                     user = good.user;
                 }
+            }
+            if field < 6 && self.fences.contains(&(hold, fence)) {
+                continue; // By chance another fence of this hold.
             }
             let proof = Proof { place, fence };
             let command = match self.rng.below(5) {
