@@ -1,0 +1,288 @@
+//! The catalogue and operators' requests over HTTP.
+//!
+//! One connection per request: these are rare. Only `http://` is spoken; put a TLS proxy in between where
+//! a network is not trusted.
+
+mod types;
+
+pub use types::{
+    Blocked, Categories, Category, Created, DevToken, Event, EventDetail, EventQuery, EventRulesLine, Map,
+    RowMap, RowState, SectionMap, SectionState, SectionSum,
+};
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use frontrow_shard::{EventId, UserId};
+
+/// The longest answer taken, in bytes: the map of a very large event.
+const MAX_ANSWER: usize = 256 << 20;
+/// How long a request may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Why an HTTP request has no good answer.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum HttpError {
+    /// Not an address of a server.
+    #[error("`{0}` is no address of a server; write http://host:port")]
+    Address(String),
+    /// No connection, or it broke.
+    #[error("cannot reach {url}: {reason}; check the address, and that the server runs")]
+    Unreachable {
+        /// The server.
+        url: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The server said no.
+    #[error("{message}")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The server's code for it.
+        code: String,
+        /// What it says, with what to do.
+        message: String,
+        /// Whether the same may succeed later.
+        retryable: bool,
+        /// All that the server said, for machines: `{"code", "message", …}`.
+        error: Box<Value>,
+    },
+    /// The answer is not what this client knows.
+    #[error("the server's answer is not understood ({0}); check the address and the versions of both")]
+    Answer(String),
+}
+
+/// A server's HTTP side.
+#[derive(Clone)]
+pub struct Http {
+    /// `host:port`.
+    authority: String,
+    admin_key: Option<String>,
+}
+
+impl std::fmt::Debug for Http {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Http").field("authority", &self.authority).finish_non_exhaustive()
+    }
+}
+
+impl Http {
+    /// The server at `url` (`http://host:port`). Nothing is sent yet.
+    pub fn new(url: &str) -> Result<Self, HttpError> {
+        let wrong = || HttpError::Address(url.to_owned());
+        let rest = url.strip_prefix("http://").ok_or_else(wrong)?.trim_end_matches('/');
+        let whole = rest.parse::<hyper::http::uri::Authority>().map_err(|_| wrong())?;
+        let authority = if whole.port().is_some() { rest.to_owned() } else { format!("{rest}:80") };
+        Ok(Self { authority, admin_key: None })
+    }
+
+    /// The same, with the operator's key for the requests that need it.
+    #[must_use]
+    pub fn with_admin_key(self, key: impl Into<String>) -> Self {
+        Self { admin_key: Some(key.into()), ..self }
+    }
+
+    /// Events whose name has these words; all for none.
+    pub async fn events(&self, words: &str) -> Result<Vec<Event>, HttpError> {
+        #[derive(Deserialize)]
+        struct List {
+            events: Vec<Event>,
+        }
+        let list: List = self.get(&format!("/v1/events?q={}", escaped(words))).await?;
+        Ok(list.events)
+    }
+
+    /// One event.
+    pub async fn event(&self, event: EventId) -> Result<EventDetail, HttpError> {
+        self.get(&format!("/v1/events/{event}")).await
+    }
+
+    /// The whole seat map.
+    pub async fn map(&self, event: EventId) -> Result<Map, HttpError> {
+        self.get(&format!("/v1/events/{event}/map")).await
+    }
+
+    /// One section of the seat map.
+    pub async fn section_map(&self, event: EventId, section: u16) -> Result<SectionMap, HttpError> {
+        self.get(&format!("/v1/events/{event}/map/{section}")).await
+    }
+
+    /// The seats of a section as they are now.
+    pub async fn section(&self, event: EventId, section: u16) -> Result<SectionState, HttpError> {
+        self.get(&format!("/v1/events/{event}/sections/{section}")).await
+    }
+
+    /// A token for any user, from a server in development mode.
+    pub async fn dev_token(&self, user: UserId) -> Result<DevToken, HttpError> {
+        // As a text: not every JSON reader keeps 64 bits.
+        self.post("/v1/dev/token", &json!({ "user": user.to_string() })).await
+    }
+
+    /// Creates an event from a seating plan (pretix JSON, a stored plan, CSV), in state draft. `kind` is the
+    /// plan's media type, if known: `text/csv` or `application/json`.
+    pub async fn create_event(
+        &self,
+        query: &EventQuery,
+        kind: Option<&str>,
+        plan: Vec<u8>,
+    ) -> Result<Created, HttpError> {
+        let path = format!("/v1/admin/events{}", query.text());
+        self.send(Method::POST, &path, kind, plan.into()).await
+    }
+
+    /// Creates an event in a generated stadium, in state draft.
+    pub async fn create_stadium(
+        &self,
+        query: &EventQuery,
+        seats: u32,
+        tiers: Option<u32>,
+    ) -> Result<Created, HttpError> {
+        let mut stadium = json!({ "seats": seats });
+        if let Some(tiers) = tiers {
+            stadium["tiers"] = tiers.into();
+        }
+        let path = format!("/v1/admin/events{}", query.text());
+        self.post(&path, &json!({ "stadium": stadium })).await
+    }
+
+    /// Opens the sale, or goes on after a pause.
+    pub async fn open(&self, event: EventId) -> Result<Event, HttpError> {
+        self.post(&format!("/v1/admin/events/{event}/open"), &json!({})).await
+    }
+
+    /// Pauses the sale.
+    pub async fn pause(&self, event: EventId) -> Result<Event, HttpError> {
+        self.post(&format!("/v1/admin/events/{event}/pause"), &json!({})).await
+    }
+
+    /// Ends the sale.
+    pub async fn close(&self, event: EventId) -> Result<Event, HttpError> {
+        self.post(&format!("/v1/admin/events/{event}/close"), &json!({})).await
+    }
+
+    /// Takes free seats of a row out of sale (`blocked`), or puts them back.
+    pub async fn block(
+        &self,
+        event: EventId,
+        (section, row): (u16, u16),
+        seats: &[u8],
+        blocked: bool,
+    ) -> Result<Blocked, HttpError> {
+        let word = if blocked { "block" } else { "unblock" };
+        let body = json!({ "section": section, "row": row, "seats": seats });
+        self.post(&format!("/v1/admin/events/{event}/{word}"), &body).await
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, HttpError> {
+        self.send(Method::GET, path, None, Bytes::new()).await
+    }
+
+    async fn post<T: DeserializeOwned>(&self, path: &str, body: &Value) -> Result<T, HttpError> {
+        self.send(Method::POST, path, Some("application/json"), body.to_string().into()).await
+    }
+
+    async fn send<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        kind: Option<&str>,
+        body: Bytes,
+    ) -> Result<T, HttpError> {
+        let request = self.build(method, path, kind, body)?;
+        let exchange = timeout(PATIENCE, self.exchange(request)).await;
+        let (status, bytes) =
+            exchange.map_err(|_| self.unreachable(format!("no answer within {PATIENCE:?}")))??;
+        if !status.is_success() {
+            return Err(refusal(status, &bytes));
+        }
+        serde_json::from_slice(&bytes).map_err(|error| HttpError::Answer(error.to_string()))
+    }
+
+    fn build(
+        &self,
+        method: Method,
+        path: &str,
+        kind: Option<&str>,
+        body: Bytes,
+    ) -> Result<Request<Full<Bytes>>, HttpError> {
+        let mut request = Request::builder().method(method).uri(path).header(HOST, &self.authority);
+        if let Some(kind) = kind {
+            request = request.header(CONTENT_TYPE, kind);
+        }
+        if let Some(key) = self.admin_key.as_ref().filter(|_| path.starts_with("/v1/admin/")) {
+            request = request.header(AUTHORIZATION, format!("Bearer {key}"));
+        }
+        request.body(Full::new(body)).map_err(|error| HttpError::Address(format!("{path}: {error}")))
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), HttpError> {
+        let broken = |error: hyper::Error| self.unreachable(error.to_string());
+        let socket = TcpStream::connect(&self.authority).await;
+        let socket = socket.map_err(|error| self.unreachable(error.to_string()))?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(broken)?;
+        let answering = async {
+            let response = sender.send_request(request).await.map_err(broken)?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+            let body = body.map_err(|error| HttpError::Answer(error.to_string()))?;
+            Ok((status, body.to_bytes()))
+        };
+        // The connection only moves when it is polled; it may well end before the answer is taken apart.
+        let connection = async {
+            let _ = connection.await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            answer = answering => answer,
+            () = connection => unreachable!("pending never ends"),
+        }
+    }
+
+    fn unreachable(&self, reason: String) -> HttpError {
+        HttpError::Unreachable { url: format!("http://{}", self.authority), reason }
+    }
+}
+
+/// `{"error": {"code", "message", "retryable", …}}`, or whatever a proxy in between made of it.
+fn refusal(status: StatusCode, body: &[u8]) -> HttpError {
+    let mut body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let error = body.get_mut("error").map(Value::take).unwrap_or_default();
+    let text = |key: &str| error.get(key).and_then(Value::as_str).map(str::to_owned);
+    HttpError::Refused {
+        status: status.as_u16(),
+        code: text("code").unwrap_or_else(|| format!("http_{}", status.as_u16())),
+        message: text("message").unwrap_or_else(|| {
+            format!("the server answered {status}; check that the address is a Frontrow server's")
+        }),
+        retryable: error.get("retryable").and_then(Value::as_bool).unwrap_or(status.is_server_error()),
+        error: Box::new(error),
+    }
+}
+
+/// Percent-encodes everything but unreserved characters (RFC 3986, section 2.3).
+pub(crate) fn escaped(text: &str) -> String {
+    use std::fmt::Write;
+    let mut out = String::with_capacity(text.len());
+    for &byte in text.as_bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(byte.into());
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;
