@@ -2,5 +2,10 @@
 
 pub mod catalogue;
 pub mod config;
+pub mod core;
 pub mod http;
 pub mod identity;
+
+mod running;
+
+pub use running::{Running, StartError, start};

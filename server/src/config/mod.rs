@@ -34,6 +34,8 @@ const SECTIONS: [&str; 8] =
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
+/// The port of HTTP and WebSocket unless the configuration says otherwise.
+pub const DEFAULT_HTTP_PORT: u16 = 7410;
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -77,8 +79,6 @@ pub struct Server {
     pub cores: Cores,
     /// Whether each shard stays on its CPU.
     pub pin: bool,
-    /// How long an idle shard polls before it sleeps; 0 for not at all.
-    pub spin: Duration,
     /// One entry per shard: the CPU it runs on if `pin` is set.
     pub shard_cpus: Vec<usize>,
     /// The CPU left for HTTP, if there is one.
@@ -344,7 +344,6 @@ fn server(source: &mut Source, base: &Path) -> Server {
         engine: source.take("server.engine", "auto", &choice(ENGINES)),
         cores: source.take("server.cores", "auto", &cores()),
         pin: source.take("server.pin", "true", &flag()),
-        spin: source.take("server.spin", "0us", &duration(Duration::ZERO..=SECOND)),
         shard_cpus: Vec::new(),
         http_cpu: None,
     }

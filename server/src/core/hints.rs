@@ -44,8 +44,9 @@ pub(crate) type Hints = HashMap<EventId, Arc<EventHints>>;
 /// Fills in the rows worth asking, best first: those that have all seats together, from the front of the
 /// section; for a claim that may be spread, then those with most.
 pub(crate) fn fill_candidates(hints: &Hints, claim: &mut ClaimSection) {
-    let Some(rows) =
-        hints.get(&claim.section.event).and_then(|event| event.sections.get(usize::from(claim.section.section)))
+    let Some(rows) = hints
+        .get(&claim.section.event)
+        .and_then(|event| event.sections.get(usize::from(claim.section.section)))
     else {
         return;
     };

@@ -1,8 +1,11 @@
 //! What crosses between cores. Many items to a message: a wake costs tens of microseconds, an item nanoseconds.
 
 use super::hints::EventHints;
+use crate::http::Place;
 use crate::identity::Identity;
-use frontrow_shard::{Answer, Command, EventId, Letter, Op, PartitionId, RequestId, RowRef, RowState, UserId};
+use frontrow_shard::{
+    Answer, Command, EventId, Letter, Op, PartitionId, RequestId, RowRef, RowState, UserId,
+};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
@@ -65,6 +68,8 @@ pub(crate) struct Arrival {
     /// Whether the client has been welcomed.
     pub(crate) welcomed: bool,
     pub(crate) peer: SocketAddr,
+    /// Its place among the connections of the whole server.
+    pub(crate) place: Option<Place>,
 }
 
 /// An operator's operations for partitions of one core, answered when they are durable.

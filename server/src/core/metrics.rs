@@ -107,23 +107,27 @@ impl Metrics {
 pub fn render(cores: &[Arc<super::start::CoreMetrics>]) -> String {
     let mut out = String::with_capacity(16 * 1024);
     let help = |out: &mut String, name: &str, kind: &str, text: &str| {
-        let _ = writeln!(out, "# HELP {name} {text}\n# TYPE {name} {kind}");
+        // OpenMetrics names a counter's family without the suffix of its samples.
+        let name = name.strip_suffix("_total").unwrap_or(name);
+        let _ = writeln!(out, "# TYPE {name} {kind}\n# HELP {name} {text}");
     };
     help(&mut out, "frontrow_answers_total", "counter", "Answers by outcome; refusals carry their reason.");
     for (core, metrics) in cores.iter().enumerate() {
         for &code in Code::ALL {
             let n = metrics.0.codes[code as usize].load(Relaxed);
-            let _ =
-                writeln!(out, "frontrow_answers_total{{core=\"{core}\",code=\"{}\"}} {n}", code.name());
+            let _ = writeln!(out, "frontrow_answers_total{{core=\"{core}\",code=\"{}\"}} {n}", code.name());
         }
     }
     type Pick = fn(&Metrics) -> &AtomicU64;
     let rows: [(&str, &str, &str, Pick); 13] = [
         ("frontrow_hops_out_total", "counter", "Requests forwarded to another core.", |m| &m.hops_out),
         ("frontrow_hops_in_total", "counter", "Requests received from another core.", |m| &m.hops_in),
-        ("frontrow_handovers_total", "counter", "Connections handed to the core that owns what they claim.", |m| {
-            &m.handovers
-        }),
+        (
+            "frontrow_handovers_total",
+            "counter",
+            "Connections handed to the core that owns what they claim.",
+            |m| &m.handovers,
+        ),
         ("frontrow_busy_total", "counter", "Requests refused because a queue was full.", |m| &m.busy),
         ("frontrow_expired_total", "counter", "Holds that ran out.", |m| &m.expired),
         ("frontrow_pushes_total", "counter", "Offers and other news pushed to users.", |m| &m.pushes),
@@ -131,8 +135,8 @@ pub fn render(cores: &[Arc<super::start::CoreMetrics>]) -> String {
         ("frontrow_connections", "gauge", "Open connections.", |m| &m.connections),
         ("frontrow_waiting", "gauge", "Parties waiting in queues.", |m| &m.waiting),
         ("frontrow_holds", "gauge", "Holds, bookings included.", |m| &m.holds),
-        ("frontrow_log_durable_bytes", "counter", "Log position that is durable.", |m| &m.durable),
-        ("frontrow_log_appended_bytes", "counter", "Log position that is appended.", |m| &m.appended),
+        ("frontrow_log_durable_bytes", "gauge", "Log position that is durable.", |m| &m.durable),
+        ("frontrow_log_appended_bytes", "gauge", "Log position that is appended.", |m| &m.appended),
         ("frontrow_core_ready", "gauge", "1 while the core serves.", |m| &m.ready),
     ];
     for (name, kind, text, pick) in rows {
@@ -144,8 +148,18 @@ pub fn render(cores: &[Arc<super::start::CoreMetrics>]) -> String {
     type PickLog = fn(&Metrics) -> &Log2;
     let histograms: [(&str, &str, PickLog, f64); 3] = [
         ("frontrow_batch_size", "Operations applied in one batch.", |m| &m.batch, 1.0),
-        ("frontrow_commit_seconds", "From the start of a commit until it is durable.", |m| &m.commit_ns, 1e-9),
-        ("frontrow_answer_seconds", "From reading a request until its answer may leave.", |m| &m.answer_ns, 1e-9),
+        (
+            "frontrow_commit_seconds",
+            "From the start of a commit until it is durable.",
+            |m| &m.commit_ns,
+            1e-9,
+        ),
+        (
+            "frontrow_answer_seconds",
+            "From reading a request until its answer may leave.",
+            |m| &m.answer_ns,
+            1e-9,
+        ),
     ];
     for (name, text, pick, scale) in histograms {
         help(&mut out, name, "histogram", text);

@@ -32,6 +32,6 @@ mod users;
 mod watch;
 
 pub use metrics::render as render_metrics;
-pub use recovery::{RecoveryError, Recovered, recover};
+pub use recovery::{Recovered, RecoveryError, recover};
 pub use sales::Handle;
 pub use start::{CoreError, Setup, Threads, launch};

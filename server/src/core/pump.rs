@@ -1,0 +1,563 @@
+//! The loop of a core: take what waits as one batch, stamp it with one time, apply, append; commit while the
+//! next batch fills; release what has become durable.
+
+use super::dispatch::BUSY_RETRY_MS;
+use super::message::{Ask, ConnId, CoreMessage, Frames, Job, Origin};
+use super::metrics::Metrics;
+use super::state::{Cause, Core, Stalled, State, mono_ns};
+use frontrow_engine::Engine;
+use frontrow_protocol::{
+    Delta, ErrorReply, News, NewsKind, Reply, WireCode, encode_delta, encode_error, encode_news,
+    encode_reply, encode_snapshot,
+};
+use frontrow_shard::{
+    Answer, Code, Letter, Millis, Op, PartitionId, Parts, Push, PushKind, Request, RowRef, RowState, UserId,
+};
+use frontrow_wal::AppendError;
+use std::rc::Rc;
+
+/// The most requests applied with one time stamp.
+const BATCH: usize = 1024;
+/// Timers looked at per partition and step, so that a million holds due at once do not stop the rest.
+const EXPIRY_BUDGET: u32 = 512;
+/// Waiting parties told their position per queue and second.
+const POSITIONS: usize = 10_000;
+
+/// Runs until the core stops.
+pub(crate) async fn run<E: Engine>(core: Rc<Core<E>>) {
+    let mut again = false;
+    loop {
+        if again {
+            // Let the sockets have their turn; waiting would not end, for the work is here.
+            frontrow_engine::yield_now().await;
+        } else {
+            core.work.wait().await;
+        }
+        again = step(&core);
+        if core.stopping.get() && !again {
+            let state = core.state.borrow();
+            let idle = !state.has_work() && state.flying.is_none() && !state.appender.has_pending();
+            if idle && state.groups.iter().all(super::staging::Group::is_empty) {
+                return;
+            }
+        }
+    }
+}
+
+/// One turn. Whether there is more to do at once.
+fn step<E: Engine>(core: &Rc<Core<E>>) -> bool {
+    let mut state = core.state.borrow_mut();
+    let state = &mut *state;
+    release_durable(core, state);
+    let now = core.now_ms();
+    if !unstall(core, state, now) {
+        commit(core, state);
+        return false;
+    }
+    let mut applied = 0;
+    let mut room = true;
+    while room && let Some((from, letter)) = state.letters.pop_front() {
+        let op = Op::Deliver { from, seq: letter.seq, mail: letter.mail };
+        let cause = Cause::Letter { from, to: letter.to, seq: letter.seq };
+        room = apply(core, state, letter.to, now, &op, cause);
+        applied += 1;
+    }
+    while room && let Some((partition, op, reply)) = state.admin.pop_front() {
+        room = apply(core, state, partition, now, &op, Cause::Admin(reply));
+        applied += 1;
+    }
+    let tick = std::mem::take(&mut state.tick_due);
+    let mut more = false;
+    if tick && room {
+        more = expire(core, state, now, &mut room, &mut applied);
+    }
+    if room {
+        applied += run_batch(core, state, now, &mut room);
+    }
+    if tick {
+        tell_rows(state);
+        state.tick_due = more;
+    }
+    if applied > 0 {
+        core.counters().batch.record(applied as u64);
+    }
+    commit(core, state);
+    state.flush_outbound(&core.shared, core.counters());
+    room && (state.has_work() || more)
+}
+
+/// Applies up to [`BATCH`] requests, the most urgent class first. How many.
+fn run_batch<E: Engine>(core: &Core<E>, state: &mut State<E>, now: Millis, room: &mut bool) -> usize {
+    let mut batch = std::mem::take(&mut state.batch);
+    for queue in &mut state.jobs {
+        let take = queue.len().min(BATCH - batch.len());
+        batch.extend(queue.drain(..take));
+    }
+    let owner = |job: &Job| core.shared.partition_of(job.ask.place());
+    for job in &batch {
+        if let (Ask::Command(command), Some(Some(partition))) =
+            (job.ask, state.partitions.get(usize::from(owner(job))))
+        {
+            partition.prefetch(&Request { id: job.id, user: job.user, command });
+        }
+    }
+    let mut done = 0;
+    for (i, job) in batch.iter().enumerate() {
+        let partition = owner(job);
+        match job.ask {
+            Ask::Command(command) => {
+                let op = Op::Request(Request { id: job.id, user: job.user, command });
+                *room = apply(core, state, partition, now, &op, Cause::Job(*job));
+            }
+            Ask::Status(place) => status(core, state, partition, job, place),
+        }
+        done += 1;
+        if !*room {
+            // The rest keeps its order at the front of its queue.
+            for job in batch[i + 1..].iter().rev() {
+                state.put_back(*job);
+            }
+            break;
+        }
+    }
+    batch.clear();
+    state.batch = batch;
+    done
+}
+
+/// Applies one operation and appends its record. `false` if the log has no room: then nothing more may be
+/// applied until it has.
+fn apply<E: Engine>(
+    core: &Core<E>,
+    state: &mut State<E>,
+    partition: PartitionId,
+    now: Millis,
+    op: &Op,
+    cause: Cause,
+) -> bool {
+    let Some(Some(machine)) = state.partitions.get_mut(usize::from(partition)) else { return true };
+    state.effects.clear();
+    let applied = machine.apply(now, op, &mut state.effects);
+    let answer = applied.answer;
+    if applied.recorded {
+        let lsn = machine.lsn();
+        let (kind, payload) = state.encoder.encode(op, &answer);
+        match state.appender.append(partition, lsn, now, kind, payload) {
+            Ok(_) => {}
+            Err(error) => {
+                no_room(core, &error);
+                let payload = payload.to_vec();
+                state.stalled = Some(Stalled { partition, lsn, time_ms: now, kind, payload, answer, cause });
+                return false;
+            }
+        }
+    }
+    settle(core, state, partition, answer, cause);
+    true
+}
+
+/// Appends what had found no room. `false` if there still is none.
+fn unstall<E: Engine>(core: &Core<E>, state: &mut State<E>, _now: Millis) -> bool {
+    let Some(stalled) = state.stalled.take() else { return true };
+    let Stalled { partition, lsn, time_ms, kind, ref payload, .. } = stalled;
+    match state.appender.append(partition, lsn, time_ms, kind, payload) {
+        Ok(_) => {
+            settle(core, state, partition, stalled.answer, stalled.cause);
+            true
+        }
+        Err(error) => {
+            no_room(core, &error);
+            state.appender.retry_space();
+            state.stalled = Some(stalled);
+            false
+        }
+    }
+}
+
+fn no_room<E: Engine>(core: &Core<E>, error: &AppendError) {
+    match error {
+        AppendError::Backlog { .. } | AppendError::NoSegment { .. } => {}
+        AppendError::DiskFull { .. } => tracing::error!(core = core.me, %error, "the log has no room"),
+        _ => core.shared.fail(core.me, &error.to_string()),
+    }
+}
+
+/// An operation is in the log: everything it causes waits for it to become durable.
+fn settle<E: Engine>(
+    core: &Core<E>,
+    state: &mut State<E>,
+    partition: PartitionId,
+    answer: Answer,
+    cause: Cause,
+) {
+    match cause {
+        Cause::Job(job) if answer.code == Code::Pending => {
+            state.deferred.entry(job.id).or_default().push(job);
+        }
+        Cause::Job(job) => reply(core, state, partition, &job, answer),
+        Cause::Letter { from, to, seq } => state.groups[state.filling].received.push((from, to, seq)),
+        Cause::Expiry => Metrics::add(&core.counters().expired, 1),
+        Cause::Admin(tx) => state.groups[state.filling].admin.push((tx, partition, answer)),
+    }
+    let mut effects = std::mem::take(&mut state.effects);
+    for decided in effects.answers.drain(..) {
+        for job in state.deferred.remove(&decided.request).unwrap_or_default() {
+            reply(core, state, partition, &job, decided.answer);
+        }
+    }
+    for push in effects.pushes.drain(..) {
+        news(core, state, &push);
+    }
+    state.dirty.extend(effects.rows.drain(..));
+    let group = &mut state.groups[state.filling];
+    group.letters.extend(effects.letters.drain(..).map(|letter| (partition, letter)));
+    state.effects = effects;
+}
+
+/// Stages the answer to a request.
+fn reply<E: Engine>(core: &Core<E>, state: &mut State<E>, partition: PartitionId, job: &Job, answer: Answer) {
+    core.counters().answered(answer.code);
+    let machine = state.partitions[usize::from(partition)].as_ref();
+    let (mut parts, mut durable) = (Parts::default(), 0);
+    if let Some(machine) = machine {
+        durable = machine.lsn();
+        if answer.parts > 0 {
+            parts = match job.ask {
+                Ask::Status(place) => machine.offer_parts(place, job.user),
+                Ask::Command(_) => machine.parts_of(job.id).unwrap_or_default(),
+            };
+        }
+    }
+    let place = job.ask.place();
+    if matches!(answer.code, Code::Queued | Code::Left) {
+        state.moved.insert(place);
+    }
+    let reply = Reply { id: job.id, time_ms: core.now_ms(), place, answer, parts, durable };
+    state.groups[state.filling].since_ns.push(job.since_ns);
+    state.stage_to(core.me, job.origin, true, |out| encode_reply(&reply, out));
+}
+
+fn status<E: Engine>(core: &Core<E>, state: &mut State<E>, partition: PartitionId, job: &Job, place: RowRef) {
+    let Some(Some(machine)) = state.partitions.get(usize::from(partition)) else { return };
+    let answer = machine.status(place, job.user);
+    reply(core, state, partition, job, answer);
+}
+
+/// Stages news for every connection of a user.
+fn news<E: Engine>(core: &Core<E>, state: &mut State<E>, push: &Push) {
+    Metrics::add(&core.counters().pushes, 1);
+    if !matches!(push.kind, PushKind::Expired) {
+        state.moved.insert(push.place);
+    }
+    let message = News::of(push, core.now_ms());
+    send_news(core, state, push.user, &message);
+}
+
+fn send_news<E: Engine>(core: &Core<E>, state: &mut State<E>, user: UserId, message: &News) {
+    let to: Vec<Origin> = state.users.find(user).to_vec();
+    for at in to {
+        state.stage_to(core.me, at, false, |out| encode_news(message, out));
+    }
+}
+
+/// Ends holds that are due. Whether more are.
+fn expire<E: Engine>(
+    core: &Core<E>,
+    state: &mut State<E>,
+    now: Millis,
+    room: &mut bool,
+    applied: &mut usize,
+) -> bool {
+    let mut more = false;
+    for i in 0..state.own.len() {
+        let id = state.own[i];
+        let mut budget = EXPIRY_BUDGET;
+        while *room && budget > 0 {
+            let Some(Some(machine)) = state.partitions.get_mut(usize::from(id)) else { break };
+            let Some(op) = machine.next_due(now, &mut budget) else { break };
+            *room = apply(core, state, id, now, &op, Cause::Expiry);
+            *applied += 1;
+        }
+        more |= budget == 0;
+    }
+    more
+}
+
+/// Hands the collecting group to the log, if no commit is in flight.
+fn commit<E: Engine>(core: &Core<E>, state: &mut State<E>) {
+    let appended = state.appender.position();
+    core.counters().appended.store(appended, std::sync::atomic::Ordering::Relaxed);
+    if state.flying.is_some() {
+        return;
+    }
+    match state.appender.commit() {
+        Ok(true) => {
+            state.groups[state.filling].begun_ns = mono_ns();
+            state.flying = Some(appended);
+            state.filling ^= 1;
+            if state.memory_only {
+                release(core, state);
+            }
+        }
+        // Nothing to write: what was answered rests on what is durable already.
+        Ok(false) if !state.appender.has_pending() => {
+            if !state.groups[state.filling].is_empty() {
+                state.groups[state.filling].begun_ns = 0;
+                state.filling ^= 1;
+                release(core, state);
+            }
+        }
+        // The log is still taking the last batch back; it wakes the pump when it has.
+        Ok(false) if state.memory_only => {
+            state.filling ^= 1;
+            release(core, state);
+        }
+        Ok(false) => {}
+        Err(error) => core.shared.fail(core.me, &error.to_string()),
+    }
+}
+
+fn release_durable<E: Engine>(core: &Rc<Core<E>>, state: &mut State<E>) {
+    if let Some(fault) = state.appender.fault() {
+        core.shared.fail(core.me, &fault.to_string());
+    }
+    let durable = state.appender.durable();
+    core.counters().durable.store(durable, std::sync::atomic::Ordering::Relaxed);
+    if state.flying.is_some_and(|position| durable >= position) {
+        release(core, state);
+    }
+}
+
+/// Lets the group that is not collecting go: answers, news, messages.
+fn release<E: Engine>(core: &Core<E>, state: &mut State<E>) {
+    state.flying = None;
+    let index = state.filling ^ 1;
+    let mut group = std::mem::take(&mut state.groups[index]);
+    let now = mono_ns();
+    if group.begun_ns > 0 {
+        core.counters().commit_ns.record(now - group.begun_ns);
+    }
+    for since in group.since_ns.drain(..) {
+        core.counters().answer_ns.record(now.saturating_sub(since));
+    }
+    for id in group.conns.drain(..) {
+        if let Some(conn) = state.conns.get(id) {
+            conn.release(index);
+        }
+    }
+    for (to, frames) in group.frames.iter_mut().enumerate() {
+        if !frames.heads.is_empty() {
+            let frames = std::mem::take(frames);
+            state.send(&core.shared, to as u16, CoreMessage::Frames(frames));
+        }
+    }
+    for (tx, partition, answer) in group.admin.drain(..) {
+        let _ = tx.try_send((partition, answer));
+    }
+    mail(core, state, &mut group.letters, &mut group.received);
+    publish(core, state, &mut group.rows);
+    state.groups[index] = group;
+}
+
+/// Delivers messages between partitions, and the word that they have arrived.
+fn mail<E: Engine>(
+    core: &Core<E>,
+    state: &mut State<E>,
+    letters: &mut Vec<(PartitionId, Letter)>,
+    received: &mut Vec<(PartitionId, PartitionId, u64)>,
+) {
+    let owners = &core.shared.owners;
+    let cores = core.shared.cores.len();
+    if !letters.is_empty() {
+        let mut out: Vec<Vec<(PartitionId, Letter)>> = vec![Vec::new(); cores];
+        for (from, letter) in letters.drain(..) {
+            out[usize::from(owners[usize::from(letter.to)])].push((from, letter));
+        }
+        for (to, letters) in out.into_iter().enumerate().filter(|(_, letters)| !letters.is_empty()) {
+            if to == usize::from(core.me) {
+                state.letters.extend(letters);
+                core.work.wake();
+            } else {
+                state.send(&core.shared, to as u16, CoreMessage::Letters(letters));
+            }
+        }
+    }
+    if !received.is_empty() {
+        let mut out: Vec<Vec<(PartitionId, PartitionId, u64)>> = vec![Vec::new(); cores];
+        for item in received.drain(..) {
+            out[usize::from(owners[usize::from(item.0)])].push(item);
+        }
+        for (to, items) in out.into_iter().enumerate().filter(|(_, items)| !items.is_empty()) {
+            if to == usize::from(core.me) {
+                state.confirmed(&items);
+            } else {
+                state.send(&core.shared, to as u16, CoreMessage::Confirmed(items));
+            }
+        }
+    }
+}
+
+impl<E: Engine> State<E> {
+    pub(crate) fn confirmed(&mut self, items: &[(PartitionId, PartitionId, u64)]) {
+        for &(from, to, seq) in items {
+            if let Some(Some(partition)) = self.partitions.get_mut(usize::from(from)) {
+                partition.confirm(to, seq);
+            }
+        }
+    }
+
+    fn put_back(&mut self, job: Job) {
+        let class = match job.ask {
+            Ask::Status(_) => 3,
+            Ask::Command(_) => 0,
+        };
+        // Class 0 goes first, so what has waited longest stays ahead; its order among itself is kept.
+        self.jobs[class].push_front(job);
+    }
+}
+
+/// Tells hints and watchers of rows that changed since the last tick.
+fn tell_rows<E: Engine>(state: &mut State<E>) {
+    let mut dirty = std::mem::take(&mut state.dirty);
+    for row in dirty.drain() {
+        for &own in &state.own {
+            let Some(Some(machine)) = state.partitions.get(usize::from(own)) else { continue };
+            let Some(supply) = machine.supply(row) else { continue };
+            if let Some(hints) = state.hints.get(&row.event) {
+                hints.set(row, &supply);
+            }
+            if state.watches.subscribers.contains_key(&row.section_of())
+                && let Some(seats) = machine.row_state(row)
+            {
+                state.groups[state.filling].rows.push((row, seats));
+            }
+            break;
+        }
+    }
+    state.dirty = dirty;
+}
+
+/// Sends durable row states to the cores that have watchers of them.
+fn publish<E: Engine>(core: &Core<E>, state: &mut State<E>, rows: &mut Vec<(RowRef, RowState)>) {
+    if rows.is_empty() {
+        return;
+    }
+    for to in 0..core.shared.cores.len() as u16 {
+        let wanted = |row: &RowRef| {
+            state.watches.subscribers.get(&row.section_of()).is_some_and(|cores| cores.contains(&to))
+        };
+        let some: Vec<(RowRef, RowState)> = rows.iter().copied().filter(|(row, _)| wanted(row)).collect();
+        if some.is_empty() {
+            continue;
+        }
+        if to == core.me {
+            rows_arrived(core, state, &some);
+        } else {
+            state.send(&core.shared, to, CoreMessage::Rows(some));
+        }
+    }
+    rows.clear();
+}
+
+/// Rows of watched sections have changed: numbers the changes and sends them to this core's watchers.
+pub(crate) fn rows_arrived<E: Engine>(core: &Core<E>, state: &mut State<E>, rows: &[(RowRef, RowState)]) {
+    for (row, seats) in rows {
+        let section = row.section_of();
+        let Some(watched) = state.watches.sections.get_mut(&section) else { continue };
+        let was_complete = watched.is_complete();
+        let change = watched.update(row.row, seats);
+        if !was_complete && watched.is_complete() {
+            let fresh = std::mem::take(&mut watched.fresh);
+            let max = core.shared.limits.frame as u32;
+            for (id, request) in fresh {
+                let Some(conn) = state.conns.get(id) else { continue };
+                let rows = watched.rows.iter().map(|(&row, &seats)| (row, seats));
+                conn.say(|out| encode_snapshot(request, section, rows, max, out));
+                watched.watchers.push(id);
+            }
+        } else if was_complete && let Some(state_now) = change {
+            let delta = Delta { row: *row, state: state_now };
+            let ids: &[ConnId] = &watched.watchers;
+            Metrics::add(&core.counters().deltas, ids.len() as u64);
+            for conn in ids.iter().filter_map(|id| state.conns.get(*id)) {
+                conn.say(|out| encode_delta(&delta, out));
+            }
+        }
+    }
+}
+
+/// A core has, or no longer has, watchers of a section: it gets every row owned here once, then the changes.
+pub(crate) fn subscribed<E: Engine>(state: &mut State<E>, section: RowRef, subscriber: u16, on: bool) {
+    let cores = state.watches.subscribers.entry(section).or_default();
+    cores.retain(|core| *core != subscriber);
+    if !on {
+        if cores.is_empty() {
+            state.watches.subscribers.remove(&section);
+        }
+        return;
+    }
+    cores.push(subscriber);
+    let rows = state.own_rows(section);
+    state.groups[state.filling].rows.extend(rows);
+}
+
+impl<E: Engine> State<E> {
+    /// The rows of a section that this core owns.
+    pub(crate) fn own_rows(&self, section: RowRef) -> Vec<(RowRef, RowState)> {
+        let count = self.rows_of(section).unwrap_or(0);
+        let rows = (0..count).map(|row| RowRef { row, ..section });
+        rows.filter_map(|row| {
+            let own = |&id: &PartitionId| self.partitions[usize::from(id)].as_ref()?.row_state(row);
+            self.own.iter().find_map(own).map(|seats| (row, seats))
+        })
+        .collect()
+    }
+}
+
+/// Frames from another core for connections of this one.
+pub(crate) fn frames_arrived<E: Engine>(state: &State<E>, frames: &Frames) {
+    let mut at = 0;
+    for &(id, len, ends_request) in &frames.heads {
+        let bytes = &frames.bytes[at..at + len as usize];
+        if let Some(conn) = state.conns.get(id) {
+            conn.deliver(bytes, ends_request);
+        }
+        at += len as usize;
+    }
+}
+
+/// Requests from another core for places owned here.
+pub(crate) fn jobs_arrived<E: Engine>(core: &Core<E>, state: &mut State<E>, jobs: Vec<Job>) {
+    Metrics::add(&core.counters().hops_in, jobs.len() as u64);
+    for job in jobs {
+        if !state.enqueue(job) {
+            Metrics::add(&core.counters().busy, 1);
+            let error =
+                ErrorReply { retry_after_ms: BUSY_RETRY_MS, ..ErrorReply::of(job.id, WireCode::Busy) };
+            state.stage_to(core.me, job.origin, true, |out| encode_error(&error, out));
+        }
+    }
+}
+
+/// Once a second: gauges, and every waiting user's position in the queues that moved.
+pub(crate) fn every_second<E: Engine>(core: &Rc<Core<E>>) {
+    let mut state = core.state.borrow_mut();
+    let state = &mut *state;
+    let own = || state.own.iter().filter_map(|&id| state.partitions[usize::from(id)].as_ref());
+    let (waiting, holds) = (own().map(|p| p.waiting() as u64).sum(), own().map(|p| p.holds()).sum());
+    let relaxed = std::sync::atomic::Ordering::Relaxed;
+    core.counters().waiting.store(waiting, relaxed);
+    core.counters().holds.store(holds, relaxed);
+    let moved = std::mem::take(&mut state.moved);
+    let time_ms = core.now_ms();
+    for place in moved {
+        let partition = core.shared.partition_of(place);
+        let Some(Some(machine)) = state.partitions.get(usize::from(partition)) else { continue };
+        let waiting: Vec<UserId> = machine.waiting_at(place).take(POSITIONS).collect();
+        for (i, user) in waiting.into_iter().enumerate() {
+            let answer = Answer { slot: i as u32 + 1, ..Answer::plain(Code::Queued) };
+            let message = News { place, time_ms, kind: NewsKind::Position, answer, parts: Parts::default() };
+            send_news(core, state, user, &message);
+        }
+    }
+}

@@ -1,0 +1,554 @@
+//! Threads, and the little that they share.
+
+use super::connection::{self, About, ArrivalInfo};
+use super::hints::Hints;
+use super::message::CoreMessage;
+use super::metrics::Metrics;
+use super::pump;
+use super::staging::Group;
+use super::state::{CLASSES, Conns, Core, Outbound, State, mono_ns};
+use crate::config::{Config, Limits};
+use crate::http::{Connections, NoRoom};
+use crate::identity::Verifier;
+use frontrow_engine::{
+    Clock, CoreSpec, Engine, EngineError, EngineKind, ListenOptions, Receiver, Sender, WithEngine, dispatch,
+    inbox, notifier,
+};
+use frontrow_protocol::{CoreAddress, Durability, ErrorReply, WireCode, encode_error};
+use frontrow_shard::record::Encoder;
+use frontrow_shard::{Effects, Epoch, Millis, Op, Partition, PartitionId, RowRef};
+use frontrow_wal::{DataDir, LogOptions, WalError};
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::{Shutdown, SocketAddr};
+use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Messages that may wait in a core's inbox; each carries many items.
+const INBOX: usize = 1024;
+/// How often expiries, hints and watchers get their turn.
+const TICK: Duration = Duration::from_millis(5);
+const TICKS_PER_SECOND: u32 = 200;
+
+/// One core's counters.
+#[derive(Debug, Default)]
+pub struct CoreMetrics(pub(crate) Metrics);
+
+/// What all cores, and the handle of the off-core side, have in common. Nothing of it changes after the
+/// start, but for the addresses that are filled in once.
+pub(crate) struct Shared {
+    pub(crate) partitions: u16,
+    /// By partition: the core that owns it.
+    pub(crate) owners: Vec<u16>,
+    pub(crate) cores: Vec<Sender<CoreMessage>>,
+    pub(crate) limits: Limits,
+    pub(crate) remembered: u32,
+    pub(crate) verifier: Verifier,
+    pub(crate) connections: Connections,
+    pub(crate) epoch: Epoch,
+    pub(crate) durability: Durability,
+    pub(crate) metrics: Vec<Arc<CoreMetrics>>,
+    addresses: OnceLock<Vec<CoreAddress>>,
+    /// The wall clock when the process started, and the monotonic clock then: after that the wall clock may step
+    /// as it likes.
+    wall_ms: Millis,
+    mono_ns: u64,
+}
+
+impl Shared {
+    pub(crate) fn now_ms(&self) -> Millis {
+        self.wall_ms + (mono_ns() - self.mono_ns) / 1_000_000
+    }
+
+    pub(crate) fn partition_of(&self, place: RowRef) -> PartitionId {
+        place.partition(self.partitions)
+    }
+
+    pub(crate) fn owner_of(&self, place: RowRef) -> u16 {
+        self.owners[usize::from(self.partition_of(place))]
+    }
+
+    pub(crate) fn addresses(&self) -> &[CoreAddress] {
+        self.addresses.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// A core cannot go on: the whole process stops, for an answer it can't stand by must not be given.
+    #[allow(clippy::exit, reason = "a failed sync is final, and no thread may answer after it")]
+    pub(crate) fn fail(&self, core: u16, why: &str) -> ! {
+        self.metrics[usize::from(core)].0.ready.store(0, std::sync::atomic::Ordering::Relaxed);
+        tracing::error!(
+            core,
+            why,
+            "stopping: the log has failed, and nothing that is not in it was acknowledged"
+        );
+        eprintln!(
+            "frontrow: core {core} cannot write its log: {why}. The process stops; nothing acknowledged is lost. \
+             Check the disk, then start again."
+        );
+        std::process::exit(74)
+    }
+}
+
+/// Why the cores could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum CoreError {
+    /// The engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A log stream.
+    #[error(transparent)]
+    Log(#[from] WalError),
+    /// A port.
+    #[error("cannot listen on {address}: {source}; choose another address, or stop what listens there")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The system's word.
+        source: std::io::Error,
+    },
+    /// Threads.
+    #[error("cannot start a thread: {0}; raise the limit on processes (ulimit -u)")]
+    Thread(std::io::Error),
+    /// No randomness.
+    #[error("the system has no randomness: {0}")]
+    Random(String),
+}
+
+/// What the cores are started with.
+pub struct Setup<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// The engine settled on.
+    pub engine: EngineKind,
+    /// The open data directory.
+    pub dir: DataDir,
+    /// The recovered partitions, by number.
+    pub partitions: Vec<Partition>,
+    /// Believes users' tokens.
+    pub verifier: Verifier,
+    /// The connections of the whole server.
+    pub connections: Connections,
+}
+
+/// The running cores.
+pub struct Threads {
+    pub(crate) shared: Arc<Shared>,
+    /// Where raw TCP clients connect.
+    pub tcp: SocketAddr,
+    /// Where clients of one core connect, by core.
+    pub core_tcp: Vec<SocketAddr>,
+    joins: Vec<JoinHandle<Result<(), EngineError>>>,
+}
+
+impl Threads {
+    /// Lets every core finish what is under way, and waits for it.
+    pub fn stop(self) {
+        for core in &self.shared.cores {
+            let _ = core.try_send(CoreMessage::Stop);
+        }
+        for join in self.joins {
+            if join.join().is_err() {
+                tracing::error!("a core ended with a panic");
+            }
+        }
+    }
+}
+
+/// Starts one thread per core; returns when all of them serve.
+pub fn launch(setup: Setup<'_>) -> Result<Threads, CoreError> {
+    let engine = setup.engine;
+    dispatch(engine, Launch(setup))
+}
+
+struct Launch<'a>(Setup<'a>);
+
+impl WithEngine for Launch<'_> {
+    type Out = Result<Threads, CoreError>;
+
+    fn call<E: Engine>(self) -> Self::Out {
+        start_all::<E>(self.0)
+    }
+}
+
+/// What one core thread is given.
+struct Seat {
+    me: u16,
+    partitions: Vec<Option<Partition>>,
+    own: Vec<PartitionId>,
+    secrets: Vec<u128>,
+    log: LogOptions,
+    dir: DataDir,
+    tcp: SocketAddr,
+    core_tcp: SocketAddr,
+    inbox: Receiver<CoreMessage>,
+    hints: Hints,
+    ready: flume::Sender<(u16, Result<SocketAddr, CoreError>)>,
+}
+
+fn start_all<E: Engine>(setup: Setup<'_>) -> Result<Threads, CoreError> {
+    let Setup { config, dir, partitions, verifier, connections, .. } = setup;
+    let cores = config.server.shard_cpus.len().max(1);
+    let count = dir.partitions();
+    let owners: Vec<u16> = (0..count).map(|p| p % cores as u16).collect();
+    let (senders, receivers): (Vec<_>, Vec<_>) = (0..cores).map(|_| inbox(INBOX)).unzip();
+    let latest = partitions.iter().map(Partition::now).max().unwrap_or(0);
+    let memory = config.log.durability == crate::config::Durability::Memory;
+    let hints = hints_of(&partitions);
+    let shared = Arc::new(Shared {
+        partitions: count,
+        owners,
+        cores: senders,
+        limits: config.limits.clone(),
+        remembered: config.partitions.requests_remembered,
+        verifier,
+        connections,
+        epoch: dir.epoch(),
+        durability: if memory { Durability::Memory } else { Durability::Local },
+        metrics: (0..cores).map(|_| Arc::default()).collect(),
+        addresses: OnceLock::new(),
+        wall_ms: Clock::wall_ms().max(latest),
+        mono_ns: mono_ns(),
+    });
+    let tcp = settle_port(config.server.tcp)?;
+    let (ready, readies) = flume::bounded(cores);
+    let mut joins = Vec::with_capacity(cores);
+    let mut partitions: Vec<Option<Partition>> = partitions.into_iter().map(Some).collect();
+    for (me, inbox) in receivers.into_iter().enumerate() {
+        let own: Vec<PartitionId> =
+            (0..count).filter(|&p| usize::from(shared.owners[usize::from(p)]) == me).collect();
+        let mut mine: Vec<Option<Partition>> = (0..count).map(|_| None).collect();
+        for &p in &own {
+            mine[usize::from(p)] = partitions[usize::from(p)].take();
+        }
+        let port = match config.server.core_ports {
+            0 => 0,
+            first => first + me as u16,
+        };
+        let seat = Seat {
+            me: me as u16,
+            partitions: mine,
+            secrets: own.iter().map(|_| random()).collect::<Result<_, _>>()?,
+            own,
+            log: log_options(config),
+            dir: dir.clone(),
+            tcp,
+            core_tcp: SocketAddr::new(tcp.ip(), port),
+            inbox,
+            hints: hints.clone(),
+            ready: ready.clone(),
+        };
+        let cpu = config.server.pin.then(|| config.server.shard_cpus.get(me).copied()).flatten();
+        let spec = CoreSpec::new(format!("frontrow-{me}"), cpu);
+        let shared = Arc::clone(&shared);
+        let main = move || serve_core::<E>(seat, shared);
+        joins.push(frontrow_engine::start::<E, _, _>(spec, main).map_err(CoreError::Thread)?);
+    }
+    drop(ready);
+    let core_tcp = wait_until_ready(&readies, &mut joins, cores)?;
+    let address =
+        |(core, at): (usize, &SocketAddr)| CoreAddress { core: core as u16, tcp_port: at.port(), ws_port: 0 };
+    let _ = shared.addresses.set(core_tcp.iter().enumerate().map(address).collect());
+    Ok(Threads { shared, tcp, core_tcp, joins })
+}
+
+fn wait_until_ready(
+    readies: &flume::Receiver<(u16, Result<SocketAddr, CoreError>)>,
+    joins: &mut Vec<JoinHandle<Result<(), EngineError>>>,
+    cores: usize,
+) -> Result<Vec<SocketAddr>, CoreError> {
+    let mut at = vec![None; cores];
+    for _ in 0..cores {
+        match readies.recv() {
+            Ok((core, address)) => at[usize::from(core)] = Some(address?),
+            // A core ended without a word: its engine says why.
+            Err(_) => {
+                for join in joins.drain(..) {
+                    if let Ok(Err(error)) = join.join() {
+                        return Err(error.into());
+                    }
+                }
+                return Err(CoreError::Thread(std::io::Error::other("a core ended while it started")));
+            }
+        }
+    }
+    Ok(at.into_iter().flatten().collect())
+}
+
+/// A port that all cores can share: a free one if none was asked for.
+fn settle_port(address: SocketAddr) -> Result<SocketAddr, CoreError> {
+    if address.port() != 0 {
+        return Ok(address);
+    }
+    let listener =
+        std::net::TcpListener::bind(address).map_err(|source| CoreError::Listen { address, source })?;
+    listener.local_addr().map_err(|source| CoreError::Listen { address, source })
+}
+
+fn random() -> Result<u128, CoreError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| CoreError::Random(error.to_string()))?;
+    Ok(u128::from_le_bytes(bytes))
+}
+
+fn log_options(config: &Config) -> LogOptions {
+    use crate::config::Durability as Wanted;
+    let default = LogOptions::default();
+    LogOptions {
+        segment_bytes: config.log.segment,
+        ready_ahead: config.log.ready_segments.max(1) as usize,
+        backlog_bytes: config.log.backlog as usize,
+        max_payload_bytes: default.max_payload_bytes.min(config.log.segment as usize / 2),
+        durability: match config.log.durability {
+            Wanted::Auto => default.durability,
+            Wanted::Mapped => frontrow_wal::Durability::Mapped,
+            Wanted::Direct => frontrow_wal::Durability::Direct,
+            Wanted::Memory => frontrow_wal::Durability::Memory,
+        },
+    }
+}
+
+fn hints_of(partitions: &[Partition]) -> Hints {
+    let mut hints = HashMap::new();
+    if let Some(any) = partitions.first() {
+        for event in any.events() {
+            let rows: Vec<u16> = any.section_rows(event).into_iter().flatten().collect();
+            hints.insert(event, super::hints::EventHints::new(&rows));
+        }
+    }
+    hints
+}
+
+/// The main task of a core.
+async fn serve_core<E: Engine>(seat: Seat, shared: Arc<Shared>) {
+    let me = seat.me;
+    let ready = seat.ready.clone();
+    match prepare::<E>(seat, shared) {
+        Ok((core, listeners, at, inbox, durable)) => {
+            core.counters().ready.store(1, std::sync::atomic::Ordering::Relaxed);
+            let _ = ready.send((me, Ok(at)));
+            drop(ready);
+            for listener in listeners {
+                E::spawn(accept(Rc::clone(&core), listener));
+            }
+            E::spawn(bridge(Rc::clone(&core), durable));
+            E::spawn(read_inbox(Rc::clone(&core), inbox));
+            E::spawn(tick(Rc::clone(&core)));
+            pump::run(core).await;
+        }
+        Err(error) => {
+            let _ = ready.send((me, Err(error)));
+        }
+    }
+}
+
+type Prepared<E> =
+    (Rc<Core<E>>, Vec<<E as Engine>::Listener>, SocketAddr, Receiver<CoreMessage>, frontrow_engine::Notified);
+
+fn prepare<E: Engine>(seat: Seat, shared: Arc<Shared>) -> Result<Prepared<E>, CoreError> {
+    let (wake, durable) = notifier();
+    let mut appender = seat.dir.open_stream(seat.me, &seat.log, move || wake.wake())?;
+    let mut partitions = seat.partitions;
+    let (mut encoder, mut effects) = (Encoder::default(), Effects::with_capacity(1024));
+    let now = shared.now_ms();
+    let mut letters = Vec::new();
+    for (&id, &secret) in seat.own.iter().zip(&seat.secrets) {
+        let Some(partition) = partitions[usize::from(id)].as_mut() else { continue };
+        let op = Op::Begin { epoch: shared.epoch, secret };
+        let applied = partition.apply(now, &op, &mut effects);
+        let (kind, payload) = encoder.encode(&op, &applied.answer);
+        if let Err(error) = appender.append(id, partition.lsn(), now, kind, payload) {
+            shared.fail(seat.me, &error.to_string());
+        }
+        letters.extend(partition.unconfirmed().map(|letter| (id, *letter)));
+    }
+    if let Err(error) = appender.flush() {
+        shared.fail(seat.me, &error.to_string());
+    }
+    let listen = |address, reuse_port| {
+        E::listen(address, ListenOptions { reuse_port, ..ListenOptions::default() })
+            .map_err(|source| CoreError::Listen { address, source })
+    };
+    let public = listen(seat.tcp, true)?;
+    let own = listen(seat.core_tcp, false)?;
+    let at = E::local_addr(&own).map_err(|source| CoreError::Listen { address: seat.core_tcp, source })?;
+    let cores = shared.cores.len();
+    let mut groups = [Group::new(cores), Group::new(cores)];
+    // What had not arrived before the crash goes out with the first commit.
+    groups[0].letters = letters;
+    let dirty = all_rows(&partitions, &seat.own);
+    let memory_only = appender.durability() == frontrow_wal::Durability::Memory;
+    let state = State {
+        partitions,
+        own: seat.own,
+        appender,
+        encoder,
+        effects,
+        jobs: std::array::from_fn::<_, CLASSES, _>(|_| VecDeque::with_capacity(4096)),
+        batch: Vec::with_capacity(1024),
+        letters: VecDeque::new(),
+        admin: VecDeque::new(),
+        stalled: None,
+        groups,
+        filling: 0,
+        flying: None,
+        deferred: HashMap::new(),
+        outbound: (0..cores).map(|_| Outbound::default()).collect(),
+        conns: Conns::new(),
+        users: super::users::Users::default(),
+        watches: super::watch::Watches::default(),
+        hints: seat.hints,
+        dirty,
+        moved: HashSet::new(),
+        tick_due: true,
+        memory_only,
+    };
+    let metrics = Arc::clone(&shared.metrics[usize::from(seat.me)]);
+    let core = Rc::new(Core {
+        me: seat.me,
+        shared,
+        metrics,
+        state: RefCell::new(state),
+        work: frontrow_engine::LocalNotify::new(),
+        stopping: Cell::new(false),
+    });
+    core.work.wake();
+    Ok((core, vec![public, own], at, seat.inbox, durable))
+}
+
+/// Every row owned here, so that hints begin complete.
+fn all_rows(partitions: &[Option<Partition>], own: &[PartitionId]) -> HashSet<RowRef> {
+    let own = own.iter().filter_map(|&id| partitions[usize::from(id)].as_ref());
+    own.flat_map(Partition::rows).collect()
+}
+
+async fn accept<E: Engine>(core: Rc<Core<E>>, listener: E::Listener) {
+    while !core.stopping.get() {
+        match E::accept(&listener).await {
+            Ok((reader, writer, peer)) => match core.shared.connections.enter(peer.ip()) {
+                Ok(place) => {
+                    let about = About {
+                        websocket: false,
+                        leftover: Vec::new(),
+                        identity: None,
+                        welcomed: false,
+                        peer,
+                    };
+                    let info = ArrivalInfo { about, place: Some(place) };
+                    E::spawn(connection::serve(Rc::clone(&core), (reader, writer), info));
+                }
+                Err(why) => E::spawn(turn_away::<E>(reader, writer, why)),
+            },
+            // Out of descriptors, most likely: a pause lets some be closed.
+            Err(_) => E::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+async fn turn_away<E: Engine>(reader: E::Reader, mut writer: E::Writer, why: NoRoom) {
+    let mut bytes = Vec::new();
+    let message = std::borrow::Cow::Owned(why.to_string());
+    let code = WireCode::TooManyConnections;
+    let error = ErrorReply { message, fatal: true, retry_after_ms: 1000, ..ErrorReply::of(0, code) };
+    encode_error(&error, &mut bytes);
+    let _ = E::send_all(&mut writer, bytes).await;
+    let _ = E::shutdown(&writer, Shutdown::Both);
+    drop(reader);
+}
+
+/// Passes the log's wake on to the pump.
+async fn bridge<E: Engine>(core: Rc<Core<E>>, mut durable: frontrow_engine::Notified) {
+    loop {
+        durable.wait().await;
+        core.work.wake();
+    }
+}
+
+async fn read_inbox<E: Engine>(core: Rc<Core<E>>, mut inbox: Receiver<CoreMessage>) {
+    let mut messages = Vec::with_capacity(64);
+    while inbox.ready().await {
+        inbox.drain(&mut messages, 64);
+        for message in messages.drain(..) {
+            take_in(&core, message);
+        }
+        core.work.wake();
+    }
+}
+
+fn take_in<E: Engine>(core: &Rc<Core<E>>, message: CoreMessage) {
+    let mut state = core.state.borrow_mut();
+    let state = &mut *state;
+    match message {
+        CoreMessage::Jobs(jobs) => pump::jobs_arrived(core, state, jobs),
+        CoreMessage::Frames(frames) => pump::frames_arrived(state, &frames),
+        CoreMessage::Letters(letters) => state.letters.extend(letters),
+        CoreMessage::Confirmed(items) => state.confirmed(&items),
+        CoreMessage::User { user, at, here } => state.users.set(user, at, here),
+        CoreMessage::Watch { section, core, on } => pump::subscribed(state, section, core, on),
+        CoreMessage::Rows(rows) => pump::rows_arrived(core, state, &rows),
+        CoreMessage::Admin(admin) => {
+            let reply = admin.reply;
+            state.admin.extend(admin.ops.into_iter().map(|(p, op)| (p, op, reply.clone())));
+        }
+        CoreMessage::Event(event, hints) => {
+            state.hints.insert(event, hints);
+            let own = state.own.iter().filter_map(|&id| state.partitions[usize::from(id)].as_ref());
+            let rows: Vec<RowRef> = own.flat_map(Partition::rows).filter(|row| row.event == event).collect();
+            state.dirty.extend(rows);
+        }
+        CoreMessage::Section { section, reply } => {
+            let _ = reply.try_send(state.own_rows(section));
+        }
+        CoreMessage::Arrival(arrival) => {
+            let arrival = *arrival;
+            if let Ok(halves) = E::adopt(arrival.stream) {
+                let about = About {
+                    websocket: arrival.websocket,
+                    leftover: arrival.leftover,
+                    identity: arrival.identity,
+                    welcomed: arrival.welcomed,
+                    peer: arrival.peer,
+                };
+                let info = ArrivalInfo { about, place: arrival.place };
+                E::spawn(connection::serve(Rc::clone(core), halves, info));
+            }
+        }
+        CoreMessage::Stop => {
+            core.stopping.set(true);
+            for conn in state.conns.iter() {
+                conn.goodbye(WireCode::ShuttingDown, 1000);
+            }
+        }
+    }
+}
+
+/// Gives expiries, hints, watchers and deadlines their turn.
+async fn tick<E: Engine>(core: Rc<Core<E>>) {
+    let mut ticks = 0_u32;
+    loop {
+        E::sleep(TICK).await;
+        core.state.borrow_mut().tick_due = true;
+        ticks = ticks.wrapping_add(1);
+        if ticks.is_multiple_of(TICKS_PER_SECOND) {
+            pump::every_second(&core);
+            sweep(&core);
+        }
+        core.work.wake();
+    }
+}
+
+/// Ends connections that said no hello in time, or nothing for too long.
+fn sweep<E: Engine>(core: &Rc<Core<E>>) {
+    let now = mono_ns();
+    let limits = &core.shared.limits;
+    let (handshake, idle) = (limits.handshake.as_nanos() as u64, limits.idle.as_nanos() as u64);
+    let conns: Vec<_> = core.state.borrow().conns.iter().cloned().collect();
+    for conn in conns {
+        if conn.user.get().is_none() && now.saturating_sub(conn.begun_ns) > handshake {
+            conn.goodbye(WireCode::HandshakeTimeout, 0);
+        } else if now.saturating_sub(conn.heard_ns.get()) > idle && conn.watches.borrow().is_empty() {
+            conn.goodbye(WireCode::IdleTimeout, 0);
+        }
+    }
+}

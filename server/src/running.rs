@@ -1,0 +1,336 @@
+//! The whole server: from a configuration to a process that sells, and back to rest.
+
+use crate::catalogue::{self, Catalogue, CatalogueError, LoadErrors, SpecError};
+use crate::config::{self, Config};
+use crate::core::{self, CoreError, Handle, RecoveryError, Setup, Threads};
+use crate::http::{self, Connections, Http, Sales, Stopper};
+use crate::identity::{Keys, KeysError};
+use frontrow_engine::{Clock, EngineError, EngineKind};
+use frontrow_shard::{Code, EventState, Limits, Partition};
+use frontrow_wal::{DataDir, DirOptions, WalError};
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+/// Why the server could not start. Each message names the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory or its log.
+    #[error(transparent)]
+    Log(#[from] WalError),
+    /// The log could not be replayed.
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
+    /// The catalogue.
+    #[error(transparent)]
+    Catalogue(#[from] LoadErrors),
+    /// An event of the catalogue.
+    #[error(transparent)]
+    Event(#[from] CatalogueError),
+    /// An event's plan does not fit the partitions.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// The keys.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// The engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The cores.
+    #[error(transparent)]
+    Cores(#[from] CoreError),
+    /// The HTTP side.
+    #[error("cannot serve HTTP on {address}: {source}; choose another address, or stop what listens there")]
+    Http {
+        /// The address.
+        address: SocketAddr,
+        /// The system's word.
+        source: std::io::Error,
+    },
+    /// The cores refused an event of the catalogue.
+    #[error("the cores refuse event {event} of the catalogue: {}; restore the data directory from one copy", .code.name())]
+    Refused {
+        /// The event.
+        event: u32,
+        /// Why.
+        code: Code,
+    },
+    /// The sample plan.
+    #[error("the sample hall could not be imported: {0}")]
+    Sample(String),
+}
+
+/// A running server.
+pub struct Running {
+    /// Where HTTP and WebSocket clients connect.
+    pub http: SocketAddr,
+    /// Where raw TCP clients connect.
+    pub tcp: SocketAddr,
+    /// Where clients of one core connect, by core.
+    pub core_tcp: Vec<SocketAddr>,
+    /// What is on sale.
+    pub catalogue: Arc<Catalogue>,
+    /// Which engine runs, and why.
+    pub engine: String,
+    /// Records replayed at the start.
+    pub replayed: u64,
+    /// The operator's key, if this server made it.
+    pub admin_key_file: Option<PathBuf>,
+    /// Whether tokens are given out to whoever asks.
+    pub dev: bool,
+    handle: Handle,
+    threads: Threads,
+    stopper: Stopper,
+    http_thread: JoinHandle<()>,
+}
+
+/// Starts everything; returns when it serves. With `demo`, an empty catalogue gets the sample hall, on sale.
+pub fn start(config: &Config, demo: bool) -> Result<Running, StartError> {
+    let executors = config.server.shard_cpus.len().max(1);
+    let choice = frontrow_engine::choose(engine_of(config), executors, &frontrow_engine::probe())?;
+    let data = &config.server.data;
+    let options = DirOptions { created_ms: Clock::wall_ms(), ..DirOptions::new(config.partitions.count) };
+    let dir = DataDir::open(data, options)?;
+    let catalogue = Arc::new(Catalogue::open(data)?);
+    let keys = Keys::open(config)?;
+    let recovered = core::recover(&dir, limits_of(config))?;
+    if recovered.torn_bytes > 0 {
+        tracing::info!(bytes = recovered.torn_bytes, "cut commits that never became durable");
+    }
+    let known = KnownEvents::of(&recovered.partitions);
+    let connections = Connections::new(config.limits.connections, config.limits.connections_per_address);
+    let (dev, admin_key_file) = (keys.minter.is_some(), keys.admin_key_file.clone());
+    let http_listener = std::net::TcpListener::bind(config.server.http)
+        .map_err(|source| StartError::Http { address: config.server.http, source })?;
+    let http_at = http_listener
+        .local_addr()
+        .map_err(|source| StartError::Http { address: config.server.http, source })?;
+    let threads = core::launch(Setup {
+        config,
+        engine: choice.kind,
+        dir,
+        partitions: recovered.partitions,
+        verifier: keys.verifier.clone(),
+        connections: connections.clone(),
+    })?;
+    let handle = Handle::new(&threads);
+    reconcile(&handle, &catalogue, &known, config)?;
+    if demo && catalogue.search("", None).is_empty() {
+        sell_sample(&handle, &catalogue, config)?;
+    }
+    let sales: Arc<dyn Sales> = Arc::new(handle.clone());
+    let side = Http::new(config, keys, sales, Arc::clone(&catalogue), connections, Clock::wall_ms);
+    let (stopper, stop) = http::stopper();
+    let cpu = config.server.http_cpu.filter(|_| config.server.pin);
+    let http_thread = std::thread::Builder::new()
+        .name("frontrow-http".into())
+        .spawn(move || {
+            pin(cpu);
+            if let Err(error) = http::serve(http_listener, Arc::new(side), stop) {
+                tracing::error!(%error, "HTTP ended");
+            }
+        })
+        .map_err(|error| StartError::Cores(CoreError::Thread(error)))?;
+    Ok(Running {
+        http: http_at,
+        tcp: threads.tcp,
+        core_tcp: threads.core_tcp.clone(),
+        catalogue,
+        engine: choice.to_string(),
+        replayed: recovered.records,
+        admin_key_file,
+        dev,
+        handle,
+        threads,
+        stopper,
+        http_thread,
+    })
+}
+
+impl Running {
+    /// The cores, for operators' operations from inside the process.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// What is on sale, where to connect, and what to type next: a few lines for the terminal.
+    pub fn banner(&self) -> String {
+        let mut out = String::new();
+        let events = self.catalogue.search("", None);
+        let cores = self.core_tcp.len();
+        let _ = writeln!(out, "Frontrow is open. {cores} shard core{}, {}.", plural(cores), self.engine);
+        if self.replayed > 0 {
+            let _ = writeln!(out, "Replayed {} log records; everything is as it was left.", self.replayed);
+        }
+        let _ = writeln!(out);
+        for event in events.iter().take(8) {
+            let _ = writeln!(
+                out,
+                "  event {}: {} ({}), {} seats in {} sections",
+                event.id(),
+                event.name(),
+                event.state_name(),
+                event.seats(),
+                event.sections().len()
+            );
+        }
+        if events.len() > 8 {
+            let _ = writeln!(out, "  and {} more", events.len() - 8);
+        }
+        if events.is_empty() {
+            let _ = writeln!(out, "  Nothing is on sale yet: frontrow event create PLAN.json --name NAME");
+        }
+        let _ = writeln!(out, "\n  HTTP and WebSocket  http://{}  (ws://{}/v1/ws)", self.http, self.http);
+        let _ = writeln!(out, "  raw TCP             {}", self.tcp);
+        if let Some(path) = &self.admin_key_file {
+            let _ = writeln!(out, "  operator's key      {}", path.display());
+        }
+        if self.dev {
+            let _ = writeln!(out, "  development mode: anybody on this machine can be any user");
+        }
+        if let Some(event) = events.first() {
+            let section = event.sections().first().map_or("", |section| section.name.as_str());
+            let url = if self.http.port() == config::DEFAULT_HTTP_PORT {
+                String::new()
+            } else {
+                format!(" --server http://{}", self.http)
+            };
+            let _ = writeln!(out, "\nNext, in another terminal:");
+            let _ = writeln!(out, "  frontrow{url} seats {} \"{section}\"", event.id());
+            let _ = writeln!(out, "  frontrow{url} claim {} \"{section}\" --best 2", event.id());
+        }
+        out
+    }
+
+    /// Serves until SIGINT or SIGTERM, then stops cleanly.
+    pub fn wait_for_signal_and_stop(self) -> std::io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+            tokio::select! {
+                result = tokio::signal::ctrl_c() => result,
+                _ = term.recv() => Ok(()),
+            }
+        })?;
+        self.stop();
+        Ok(())
+    }
+
+    /// Finishes what is under way, makes it durable, and ends every thread.
+    pub fn stop(self) {
+        self.stopper.stop();
+        self.threads.stop();
+        if self.http_thread.join().is_err() {
+            tracing::error!("the HTTP thread ended with a panic");
+        }
+    }
+}
+
+fn plural(n: usize) -> &'static str {
+    if n == 1 { "" } else { "s" }
+}
+
+fn engine_of(config: &Config) -> EngineKind {
+    match config.server.engine {
+        config::Engine::Auto => EngineKind::Auto,
+        config::Engine::IoUring => EngineKind::MonoioUring,
+        config::Engine::Epoll => EngineKind::MonoioEpoll,
+        config::Engine::Glommio => EngineKind::Glommio,
+    }
+}
+
+fn limits_of(config: &Config) -> Limits {
+    Limits {
+        requests: config.partitions.requests_remembered as usize,
+        parties: config.partitions.waiting as usize,
+        queues: config.partitions.queues as usize,
+        tasks: config.partitions.section_claims as usize,
+    }
+}
+
+/// Which partitions know which events, and how they stand there.
+struct KnownEvents(Vec<std::collections::HashMap<u32, EventState>>);
+
+impl KnownEvents {
+    fn of(partitions: &[Partition]) -> Self {
+        let one = |p: &Partition| {
+            p.events().filter_map(|event| p.event(event).map(|(state, _)| (event, state))).collect()
+        };
+        Self(partitions.iter().map(one).collect())
+    }
+
+    fn all_have(&self, event: u32, state: EventState) -> bool {
+        self.0.iter().all(|known| known.get(&event) == Some(&state))
+    }
+}
+
+/// Brings every partition to what the catalogue says: a crash may have come between the two.
+fn reconcile(
+    handle: &Handle,
+    catalogue: &Catalogue,
+    known: &KnownEvents,
+    config: &Config,
+) -> Result<(), StartError> {
+    for event in catalogue.search("", None) {
+        let (id, state) = (event.id(), event.state());
+        if known.all_have(id, state) {
+            continue;
+        }
+        let refused = |code| StartError::Refused { event: id, code };
+        let rules = event.rules().into();
+        let specs = catalogue::specs(id, &catalogue.plan(id)?, &rules, config.partitions.count)?;
+        block_on(handle.create_event(specs)).map_err(refused)?;
+        if state != EventState::Draft {
+            block_on(handle.set_state(id, state)).map_err(refused)?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts the sample hall on sale.
+fn sell_sample(handle: &Handle, catalogue: &Catalogue, config: &Config) -> Result<(), StartError> {
+    let sample = |error: &dyn std::fmt::Display| StartError::Sample(error.to_string());
+    let (plan, _) = frontrow_venue::pretix::import(frontrow_venue::SAMPLE_HALL.as_bytes())
+        .map_err(|error| sample(&error))?;
+    let event = catalogue.create("Opening night", &plan, config.events, handle.now_ms())?;
+    let id = event.id();
+    let refused = |code| StartError::Refused { event: id, code };
+    let specs = catalogue::specs(id, &plan, &config.events, config.partitions.count)?;
+    block_on(handle.create_event(specs)).map_err(refused)?;
+    block_on(handle.set_state(id, EventState::Open)).map_err(refused)?;
+    catalogue.set_state(id, EventState::Open)?;
+    Ok(())
+}
+
+/// Waits for a core's answer on a thread that has nothing else to do.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let mut future = std::pin::pin!(future);
+    let thread = std::thread::current();
+    let waker = std::task::Waker::from(Arc::new(Unpark(thread)));
+    let mut context = std::task::Context::from_waker(&waker);
+    loop {
+        if let std::task::Poll::Ready(value) = future.as_mut().poll(&mut context) {
+            return value;
+        }
+        std::thread::park();
+    }
+}
+
+struct Unpark(std::thread::Thread);
+
+impl std::task::Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+fn pin(cpu: Option<usize>) {
+    let Some(cpu) = cpu else { return };
+    let mut set = rustix::thread::CpuSet::new();
+    set.set(cpu);
+    if let Err(error) = rustix::thread::sched_setaffinity(None, &set) {
+        tracing::warn!(%error, cpu, "the HTTP thread stays unpinned");
+    }
+}
