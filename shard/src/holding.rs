@@ -95,6 +95,10 @@ impl Partition {
         let Ok(ev) = self.event_index(event) else { return Answer::plain(Code::UnknownEvent) };
         let Some(&hold) = self.events[ev].holds.get(slot) else { return Answer::plain(Code::Fenced) };
         if hold.lsn != lsn || !hold.state.is_timed() || hold.expires_ms > self.now {
+            if hold.lsn == lsn && hold.state.is_timed() {
+                // It was extended after it had come up: its timer must come up again.
+                self.arm(ev, slot);
+            }
             return Answer::plain(Code::Fenced);
         }
         let place = self.events[ev].place_of(&hold);

@@ -310,7 +310,8 @@ impl Partition {
         self.fence_answer(ev, slot, Code::Granted)
     }
 
-    fn arm(&mut self, ev: usize, slot: u32) {
+    /// Puts the hold's deadline on the wheel, unless it is there.
+    pub(crate) fn arm(&mut self, ev: usize, slot: u32) {
         let part = &mut self.events[ev];
         let quantum = part.quantum_ms();
         let handle = part.handle_base + slot;

@@ -94,6 +94,10 @@ impl Partition {
             return Err(Answer::plain(Code::QueueFull));
         }
         let wish = (kind_of(join.adjacency, join.accessible), join.count);
+        let rows = self.events[ev].sections[usize::from(join.place.section)].rows;
+        if rows == 0 {
+            return Err(Answer::plain(Code::SoldOut));
+        }
         if self.section_is_known(ev, home, join.place)
             && old != NONE
             && !Stock::of(&self.events[ev].homes[home].news).ever_fits(wish.0, wish.1)

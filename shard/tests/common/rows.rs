@@ -342,6 +342,10 @@ impl Rows {
         if n == 0 {
             return;
         }
+        if !self.profile.selling_out && self.rng.chance(25) {
+            self.cancel_some();
+            return;
+        }
         let back = if self.rng.chance(90) { self.rng.below(n.min(20)) } else { self.rng.below(n.min(300)) };
         let (hold, fence) = self.fences[(n - 1 - back) as usize];
         let place = self.place(self.model.holds[hold].row);
@@ -380,6 +384,23 @@ impl Rows {
             return;
         }
         self.compare(fence.user, command, said);
+    }
+
+    /// Cancels a booking, so that the event does not sell out.
+    fn cancel_some(&mut self) {
+        let is_booked = |&(hold, fence): &(usize, Fence)| {
+            let h = &self.model.holds[hold];
+            h.stage == Stage::Booked && h.expires == fence.expires_ms
+        };
+        let booked: Vec<(usize, Fence)> =
+            self.fences.iter().rev().take(300).copied().filter(is_booked).collect();
+        if booked.is_empty() {
+            return;
+        }
+        let (hold, fence) = self.rng.pick(&booked);
+        let proof = Proof { place: self.place(self.model.holds[hold].row), fence };
+        let said = self.model.cancel(hold, fence.expires_ms);
+        self.compare(fence.user, Command::Cancel(proof), said);
     }
 
     /// Shows a fence that must be refused and change nothing.
@@ -506,6 +527,8 @@ impl Rows {
     /// Ends the sale, lets everything run out, and looks whether anything is left.
     pub(crate) fn finish(&mut self) {
         self.change_state(EventState::Closed);
+        self.claim_best(1, 0);
+        self.join(2, 0);
         self.change_state(EventState::Open);
         self.now += 4_000_000;
         self.model.now = self.now;
