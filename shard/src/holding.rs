@@ -51,9 +51,8 @@ impl Partition {
             self.touch(ev, row, out);
             self.shrink(ev, row, out);
         }
-        let answer = self.fence_answer(ev, slot, Code::Booked);
-        // The booking has a position of its own; the fence that proves it is the one it was booked with.
-        Ok(Answer { lsn: self.lsn, epoch: self.epoch(), expires_ms: 0, ..answer })
+        // The fence stays the proof, now of the booking: a cancellation shows it.
+        Ok(Answer { expires_ms: 0, ..self.fence_answer(ev, slot, Code::Booked) })
     }
 
     pub(crate) fn release(

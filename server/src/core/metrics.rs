@@ -42,7 +42,7 @@ impl Log2 {
 
 /// One writer, so a load and a store do: no locked instruction on the claim path.
 fn bump(cell: &AtomicU64, by: u64) {
-    cell.store(cell.load(Relaxed) + by, Relaxed);
+    cell.store(cell.load(Relaxed).wrapping_add(by), Relaxed);
 }
 
 /// What one core counts.
