@@ -7,7 +7,7 @@ use common::{Whereabouts, operations, seeds};
 use frontrow_shard::{EventState, Fairness};
 
 fn run(test: &'static str, base: u64, how_many: u64, ops: u64, profile: Profile) {
-    for seed in seeds(base, how_many) {
+    for seed in seeds(base, how_many * 4) {
         let mut at = Whereabouts { test, seed, step: 0 };
         let mut rows = Rows::new(seed, profile);
         for step in 0..operations(ops) {

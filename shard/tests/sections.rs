@@ -8,7 +8,7 @@ use common::{Whereabouts, operations, seeds};
 use frontrow_shard::Limits;
 
 fn run(test: &'static str, base: u64, how_many: u64, ops: u64, crowd: Crowd) {
-    for seed in seeds(base, how_many) {
+    for seed in seeds(base, how_many * 4) {
         let mut at = Whereabouts { test, seed, step: 0 };
         let mut market = Market::new(seed, crowd);
         for step in 0..operations(ops) {

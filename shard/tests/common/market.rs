@@ -82,9 +82,10 @@ impl Market {
 
     pub(crate) fn step(&mut self) {
         if self.rng.below(10_000) < self.crowd.crashes {
-            match self.rng.chance(40) {
-                true => self.world.crash_all(),
-                false => self.world.crash(self.rng.below(u64::from(self.crowd.partitions)) as u16),
+            if self.rng.chance(40) {
+                self.world.crash_all();
+            } else {
+                self.world.crash(self.rng.below(u64::from(self.crowd.partitions)) as u16);
             }
         }
         if self.rng.chance(self.crowd.post) {
@@ -344,8 +345,11 @@ impl Market {
     fn told(&mut self, request: &Request, answer: &Answer, parts: &Parts) {
         let place = request.command.place();
         let fence = match &request.command {
-            Command::Extend(p) | Command::BeginPayment(p) | Command::Book(p) => Some(p.fence),
-            Command::Release(p) | Command::Cancel(p) => Some(p.fence),
+            Command::Extend(p)
+            | Command::BeginPayment(p)
+            | Command::Book(p)
+            | Command::Release(p)
+            | Command::Cancel(p) => Some(p.fence),
             _ => None,
         };
         let about = || fence.map(|fence| self.ledger.find(place, fence.slot, fence.lsn)).unwrap();

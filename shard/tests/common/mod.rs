@@ -16,13 +16,12 @@ use std::ops::Range;
 
 /// Seeds to run: those from `base` on, or the one in `FRONTROW_SEED`. `FRONTROW_MORE=n` runs n times as many.
 pub(crate) fn seeds(base: u64, how_many: u64) -> Range<u64> {
-    match std::env::var("FRONTROW_SEED").ok().and_then(|text| text.parse::<u64>().ok()) {
-        Some(seed) => seed..seed + 1,
-        None => {
-            let more = std::env::var("FRONTROW_MORE").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
-            base * 1_000..base * 1_000 + how_many * more
-        }
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    if let Some(seed) = number("FRONTROW_SEED") {
+        return seed..seed + 1;
     }
+    let first = base * 1_000;
+    first..first + how_many * number("FRONTROW_MORE").unwrap_or(1)
 }
 
 /// Operations per seed: the given number, or that in `FRONTROW_OPS`.

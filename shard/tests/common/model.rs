@@ -515,7 +515,9 @@ impl Model {
         let taken: Vec<u8> =
             seats.iter().copied().filter(|&s| r.seats[usize::from(s)] != Seat::Free).collect();
         if taken.is_empty() {
-            seats.iter().for_each(|&s| r.seats[usize::from(s)] = Seat::Blocked);
+            for &seat in seats {
+                r.seats[usize::from(seat)] = Seat::Blocked;
+            }
             return Said::naming(Code::Done, seats);
         }
         Said::naming(self.rows[row].why_taken(&taken), &taken)
@@ -631,8 +633,7 @@ impl Row {
         };
         let waived = rule != OrphanRule::Off && tidy.is_empty();
         let choice = if tidy.is_empty() { runs } else { tidy };
-        let off_middle =
-            |run: &Vec<u8>| (2 * i32::from(run[0]) + count as i32 - self.seats.len() as i32).abs();
+        let off_middle = |run: &Vec<u8>| (2 * usize::from(run[0]) + count).abs_diff(self.seats.len());
         choice.into_iter().min_by_key(|run| (off_middle(run), run[0])).map(|seats| (seats, waived))
     }
 }

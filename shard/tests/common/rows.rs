@@ -75,6 +75,10 @@ pub(crate) fn random_row(rng: &mut Rng, section: u16, row: u16, longest: u64) ->
     }
 }
 
+fn place_of(row: usize) -> RowRef {
+    RowRef::new(EVENT, 0, row as u16)
+}
+
 impl Rows {
     pub(crate) fn new(seed: u64, profile: Profile) -> Self {
         let mut rng = Rng::new(seed);
@@ -113,21 +117,17 @@ impl Rows {
         test
     }
 
-    fn place(&self, row: usize) -> RowRef {
-        RowRef::new(EVENT, 0, row as u16)
-    }
-
     fn apply(&mut self, op: Op) -> Applied {
         self.cov.op(&op);
         self.out.clear();
-        let before: Vec<_> = (0..self.lengths.len()).map(|r| self.part.row_state(self.place(r))).collect();
+        let before: Vec<_> = (0..self.lengths.len()).map(|r| self.part.row_state(place_of(r))).collect();
         let applied = self.part.apply(self.now, &op, &mut self.out);
         let mut echoed = Effects::default();
         assert_eq!(self.echo.apply(self.now, &op, &mut echoed), applied);
         assert_eq!(echoed.pushes, self.out.pushes);
         self.cov.code(applied.answer.code);
         for (row, before) in before.into_iter().enumerate() {
-            let place = self.place(row);
+            let place = place_of(row);
             if self.part.row_state(place) != before && before.is_some() {
                 assert!(self.out.rows.contains(&place), "a row changed and nobody was told");
             }
@@ -171,7 +171,7 @@ impl Rows {
         let expected = std::mem::take(&mut self.model.pushes);
         assert_eq!(pushes.len(), expected.len(), "{pushes:?} {expected:?}");
         for (push, (user, row, kind, said)) in pushes.iter().zip(&expected) {
-            assert_eq!((push.user, push.place, push.kind), (*user, self.place(*row), *kind));
+            assert_eq!((push.user, push.place, push.kind), (*user, place_of(*row), *kind));
             self.cov.push(push.kind);
             self.agree(*user, said, &push.answer);
         }
@@ -188,10 +188,10 @@ impl Rows {
         }
         assert_eq!(self.post.len(), self.model.letters());
         for row in 0..self.lengths.len() {
-            let state = self.part.row_state(self.place(row)).unwrap();
+            let state = self.part.row_state(place_of(row)).unwrap();
             assert_eq!([state.free, state.booked, state.blocked], self.model.sets(row), "row {row}");
             let queue = self.model.rows[row].queue.iter().map(|party| party.user);
-            assert!(self.part.waiting_at(self.place(row)).eq(queue), "row {row}");
+            assert!(self.part.waiting_at(place_of(row)).eq(queue), "row {row}");
         }
     }
 
@@ -297,7 +297,7 @@ impl Rows {
         }
         let places: Vec<u8> = seats.places().collect();
         let said = self.model.claim_seats(self.next_id(), user, row, &places);
-        let command = Command::ClaimSeats(ClaimSeats { row: self.place(row), seats });
+        let command = Command::ClaimSeats(ClaimSeats { row: place_of(row), seats });
         self.compare(user, command, said);
     }
 
@@ -319,7 +319,7 @@ impl Rows {
         let category = if self.rng.chance(20) { Some(self.rng.below(3) as u8) } else { None };
         let said = self.model.claim_best(self.next_id(), user, row, (count, accessible, category, or_join));
         let category = category.unwrap_or(ANY_CATEGORY);
-        let claim = ClaimBest { row: self.place(row), count, category, accessible, or_join };
+        let claim = ClaimBest { row: place_of(row), count, category, accessible, or_join };
         self.compare(user, Command::ClaimBest(claim), said);
     }
 
@@ -327,13 +327,13 @@ impl Rows {
         let (count, accessible) = (self.count(), self.rng.chance(20));
         let adjacency = self.rng.pick(&[Adjacency::Required, Adjacency::Preferred, Adjacency::Any]);
         let said = self.model.join(self.next_id(), user, row, count, accessible);
-        let join = Join { place: self.place(row), count, adjacency, accessible };
+        let join = Join { place: place_of(row), count, adjacency, accessible };
         self.compare(user, Command::Join(join), said);
     }
 
     fn leave(&mut self, user: UserId, row: usize) {
         let said = self.model.leave(user, row);
-        self.compare(user, Command::Leave(Leave { place: self.place(row) }), said);
+        self.compare(user, Command::Leave(Leave { place: place_of(row) }), said);
     }
 
     /// Something with a fence that was given out, mostly a recent one.
@@ -348,7 +348,7 @@ impl Rows {
         }
         let back = if self.rng.chance(90) { self.rng.below(n.min(20)) } else { self.rng.below(n.min(300)) };
         let (hold, fence) = self.fences[(n - 1 - back) as usize];
-        let place = self.place(self.model.holds[hold].row);
+        let place = place_of(self.model.holds[hold].row);
         let proof = Proof { place, fence };
         let booking = if self.profile.selling_out { 60 } else { 25 };
         let action = if self.rng.chance(booking) { 2 } else { self.rng.below(5) };
@@ -374,11 +374,11 @@ impl Rows {
             _ => m.cancel(hold, shown),
         };
         let over = matches!(m.holds[hold].stage, Stage::Released | Stage::Expired | Stage::Cancelled);
-        if said.is_err() && over {
+        if let (Err(refusal), true) = (&said, over) {
             // Once another hold has the slot, only the fence's own expiry tells how this one ended.
             let (_, answer) = self.request(fence.user, command);
             let by_time = if self.now >= shown { Code::Expired } else { Code::AlreadyReleased };
-            let exact = said.unwrap_err().code;
+            let exact = refusal.code;
             assert!(answer.code == exact || answer.code == by_time, "{answer:?}, not {exact:?}");
             self.check();
             return;
@@ -398,7 +398,7 @@ impl Rows {
             return;
         }
         let (hold, fence) = self.rng.pick(&booked);
-        let proof = Proof { place: self.place(self.model.holds[hold].row), fence };
+        let proof = Proof { place: place_of(self.model.holds[hold].row), fence };
         let said = self.model.cancel(hold, fence.expires_ms);
         self.compare(fence.user, Command::Cancel(proof), said);
     }
@@ -421,7 +421,7 @@ impl Rows {
         }
         let (hold, good) = self.fences[(n - 1 - self.rng.below(n.min(12))) as usize];
         for field in 0..7 {
-            let (mut fence, mut place) = (good, self.place(self.model.holds[hold].row));
+            let (mut fence, mut place) = (good, place_of(self.model.holds[hold].row));
             let bit = self.rng.below(64);
             let mut user = good.user;
             match field {
@@ -482,7 +482,7 @@ impl Rows {
         let blocked = self.rng.chance(40);
         let places: Vec<u8> = seats.places().collect();
         let said = self.model.block(row, &places, blocked);
-        let applied = self.apply(Op::Block { row: self.place(row), seats, blocked });
+        let applied = self.apply(Op::Block { row: place_of(row), seats, blocked });
         self.agree(0, &said, &applied.answer);
         self.check();
     }

@@ -75,8 +75,12 @@ impl World {
         }
         let answers = std::mem::take(&mut self.out.answers);
         let pushes = std::mem::take(&mut self.out.pushes);
-        answers.iter().for_each(|decided| self.cov.code(decided.answer.code));
-        pushes.iter().for_each(|push| self.cov.push(push.kind));
+        for decided in &answers {
+            self.cov.code(decided.answer.code);
+        }
+        for push in &pushes {
+            self.cov.push(push.kind);
+        }
         let part = &self.parts[usize::from(at)];
         let parts =
             answers.iter().map(|decided| part.parts_of(decided.request).unwrap_or_default()).collect();
