@@ -78,9 +78,10 @@ impl Partition {
             Err((refusal, Some(at))) if refusal.code == Code::AlreadyBooked => at,
             Err((refusal, _)) => return Err(refusal),
         };
-        // Nothing but the fence it was booked with ends a booking; an older one is stale here, too.
+        // Only the fence it was booked with, or that of the booking's answer (which has no expiry), ends a
+        // booking; an older one is stale here, too.
         let booked_until = self.events[ev].holds[slot].expires_ms;
-        if proof.fence.expires_ms != booked_until {
+        if ![0, booked_until].contains(&proof.fence.expires_ms) {
             let older = proof.fence.expires_ms < booked_until;
             let why = if older { flags::STALE } else { flags::FORGED };
             return Err(Answer { flags: why, ..Answer::plain(Code::Fenced) });

@@ -85,6 +85,15 @@ fn a_cancellation_needs_the_whole_fence() {
 }
 
 #[test]
+fn the_fence_of_a_booking_s_answer_cancels_it() {
+    let mut story = Story::new(EventRules::default(), vec![row(0, 4)]);
+    let place = RowRef::new(EVENT, 0, 0);
+    let grant = story.claim(5, 0, &[1]);
+    let booked = story.ask(5, Command::Book(proof(5, place, &grant)));
+    assert_eq!(story.ask(5, Command::Cancel(proof(5, place, &booked))).code, Code::Cancelled);
+}
+
+#[test]
 fn what_is_not_recorded_leaves_no_time_behind() {
     let mut story = Story::new(EventRules::default(), vec![row(0, 4)]);
     let before = story.part.state_hash();

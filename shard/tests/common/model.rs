@@ -424,7 +424,7 @@ impl Model {
             self.rows[h.row].seats[usize::from(seat)] = Seat::Booked(hold);
         }
         self.drop_impossible(self.holds[hold].row);
-        Ok(Said { expires: 0, hold: None, ..self.fence(hold, Code::Booked) })
+        Ok(Said { expires: 0, ..self.fence(hold, Code::Booked) })
     }
 
     /// Removes who can never fit any more, from the largest down.
@@ -452,7 +452,9 @@ impl Model {
     pub(crate) fn cancel(&mut self, hold: usize, shown: u64) -> Verdict {
         match self.prove(hold, shown) {
             Ok(()) => Err(Said::plain(Code::NotBooked)),
-            Err(said) if said.code == Code::AlreadyBooked && shown == self.holds[hold].expires => {
+            Err(said)
+                if said.code == Code::AlreadyBooked && [0, self.holds[hold].expires].contains(&shown) =>
+            {
                 Ok(self.end(hold, Stage::Cancelled, Code::Cancelled))
             }
             Err(said) if said.code == Code::AlreadyBooked => {
