@@ -1,1 +1,68 @@
-fn main() {}
+//! `frontrow`: runs the server, and talks to one.
+//!
+//! Exit codes: 0 done, 1 refused, 2 wrong usage, 3 no server to be reached.
+
+mod admin;
+mod args;
+mod browse;
+mod buy;
+mod failure;
+mod live;
+mod places;
+mod plan;
+mod seatmap;
+mod serve;
+mod session;
+mod show;
+mod wait;
+
+use args::{Cli, Command};
+use clap::Parser;
+use failure::Failure;
+use session::Session;
+use show::Out;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let out = Out { json: cli.common.json };
+    match run(cli, &out) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            out.failure(&failure);
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn run(cli: Cli, out: &Out) -> Result<(), Failure> {
+    let talking = match cli.command {
+        Command::Serve(serve) => return serve::run(&serve, out),
+        Command::Plan(plan) => return plan::run(&plan, out),
+        talking => talking,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime
+        .map_err(|error| Failure::Usage(format!("no event loop: {error}; raise the limit of open files")))?;
+    let session = Session::new(cli.common)?;
+    runtime.block_on(talk(&session, talking, out))
+}
+
+async fn talk(session: &Session, command: Command, out: &Out) -> Result<(), Failure> {
+    match command {
+        Command::Events(it) => browse::events(session, &it, out).await,
+        Command::Seats(it) => browse::seats(session, &it, out).await,
+        Command::Claim(it) => buy::claim(session, &it, out).await,
+        Command::Book(it) => buy::with_token(session, buy::Deed::Book, &it, out).await,
+        Command::Release(it) => buy::with_token(session, buy::Deed::Release, &it, out).await,
+        Command::Extend(it) => buy::with_token(session, buy::Deed::Extend, &it, out).await,
+        Command::Pay(it) => buy::with_token(session, buy::Deed::Pay, &it, out).await,
+        Command::Cancel(it) => buy::with_token(session, buy::Deed::Cancel, &it, out).await,
+        Command::Wait(it) => wait::wait(session, &it, out).await,
+        Command::Status(it) => wait::status(session, &it, out).await,
+        Command::Watch(it) => live::watch(session, &it, out).await,
+        Command::Token => browse::token(session, out).await,
+        Command::Event(it) => admin::run(session, it, out).await,
+        Command::Serve(_) | Command::Plan(_) => unreachable!("done before anything was connected"),
+    }
+}

@@ -176,6 +176,7 @@ fn reply(response: Response) -> Result<Reply, ClientError> {
 }
 
 /// Turns a refusal into an error.
+#[allow(clippy::large_types_passed_by_value, reason = "it is passed on, and boxed only in a refusal")]
 pub(crate) fn refuse(reply: Reply) -> Result<Reply, ClientError> {
     if reply.answer.code.is_refusal() {
         return Err(ClientError::Refused(Refused { reply: Box::new(reply) }));

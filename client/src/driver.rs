@@ -9,7 +9,11 @@ use frontrow_protocol::{ClientMessage, Frames, Hello, ServerMessage, Welcome, de
 use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+/// How long what a server said before it closed the connection is waited for.
+const LAST_WORDS: Duration = Duration::from_millis(250);
 
 /// A connection that has been welcomed.
 pub(crate) struct Connected {
@@ -102,6 +106,8 @@ async fn serve(shared: &Arc<Shared>, connected: Connected) -> Result<(), ClientE
             if out.is_empty() {
                 shared.write.notified().await;
             } else if let Err(error) = writer.write(&out).await {
+                // What the server said last is still to be read, and says more than a failed write.
+                sleep(LAST_WORDS).await;
                 return broken(&error);
             }
         }

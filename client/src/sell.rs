@@ -59,6 +59,7 @@ pub struct Waiting {
 }
 
 /// What a claim came to.
+#[allow(clippy::large_enum_variant, reason = "nearly always the large one, and copied like its parts")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim {
     /// The seats are held.

@@ -19,6 +19,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 
 /// What answers a request.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly always the large one; a box would allocate for each answer"
+)]
 #[derive(Clone, Debug)]
 pub(crate) enum Response {
     Reply(Reply),

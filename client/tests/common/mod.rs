@@ -17,21 +17,21 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
 /// The time all test servers begin with.
-pub const TIME_MS: u64 = 1_700_000_000_000;
+pub(crate) const TIME_MS: u64 = 1_700_000_000_000;
 /// A row to claim in.
-pub const ROW: RowRef = RowRef::new(1, 2, 3);
+pub(crate) const ROW: RowRef = RowRef::new(1, 2, 3);
 
-pub struct Server {
+pub(crate) struct Server {
     listener: TcpListener,
     web_socket: bool,
 }
 
 /// One accepted connection.
-pub struct Peer {
+pub(crate) struct Peer {
     socket: Socket,
     buffer: Vec<u8>,
     /// What the hello said.
-    pub token: String,
+    pub(crate) token: String,
 }
 
 enum Socket {
@@ -40,11 +40,11 @@ enum Socket {
 }
 
 impl Server {
-    pub async fn start(web_socket: bool) -> Self {
+    pub(crate) async fn start(web_socket: bool) -> Self {
         Self { listener: TcpListener::bind("127.0.0.1:0").await.unwrap(), web_socket }
     }
 
-    pub fn endpoint(&self) -> Endpoint {
+    pub(crate) fn endpoint(&self) -> Endpoint {
         let address = self.listener.local_addr().unwrap();
         if self.web_socket {
             Endpoint::WebSocket(format!("ws://{address}/v1/ws"))
@@ -54,7 +54,7 @@ impl Server {
     }
 
     /// Accepts a connection and hears its hello.
-    pub async fn accept(&self) -> Peer {
+    pub(crate) async fn accept(&self) -> Peer {
         let (socket, _) = self.listener.accept().await.unwrap();
         let socket = if self.web_socket {
             Socket::Ws(Box::new(tokio_tungstenite::accept_async(socket).await.unwrap()))
@@ -71,14 +71,14 @@ impl Server {
     }
 
     /// Accepts and welcomes.
-    pub async fn welcome(&self) -> Peer {
+    pub(crate) async fn welcome(&self) -> Peer {
         let mut peer = self.accept().await;
         peer.say(&ServerMessage::Welcome(welcome())).await;
         peer
     }
 
     /// A connected client and its peer.
-    pub async fn meet(&self, options: Options) -> (Client, Peer) {
+    pub(crate) async fn meet(&self, options: Options) -> (Client, Peer) {
         let (client, peer) =
             tokio::join!(Client::connect_with(self.endpoint(), "jwt", options), self.welcome());
         (client.unwrap(), peer)
@@ -112,7 +112,7 @@ impl Peer {
     }
 
     /// The next message; `None` if the client has left.
-    pub async fn hear(&mut self) -> Option<ClientMessage<'static>> {
+    pub(crate) async fn hear(&mut self) -> Option<ClientMessage<'static>> {
         self.hear_some(|message| match message {
             ClientMessage::Hello(_) | ClientMessage::Batch(_) => panic!("not expected: {message:?}"),
             ClientMessage::Request { id, command } => ClientMessage::Request { id, command },
@@ -126,7 +126,7 @@ impl Peer {
     }
 
     /// The id and place of the request that comes next.
-    pub async fn hear_request(&mut self) -> (RequestId, RowRef) {
+    pub(crate) async fn hear_request(&mut self) -> (RequestId, RowRef) {
         match self.hear().await {
             Some(ClientMessage::Request { id, command }) => (id, command.place()),
             other => panic!("a request should come, not {other:?}"),
@@ -134,20 +134,20 @@ impl Peer {
     }
 
     /// The id of the watch that comes next.
-    pub async fn hear_watch(&mut self) -> RequestId {
+    pub(crate) async fn hear_watch(&mut self) -> RequestId {
         match self.hear().await {
             Some(ClientMessage::Watch { id, .. }) => id,
             other => panic!("a watch should come, not {other:?}"),
         }
     }
 
-    pub async fn say(&mut self, message: &ServerMessage<'_>) {
+    pub(crate) async fn say(&mut self, message: &ServerMessage<'_>) {
         let mut frame = Vec::new();
         encode_server(message, &mut frame);
         self.say_bytes(&frame).await;
     }
 
-    pub async fn say_bytes(&mut self, bytes: &[u8]) {
+    pub(crate) async fn say_bytes(&mut self, bytes: &[u8]) {
         match &mut self.socket {
             Socket::Tcp(socket) => socket.write_all(bytes).await.unwrap(),
             Socket::Ws(socket) => socket.send(Message::Binary(Bytes::copy_from_slice(bytes))).await.unwrap(),
@@ -155,7 +155,7 @@ impl Peer {
     }
 }
 
-pub fn welcome() -> Welcome {
+pub(crate) fn welcome() -> Welcome {
     Welcome {
         user: 7,
         server_time_ms: TIME_MS,
@@ -169,11 +169,11 @@ pub fn welcome() -> Welcome {
     }
 }
 
-pub fn granted(lsn: u64, seats: Seats) -> Answer {
+pub(crate) fn granted(lsn: u64, seats: Seats) -> Answer {
     Answer { seats, lsn, expires_ms: TIME_MS + 300_000, nonce: 9, epoch: 1, ..Answer::plain(Code::Granted) }
 }
 
-pub fn reply(id: RequestId, place: RowRef, answer: Answer) -> ServerMessage<'static> {
+pub(crate) fn reply(id: RequestId, place: RowRef, answer: Answer) -> ServerMessage<'static> {
     ServerMessage::Answer(Reply {
         id,
         time_ms: TIME_MS + 1,
@@ -184,16 +184,16 @@ pub fn reply(id: RequestId, place: RowRef, answer: Answer) -> ServerMessage<'sta
     })
 }
 
-pub fn seats(places: &[u8]) -> Seats {
+pub(crate) fn seats(places: &[u8]) -> Seats {
     Seats::from_places(places).unwrap()
 }
 
 /// Retries at once and not for long.
-pub fn eager() -> Options {
+pub(crate) fn eager() -> Options {
     let retry = Retry { first: Duration::from_millis(1), longest: Duration::from_millis(4), attempts: 5 };
     Options { retry: Some(retry), ..Options::default() }
 }
 
-pub fn is_protocol(error: &ClientError) -> bool {
+pub(crate) fn is_protocol(error: &ClientError) -> bool {
     matches!(error, ClientError::Protocol(_))
 }

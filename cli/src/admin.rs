@@ -1,0 +1,111 @@
+//! What operators do.
+
+use crate::args::{BlockArgs, Create, Event, EventArg};
+use crate::failure::Failure;
+use crate::plan;
+use crate::session::Session;
+use crate::show::Out;
+use frontrow_client::Http;
+use frontrow_client::http::{Event as Line, EventQuery};
+use serde_json::{Value, json};
+
+pub(crate) async fn run(session: &Session, event: Event, out: &Out) -> Result<(), Failure> {
+    let http = session.operator()?;
+    match event {
+        Event::Create(args) => create(&http, &args, out).await,
+        Event::Open(args) => {
+            say_line(&http.open(number(session, &args).await?).await?, "is on sale", out);
+            Ok(())
+        }
+        Event::Pause(args) => {
+            say_line(&http.pause(number(session, &args).await?).await?, "is paused", out);
+            Ok(())
+        }
+        Event::Close(args) => {
+            say_line(&http.close(number(session, &args).await?).await?, "is closed", out);
+            Ok(())
+        }
+        Event::Block(args) => block(session, &http, &args, true, out).await,
+        Event::Unblock(args) => block(session, &http, &args, false, out).await,
+    }
+}
+
+async fn number(session: &Session, args: &EventArg) -> Result<u32, Failure> {
+    session.event(&args.event).await
+}
+
+async fn create(http: &Http, args: &Create, out: &Out) -> Result<(), Failure> {
+    let query = query(args);
+    let created = match (&args.file, args.stadium) {
+        (Some(file), _) => {
+            let bytes = plan::read(file)?;
+            let kind = file.extension().and_then(|it| it.to_str()).map(str::to_lowercase);
+            let kind = kind.filter(|it| it == "csv").map_or("application/json", |_| "text/csv");
+            http.create_event(&query, Some(kind), bytes).await?
+        }
+        (None, Some(seats)) => http.create_stadium(&query, seats, args.tiers).await?,
+        (None, None) => return Err(Failure::Usage("give a plan, or --stadium and a number of seats".into())),
+    };
+    let event = if args.open { http.open(created.event.event).await? } else { created.event.clone() };
+    let mut json = json!(created);
+    json["ok"] = true.into();
+    json["state"] = json!(event.state);
+    let warnings = created.report.as_ref().and_then(|it| it.get("warnings")).and_then(Value::as_array);
+    let warnings = warnings.into_iter().flatten().filter_map(Value::as_str);
+    let warnings: String = warnings.map(|it| format!("\n  note: {it}")).collect();
+    let number = event.event;
+    let next = if args.open {
+        format!("It is on sale: frontrow seats {number}")
+    } else {
+        format!("It is a draft: frontrow event open {number} puts it on sale")
+    };
+    let text = format!(
+        "Event {number}: {}, {} seats in {} sections.{warnings}\n{next}",
+        event.name, event.seats, event.sections
+    );
+    out.say(&json, text);
+    Ok(())
+}
+
+fn query(args: &Create) -> EventQuery {
+    let ms = |s: Option<u32>| s.map(|s| (s * 1000).to_string());
+    let text = |it: Option<u16>| it.map(|it| it.to_string());
+    let rules = [
+        ("hold_ms", ms(args.hold_s)),
+        ("offer_ms", ms(args.offer_s)),
+        ("pay_ms", ms(args.pay_s)),
+        ("max_extensions", text(args.max_extensions.map(u16::from))),
+        ("max_per_claim", text(args.max_per_claim.map(u16::from))),
+        ("max_per_user", text(args.max_per_user)),
+        ("max_passes", text(args.max_passes)),
+        ("fairness", args.fairness.clone()),
+        ("orphans", args.orphans.clone()),
+    ];
+    let rules = rules.into_iter().filter_map(|(key, value)| Some((key, value?)));
+    EventQuery { name: args.name.clone(), rules: rules.collect() }
+}
+
+fn say_line(event: &Line, what: &str, out: &Out) {
+    let mut json = json!(event);
+    json["ok"] = true.into();
+    out.say(&json, format_args!("Event {} ({}) {what}.", event.event, event.name));
+}
+
+async fn block(
+    session: &Session,
+    http: &Http,
+    args: &BlockArgs,
+    blocked: bool,
+    out: &Out,
+) -> Result<(), Failure> {
+    let at = session.locate(&args.event, &args.section, Some(&args.row)).await?;
+    let seats = at.seats(&args.seats, session.common.place)?;
+    let done = http.block(at.place.event, (at.place.section, at.place.row), &seats, blocked).await?;
+    let mut json = json!(done);
+    json["ok"] = true.into();
+    json["places"] = json!(seats);
+    let what = if blocked { "out of sale" } else { "back on sale" };
+    let labels: Vec<String> = seats.iter().map(|&it| at.labels.seat(at.place.row, it.into())).collect();
+    out.say(&json, format_args!("{}, seats {}: {what}.", at.name(), labels.join(", ")));
+    Ok(())
+}

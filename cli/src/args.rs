@@ -1,0 +1,339 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use frontrow_client::Adjacency;
+use std::path::PathBuf;
+
+/// Sells seats: claim them for minutes, buy what you claimed, queue fairly for the rest.
+#[derive(Debug, Parser)]
+#[command(name = "frontrow", version, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    after_help = "Try: frontrow serve, then in another terminal: frontrow event create --stadium 1000 --open, \
+    frontrow seats 1, frontrow claim 1 <section> --best 2\n\
+    Exit codes: 0 done, 1 refused, 2 wrong usage, 3 no server to be reached."
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Common {
+    /// The server's HTTP address.
+    #[arg(
+        long,
+        global = true,
+        env = "FRONTROW_URL",
+        default_value = "http://127.0.0.1:7410",
+        value_name = "URL"
+    )]
+    pub(crate) server: String,
+    /// Speak raw TCP to this host:port instead of WebSocket.
+    #[arg(long, global = true, value_name = "ADDR")]
+    pub(crate) tcp: Option<String>,
+    /// Be this user, with a token from the server's development mode.
+    #[arg(long, global = true, default_value_t = 1, value_name = "N")]
+    pub(crate) user: u64,
+    /// Your token from the issuer (a JWT).
+    #[arg(long, global = true, env = "FRONTROW_TOKEN", hide_env_values = true, value_name = "JWT")]
+    pub(crate) token: Option<String>,
+    /// One JSON object per line instead of text.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// The operator's key; else the one in the data directory.
+    #[arg(long, global = true, env = "FRONTROW_ADMIN_KEY", hide_env_values = true, value_name = "KEY")]
+    pub(crate) admin_key: Option<String>,
+    /// The server's data directory, where a development server keeps its operator's key.
+    #[arg(long, global = true, default_value = "data", value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// Take sections, rows and seats as indexes from 0 rather than by their labels.
+    #[arg(long, global = true)]
+    pub(crate) place: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the server.
+    Serve(Serve),
+    /// List the events on sale.
+    Events(Events),
+    /// Show sections, or a section's seats as they are now.
+    Seats(SeatsArgs),
+    /// Claim seats: named ones, the best of a row, or the best of a section.
+    Claim(Claim),
+    /// Buy what a token holds.
+    Book(Token),
+    /// Give a hold back.
+    Release(Token),
+    /// Hold for longer.
+    Extend(Token),
+    /// Pin a hold while you pay.
+    Pay(Token),
+    /// Give a booking back.
+    Cancel(Token),
+    /// Wait in a queue until seats are offered.
+    Wait(Wait),
+    /// Say where you stand in a queue.
+    Status(Place),
+    /// Follow a section's seats as they change.
+    Watch(Watch),
+    /// Print a token for --user from the server's development mode.
+    Token,
+    /// Check a seating plan without a server, or make one up.
+    Plan(Plan),
+    /// For operators: make, open, pause and close events, block seats.
+    #[command(subcommand)]
+    Event(Event),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// The configuration file; without it, defaults and the environment.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Only check the configuration and say what it means.
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Do not put the sample hall on sale when there is nothing else (development mode does).
+    #[arg(long)]
+    pub(crate) no_demo: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Events {
+    /// Words of the event's name.
+    pub(crate) query: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SeatsArgs {
+    /// The event: its number, or words of its name.
+    pub(crate) event: String,
+    /// The section: its name, or a word of it.
+    pub(crate) section: Option<String>,
+}
+
+/// A row, or a whole section.
+#[derive(Debug, Args)]
+pub(crate) struct Place {
+    /// The event: its number, or words of its name.
+    pub(crate) event: String,
+    /// The section: its name, or a word of it.
+    pub(crate) section: String,
+    /// The row's label; without it, the section as a whole.
+    pub(crate) row: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Claim {
+    #[command(flatten)]
+    pub(crate) at: Place,
+    /// These seats of the row: 4,5 or 4-6.
+    #[arg(long, value_name = "SEATS", required_unless_present = "best", conflicts_with_all = ["best", "or_wait", "adjacency", "accessible"], requires = "row")]
+    pub(crate) seats: Option<String>,
+    /// The best so many seats.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=32))]
+    pub(crate) best: Option<u8>,
+    #[command(flatten)]
+    pub(crate) wish: Wish,
+    /// Join the queue if it cannot be had now.
+    #[arg(long)]
+    pub(crate) or_wait: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Wish {
+    /// How close together the seats of a section must be.
+    #[arg(long, value_enum)]
+    pub(crate) adjacency: Option<Near>,
+    /// At least one seat for a wheelchair user.
+    #[arg(long)]
+    pub(crate) accessible: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Near {
+    /// Next to each other, or nothing.
+    Required,
+    /// Next to each other if that can be had.
+    Preferred,
+    /// Anywhere in the section.
+    Any,
+}
+
+impl Wish {
+    pub(crate) fn of(&self, count: u8, or_join: bool) -> frontrow_client::Wish {
+        let adjacency = match self.adjacency {
+            None | Some(Near::Required) => Adjacency::Required,
+            Some(Near::Preferred) => Adjacency::Preferred,
+            Some(Near::Any) => Adjacency::Any,
+        };
+        let accessible = self.accessible;
+        frontrow_client::Wish { adjacency, accessible, or_join, ..frontrow_client::Wish::of(count) }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Token {
+    /// The token that the claim, or the last change of it, gave you.
+    #[arg(value_name = "TOKEN", allow_hyphen_values = true)]
+    pub(crate) hold: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Wait {
+    #[command(flatten)]
+    pub(crate) at: Place,
+    /// How many seats.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=32), required_unless_present = "leave")]
+    pub(crate) count: Option<u8>,
+    #[command(flatten)]
+    pub(crate) wish: Wish,
+    /// Give up your place instead.
+    #[arg(long, conflicts_with_all = ["count", "adjacency", "accessible"])]
+    pub(crate) leave: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Watch {
+    /// The event: its number, or words of its name.
+    pub(crate) event: String,
+    /// The section: its name, or a word of it.
+    pub(crate) section: String,
+    /// End after so many changes.
+    #[arg(long, value_name = "N")]
+    pub(crate) updates: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    /// The plan: pretix JSON, a stored plan or CSV. With --stadium: where to write it.
+    #[arg(required_unless_present = "stadium")]
+    pub(crate) file: Option<PathBuf>,
+    /// It is CSV, and this is the hall's name.
+    #[arg(long, value_name = "NAME", conflicts_with = "stadium")]
+    pub(crate) csv: Option<String>,
+    /// Write a made-up stadium of so many seats as CSV.
+    #[arg(long, value_name = "N")]
+    pub(crate) stadium: Option<u32>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Event {
+    /// Make an event from a seating plan; it is a draft until it is opened.
+    Create(Create),
+    /// Open the sale, or go on after a pause.
+    Open(EventArg),
+    /// Pause the sale: nothing new is claimed, holds can be booked.
+    Pause(EventArg),
+    /// End the sale.
+    Close(EventArg),
+    /// Take free seats out of sale.
+    Block(BlockArgs),
+    /// Put blocked seats back on sale.
+    Unblock(BlockArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EventArg {
+    /// The event: its number, or words of its name.
+    pub(crate) event: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BlockArgs {
+    /// The event: its number, or words of its name.
+    pub(crate) event: String,
+    /// The section: its name, or a word of it.
+    pub(crate) section: String,
+    /// The row's label.
+    pub(crate) row: String,
+    /// These seats: 4,5 or 4-6.
+    #[arg(long, value_name = "SEATS")]
+    pub(crate) seats: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    /// The seating plan: pretix JSON, a stored plan or CSV.
+    #[arg(required_unless_present = "stadium", conflicts_with = "stadium")]
+    pub(crate) file: Option<PathBuf>,
+    /// A made-up stadium of so many seats instead of a plan.
+    #[arg(long, value_name = "N")]
+    pub(crate) stadium: Option<u32>,
+    /// How many tiers the stadium has.
+    #[arg(long, value_name = "N", requires = "stadium")]
+    pub(crate) tiers: Option<u32>,
+    /// The event's name; else the plan's.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// How long a claim is held, in seconds (10 to 3600).
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u32).range(10..=3600))]
+    pub(crate) hold_s: Option<u32>,
+    /// How long an offer from the queue is held, in seconds (10 to 3600).
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u32).range(10..=3600))]
+    pub(crate) offer_s: Option<u32>,
+    /// How long a payment may pin a hold, in seconds (10 to 3600).
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u32).range(10..=3600))]
+    pub(crate) pay_s: Option<u32>,
+    /// How often a hold may be extended.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_extensions: Option<u8>,
+    /// Most seats in one claim.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_per_claim: Option<u8>,
+    /// Most seats of one user; 0 for no limit.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_per_user: Option<u16>,
+    /// How often a waiting party may be passed by smaller ones.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_passes: Option<u16>,
+    /// Who gets what comes free.
+    #[arg(long, value_parser = ["fifo", "free-for-all"])]
+    pub(crate) fairness: Option<String>,
+    /// Choices that leave a single seat alone.
+    #[arg(long, value_parser = ["off", "prefer", "strict"])]
+    pub(crate) orphans: Option<String>,
+    /// Open the sale at once.
+    #[arg(long)]
+    pub(crate) open: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn combinations_that_mean_nothing_are_refused() {
+        for (line, good) in [
+            ("claim 1 A 3 --seats 4,5", true),
+            ("claim 1 A 3 --best 2 --or-wait", true),
+            ("claim 1 A --best 2 --adjacency any --json", true),
+            ("claim 1 A --seats 4", false),
+            ("claim 1 A 3", false),
+            ("claim 1 A 3 --best 0", false),
+            ("claim 1 A 3 --best 2 --seats 4", false),
+            ("wait 1 A --count 2 --user 7", true),
+            ("wait 1 A 3 --leave", true),
+            ("wait 1 A", false),
+            ("plan", false),
+            ("plan --stadium 10", true),
+            ("event create --stadium 10 --open", true),
+            ("event create plan.json --stadium 10", false),
+            ("event block 1 A 3", false),
+            ("book -AQ", true),
+        ] {
+            let words = std::iter::once("frontrow").chain(line.split(' '));
+            assert_eq!(Cli::try_parse_from(words).is_ok(), good, "{line}");
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! What is on sale.
+
+use crate::args::{Events, SeatsArgs};
+use crate::failure::Failure;
+use crate::seatmap::section_text;
+use crate::session::Session;
+use crate::show::Out;
+use frontrow_client::http::SectionState;
+use serde_json::json;
+
+pub(crate) async fn events(session: &Session, args: &Events, out: &Out) -> Result<(), Failure> {
+    let events = session.http.events(&args.query.join(" ")).await?;
+    if events.is_empty() && !out.json {
+        out.say(&json!({}), "There are no such events. An operator makes one with: frontrow event create");
+    }
+    for event in events {
+        let text = format!(
+            "{:>4}  {:<7} {}  ({} seats in {} sections, {})",
+            event.event, event.state, event.name, event.seats, event.sections, event.plan
+        );
+        out.say(&json!(event), text);
+    }
+    Ok(())
+}
+
+pub(crate) async fn seats(session: &Session, args: &SeatsArgs, out: &Out) -> Result<(), Failure> {
+    let Some(section) = &args.section else { return sections(session, &args.event, out).await };
+    let at = session.locate(&args.event, section, None).await?;
+    let state = session.http.section(at.place.event, at.place.section).await?;
+    let letters = |row| state.rows.iter().find(|it| it.row == row).map(|it| &*it.seats);
+    let rows = at.labels.rows().iter().map(|row| {
+        json!({
+            "row": row.row, "label": row.label, "numbers": row.numbers, "state": letters(row.row),
+            "aisles_after": row.aisles_after, "accessible": row.accessible,
+        })
+    });
+    let json = json!({
+        "ok": true, "event": at.place.event, "section": at.place.section, "name": at.labels.section(),
+        "rows": rows.collect::<Vec<_>>(), "free": free(&state),
+    });
+    out.say(&json, section_text(&at.labels, letters));
+    Ok(())
+}
+
+/// Every section with how many seats are free.
+async fn sections(session: &Session, event: &str, out: &Out) -> Result<(), Failure> {
+    let detail = session.event_detail(event).await?;
+    let event = &detail.event;
+    if !out.json {
+        out.say(&json!({}), format_args!("{} (event {}, {})", event.name, event.event, event.state));
+    }
+    let width = detail.section_list.iter().map(|it| it.name.chars().count()).max().unwrap_or(0);
+    for (index, section) in detail.section_list.iter().enumerate() {
+        let state = session.http.section(event.event, index as u16).await?;
+        let free = free(&state);
+        let json = json!({
+            "ok": true, "event": event.event, "section": index, "name": section.name,
+            "rows": section.rows, "seats": section.seats, "free": free,
+        });
+        let text = format!(
+            "  {:<width$}  {free:>5} of {:>5} free, {} rows",
+            section.name, section.seats, section.rows
+        );
+        out.say(&json, text);
+    }
+    Ok(())
+}
+
+fn free(state: &SectionState) -> usize {
+    state.rows.iter().map(|row| row.seats.bytes().filter(|&it| it == b'f').count()).sum()
+}
+
+pub(crate) async fn token(session: &Session, out: &Out) -> Result<(), Failure> {
+    let token = session.http.dev_token(session.common.user).await?;
+    let json =
+        json!({"ok": true, "user": session.common.user, "token": token.token, "expires_s": token.expires_s});
+    out.say(&json, &token.token);
+    Ok(())
+}

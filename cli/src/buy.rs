@@ -1,0 +1,147 @@
+//! Claiming, and everything that is done with a token.
+
+use crate::args::{Claim, Token};
+use crate::failure::Failure;
+use crate::places::Labels;
+use crate::session::{Located, Session};
+use crate::show::{Out, hold_json, hold_seats, span};
+use frontrow_client::{
+    Claim as Claimed, Client, ClientError, Code, Held, RowRef, Seats, SeatsError, Waiting,
+};
+use serde_json::json;
+
+pub(crate) async fn claim(session: &Session, args: &Claim, out: &Out) -> Result<(), Failure> {
+    let at = session.locate(&args.at.event, &args.at.section, args.at.row.as_deref()).await?;
+    let named = args.seats.as_deref().map(|wanted| at.seats(wanted, session.common.place)).transpose()?;
+    let named = named.map(|places| set(&places)).transpose()?;
+    let client = session.connect().await?;
+    let wish = args.wish.of(args.best.unwrap_or(1), args.or_wait);
+    let claimed = match named {
+        Some(seats) => client.claim_seats(at.place, seats).await.map(Claimed::Held),
+        None if at.place.is_section() => client.claim_section(at.place, wish).await,
+        None => client.claim_best(at.place, wish).await,
+    };
+    match claimed.map_err(|error| with_labels(error, &at.labels))? {
+        Claimed::Held(held) => say_held("granted", &held, &at.labels, &client, out),
+        Claimed::Waiting(waiting) => {
+            say_waiting(&waiting, &at, out);
+            if !out.json {
+                let text =
+                    "An offer is made to you while you watch: run `frontrow wait` with the same place.";
+                out.say(&json!({}), text);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Seats of one claim.
+pub(crate) fn set(places: &[u8]) -> Result<Seats, Failure> {
+    Seats::from_places(places).map_err(|error| {
+        Failure::Usage(match error {
+            SeatsError::Empty => "no seat is named; write --seats 4,5".into(),
+            SeatsError::Duplicate { .. } => "a seat is named twice; name each once".into(),
+            SeatsError::TooFarApart { .. } => {
+                "the seats are 64 or more places apart; claim them one after the other".into()
+            }
+        })
+    })
+}
+
+/// Names the seats of a refusal as people know them.
+pub(crate) fn with_labels(error: ClientError, labels: &Labels) -> Failure {
+    let seats = match &error {
+        ClientError::Refused(refused) => labels.seats(refused.reply.place.row, refused.seats()),
+        _ => Vec::new(),
+    };
+    Failure::Seats(error, seats)
+}
+
+pub(crate) fn say_held(code: &str, held: &Held, labels: &Labels, client: &Client, out: &Out) {
+    let now_ms = client.welcome().server_time_ms;
+    let json = hold_json(code, held, labels, now_ms);
+    let token = held.token();
+    let left = span(held.expires_ms.saturating_sub(now_ms));
+    let together = match (held.together, held.rows().iter().map(|(_, seats)| seats.count()).sum::<u8>()) {
+        (_, 0 | 1) => "",
+        (true, _) => " (next to each other)",
+        (false, _) => " (not next to each other)",
+    };
+    let seats = hold_seats(held, labels);
+    let text = format!(
+        "Held for you for {left}: {seats}{together}.\n  token  {token}\n  next   frontrow book {token}\n  \
+         or     frontrow extend | pay | release, with the same token"
+    );
+    out.say(&json, text);
+}
+
+pub(crate) fn say_waiting(waiting: &Waiting, at: &Located, out: &Out) {
+    let Waiting { place, position } = *waiting;
+    let row = (!place.is_section()).then_some(place.row);
+    let json = json!({
+        "ok": true, "code": Code::Queued.name(), "event": place.event, "section": place.section, "row": row,
+        "position": position,
+    });
+    out.say(&json, format_args!("You wait for {}: number {position} in the queue.", at.name()));
+}
+
+/// What is done with a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Deed {
+    Book,
+    Release,
+    Extend,
+    Pay,
+    Cancel,
+}
+
+pub(crate) async fn with_token(
+    session: &Session,
+    deed: Deed,
+    args: &Token,
+    out: &Out,
+) -> Result<(), Failure> {
+    let held = Held::from_token(&args.hold).map_err(|error| Failure::Server(error.into()))?;
+    let client = session.connect().await?;
+    let labels = session.labels(held.place).await;
+    let label = |error| with_labels(error, &labels);
+    match deed {
+        Deed::Extend => {
+            say_held("extended", &client.extend(&held).await.map_err(label)?, &labels, &client, out)
+        }
+        Deed::Pay => {
+            let held = client.begin_payment(&held).await.map_err(label)?;
+            say_held("paying", &held, &labels, &client, out);
+        }
+        Deed::Book => {
+            let held = client.book(&held).await.map_err(label)?;
+            let mut json = hold_json("booked", &held, &labels, 0);
+            // A booking does not run out.
+            for key in ["expires_ms", "expires_in_ms"] {
+                json.as_object_mut().map(|object| object.remove(key));
+            }
+            let (seats, token) = (hold_seats(&held, &labels), held.token());
+            out.say(
+                &json,
+                format_args!("Booked: {seats}. Keep the token, a cancellation needs it.\n  token  {token}"),
+            );
+        }
+        Deed::Release => say_over(&client.release(&held).await.map_err(label)?, "Released", &labels, out),
+        Deed::Cancel => say_over(&client.cancel(&held).await.map_err(label)?, "Cancelled", &labels, out),
+    }
+    Ok(())
+}
+
+fn say_over(reply: &frontrow_client::Reply, word: &str, labels: &Labels, out: &Out) {
+    let RowRef { event, section, row } = reply.place;
+    let where_ = if reply.place.is_section() {
+        labels.section().to_owned()
+    } else {
+        format!("{}, row {}", labels.section(), labels.row(row))
+    };
+    let json = json!({
+        "ok": true, "code": reply.answer.code.name(), "event": event, "section": section,
+        "row": (!reply.place.is_section()).then_some(row),
+    });
+    out.say(&json, format_args!("{word}: your seats in {where_} go to whoever waits next, or are free."));
+}

@@ -1,0 +1,130 @@
+//! How a command fails, and what to say.
+
+use frontrow_client::{ClientError, HttpError};
+use serde_json::{Value, json};
+
+/// Why a command did not do what it should.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The server decided against a request.
+    Server(ClientError),
+    /// The same, with the row's seats as people know them.
+    Seats(ClientError, Vec<String>),
+    /// The HTTP side failed or refused.
+    Http(HttpError),
+    /// What was typed cannot be done; the text says what can.
+    Usage(String),
+    /// Something else ended it; the text says what to do.
+    Refused { code: &'static str, message: String },
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        Self::Server(error)
+    }
+}
+
+impl From<HttpError> for Failure {
+    fn from(error: HttpError) -> Self {
+        Self::Http(error)
+    }
+}
+
+impl Failure {
+    /// 1 refused, 2 wrong usage, 3 no server to be reached.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Server(error) | Self::Seats(error, _) => match error {
+                ClientError::Refused(_) | ClientError::Wire { .. } | ClientError::InFlight(_) => 1,
+                ClientError::Address(_) | ClientError::Token(_) => 2,
+                _ => 3,
+            },
+            Self::Http(HttpError::Refused { .. }) | Self::Refused { .. } => 1,
+            Self::Http(HttpError::Address(_)) | Self::Usage(_) => 2,
+            Self::Http(_) => 3,
+        }
+    }
+
+    /// One or two lines for people, with what to do.
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Self::Server(ClientError::Refused(refused)) => refusal(refused, &[]),
+            Self::Seats(ClientError::Refused(refused), seats) => refusal(refused, seats),
+            Self::Server(error) | Self::Seats(error, _) => error.to_string(),
+            Self::Http(HttpError::Refused { message, error, .. }) => {
+                let list = error.get("errors").and_then(Value::as_array).cloned().unwrap_or_default();
+                let lines = list.iter().map(|it| format!("\n  {}", plan_mistake(it)));
+                format!("{message}{}", lines.collect::<String>())
+            }
+            Self::Http(error) => error.to_string(),
+            Self::Usage(message) | Self::Refused { message, .. } => message.clone(),
+        }
+    }
+
+    /// `{"ok": false, "error": {…}}`, with the same keys as the server's own errors.
+    pub(crate) fn json(&self) -> Value {
+        let error = match self {
+            Self::Server(error) | Self::Seats(error, _) => {
+                let code = match error {
+                    ClientError::Refused(refused) => refused.code().name(),
+                    ClientError::Wire { code, .. } => code.name(),
+                    ClientError::Unreachable { .. } => "unreachable",
+                    ClientError::Closed { .. } => "closed",
+                    ClientError::Timeout { .. } => "timeout",
+                    ClientError::Protocol(_) => "protocol",
+                    ClientError::InFlight(_) => "in_flight",
+                    ClientError::Address(_) => "address",
+                    ClientError::Token(_) => "bad_token",
+                };
+                let mut json = json!({
+                    "code": code, "message": error.to_string(), "remedy": error.remedy(), "retryable": error.retryable(),
+                });
+                if let ClientError::Refused(refused) = error {
+                    json["places"] = refused.seats().places().collect::<Vec<_>>().into();
+                    if let Some(reason) = refused.fenced_reason() {
+                        json["reason"] = reason.into();
+                    }
+                }
+                if let ClientError::Wire { retry_after_ms, .. } = error {
+                    json["retry_after_ms"] = (*retry_after_ms).into();
+                }
+                if let Self::Seats(_, seats) = self {
+                    json["seats"] = json!(seats);
+                }
+                json
+            }
+            Self::Http(HttpError::Refused { error, code, message, retryable, .. }) => {
+                let mut json = if error.is_object() { (**error).clone() } else { json!({}) };
+                json["code"] = json!(code);
+                json["message"] = json!(message);
+                json["retryable"] = json!(retryable);
+                json
+            }
+            Self::Http(error) => {
+                json!({"code": "unreachable", "message": error.to_string(), "retryable": true})
+            }
+            Self::Usage(message) => json!({"code": "usage", "message": message, "retryable": false}),
+            Self::Refused { code, message } => json!({"code": code, "message": message, "retryable": false}),
+        };
+        json!({ "ok": false, "error": error })
+    }
+}
+
+fn refusal(refused: &frontrow_client::Refused, seats: &[String]) -> String {
+    let which = match seats {
+        [] => String::new(),
+        [one] => format!(" (seat {one})"),
+        several => format!(" (seats {})", several.join(", ")),
+    };
+    let reason = refused.fenced_reason().map_or(String::new(), |reason| format!(" (it is {reason})"));
+    format!("{}{which}{reason}.\nWhat to do: {}.", refused.meaning(), refused.remedy())
+}
+
+/// A mistake in a plan as the server lists it: an object with a place and a message, or a text.
+fn plan_mistake(it: &Value) -> String {
+    match (it.get("place").and_then(Value::as_str), it.get("message").and_then(Value::as_str)) {
+        (Some(place), Some(message)) => format!("{place}: {message}"),
+        (None, Some(message)) => message.to_owned(),
+        _ => it.as_str().map_or_else(|| it.to_string(), str::to_owned),
+    }
+}

@@ -1,0 +1,45 @@
+//! Running the server.
+
+use crate::args::Serve;
+use crate::failure::Failure;
+use crate::show::Out;
+use frontrow_server::config::{self, Config, LogFormat};
+use serde_json::json;
+use tracing_subscriber::EnvFilter;
+
+pub(crate) fn run(args: &Serve, out: &Out) -> Result<(), Failure> {
+    let path = args.config.as_deref();
+    if args.check {
+        let (text, good) = config::check(path);
+        out.say(&json!({ "ok": good, "text": text }), text.trim_end());
+        return if good {
+            Ok(())
+        } else {
+            Err(refused("the configuration has mistakes; correct what is named above".into()))
+        };
+    }
+    let config = config::load(path).map_err(|mistakes| refused(mistakes.to_string()))?;
+    log(&config);
+    let demo = config.identity.dev && !args.no_demo;
+    let running = frontrow_server::start(&config, demo).map_err(|error| refused(error.to_string()))?;
+    let text = running.banner();
+    out.say(&json!({"ok": true, "http": running.http, "tcp": running.tcp, "text": text}), text.trim_end());
+    running
+        .wait_for_signal_and_stop()
+        .map_err(|error| refused(format!("no signals can be waited for: {error}")))
+}
+
+/// Sends what the server says about itself to standard error.
+fn log(config: &Config) {
+    let filter = EnvFilter::new(config.log_output.level);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Somebody who has set a logger already keeps it.
+    let _ = match config.log_output.format {
+        LogFormat::Json => builder.json().try_init(),
+        LogFormat::Text => builder.try_init(),
+    };
+}
+
+fn refused(message: String) -> Failure {
+    Failure::Refused { code: "not_started", message }
+}

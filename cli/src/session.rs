@@ -1,0 +1,125 @@
+//! The server that commands talk to, and who they talk as.
+
+use crate::args::Common;
+use crate::failure::Failure;
+use crate::places::{self, Labels};
+use frontrow_client::http::EventDetail;
+use frontrow_client::{Client, Endpoint, EventId, Http, Options, RowRef};
+use frontrow_server::identity::ADMIN_KEY_FILE;
+
+/// See the module. Nothing is connected before it is needed.
+pub(crate) struct Session {
+    pub(crate) http: Http,
+    pub(crate) common: Common,
+}
+
+/// A place with its labels.
+pub(crate) struct Located {
+    pub(crate) place: RowRef,
+    pub(crate) labels: Labels,
+}
+
+impl Session {
+    pub(crate) fn new(common: Common) -> Result<Self, Failure> {
+        Ok(Self { http: Http::new(&common.server)?, common })
+    }
+
+    /// A connection with the token given, or one from the server's development mode.
+    pub(crate) async fn connect(&self) -> Result<Client, Failure> {
+        let token = match &self.common.token {
+            Some(token) => token.clone(),
+            None => self.http.dev_token(self.common.user).await?.token,
+        };
+        let endpoint = match &self.common.tcp {
+            Some(address) => Endpoint::Tcp(address.clone()),
+            None => Endpoint::of_http(&self.common.server),
+        };
+        Ok(Client::connect_with(endpoint, token, Options::default().retrying()).await?)
+    }
+
+    /// HTTP with the operator's key: given, or left by a development server in its data directory.
+    pub(crate) fn operator(&self) -> Result<Http, Failure> {
+        let key = match &self.common.admin_key {
+            Some(key) => key.clone(),
+            None => {
+                let path = self.common.data.join(ADMIN_KEY_FILE);
+                let key = std::fs::read_to_string(&path).map_err(|error| {
+                    Failure::Usage(format!(
+                        "no operator's key: {} cannot be read ({error}); give --admin-key, or --data with the server's \
+                         data directory",
+                        path.display()
+                    ))
+                })?;
+                key.trim().to_owned()
+            }
+        };
+        Ok(self.http.clone().with_admin_key(key))
+    }
+
+    /// The event that somebody means: by its number, or words of its name that no other has.
+    pub(crate) async fn event(&self, wanted: &str) -> Result<EventId, Failure> {
+        if let Ok(event) = wanted.parse() {
+            return Ok(event);
+        }
+        let found = self.http.events(wanted).await?;
+        match &found[..] {
+            [one] => Ok(one.event),
+            [] => {
+                Err(Failure::Usage(format!("no event's name has `{wanted}`; `frontrow events` lists them")))
+            }
+            several => {
+                let names = several.iter().take(8).map(|it| format!("{} ({})", it.event, it.name));
+                let names: Vec<String> = names.collect();
+                Err(Failure::Usage(format!("`{wanted}` may be {}; give the number", names.join(", "))))
+            }
+        }
+    }
+
+    pub(crate) async fn event_detail(&self, wanted: &str) -> Result<EventDetail, Failure> {
+        Ok(self.http.event(self.event(wanted).await?).await?)
+    }
+
+    /// A section, or a row of it, by what people call them.
+    pub(crate) async fn locate(
+        &self,
+        event: &str,
+        section: &str,
+        row: Option<&str>,
+    ) -> Result<Located, Failure> {
+        let detail = self.event_detail(event).await?;
+        let index = self.common.place;
+        let section = places::section(&detail.section_list, section, index).map_err(Failure::Usage)?;
+        let event = detail.event.event;
+        let labels = Labels::new(self.http.section_map(event, section).await?);
+        let row = match row {
+            Some(row) => places::row(&labels, row, index).map_err(Failure::Usage)?.row,
+            None => RowRef::SECTION,
+        };
+        Ok(Located { place: RowRef::new(event, section, row), labels })
+    }
+
+    /// The labels of a place that a token names; indexes if the map cannot be had.
+    pub(crate) async fn labels(&self, place: RowRef) -> Labels {
+        let map = self.http.section_map(place.event, place.section).await;
+        map.map_or_else(|_| Labels::unknown(place.section), Labels::new)
+    }
+}
+
+impl Located {
+    /// The places of seats that somebody means by their numbers.
+    pub(crate) fn seats(&self, wanted: &str, index: bool) -> Result<Vec<u8>, Failure> {
+        let row = self.labels.rows().iter().find(|it| it.row == self.place.row);
+        let row = row.ok_or_else(|| Failure::Usage("seats are named in a row: give the row too".into()))?;
+        places::seats(row, wanted, index).map_err(Failure::Usage)
+    }
+
+    /// `Block B, row 3` or `Block B`.
+    pub(crate) fn name(&self) -> String {
+        let section = self.labels.section();
+        if self.place.is_section() {
+            section.to_owned()
+        } else {
+            format!("{section}, row {}", self.labels.row(self.place.row))
+        }
+    }
+}

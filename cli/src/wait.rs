@@ -1,0 +1,122 @@
+//! Waiting in a queue.
+
+use crate::args::{Place, Wait};
+use crate::buy::{say_held, say_waiting, with_labels};
+use crate::failure::Failure;
+use crate::session::{Located, Session};
+use crate::show::Out;
+use frontrow_client::{Claim, Client, Code, Held, News, NewsEvent, NewsKind, NewsStream, Waiting};
+use serde_json::json;
+
+/// Whether there is more to wait for.
+enum Next {
+    Wait,
+    Over,
+}
+
+pub(crate) async fn status(session: &Session, args: &Place, out: &Out) -> Result<(), Failure> {
+    let at = session.locate(&args.event, &args.section, args.row.as_deref()).await?;
+    let client = session.connect().await?;
+    let claim = client.status(at.place).await.map_err(|error| with_labels(error, &at.labels))?;
+    say_claim(&claim, &at, &client, out);
+    Ok(())
+}
+
+pub(crate) async fn wait(session: &Session, args: &Wait, out: &Out) -> Result<(), Failure> {
+    let at = session.locate(&args.at.event, &args.at.section, args.at.row.as_deref()).await?;
+    let client = session.connect().await?;
+    if args.leave {
+        client.leave(at.place).await?;
+        let json = json!({"ok": true, "code": Code::Left.name()});
+        out.say(&json, format_args!("You no longer wait for {}.", at.name()));
+        return Ok(());
+    }
+    // Before joining, so that an offer made at once is not missed.
+    let mut news = client.news();
+    let claim = match client.status(at.place).await {
+        // Somebody who waits already goes on waiting, at the same place.
+        Ok(claim) => claim,
+        Err(error) if error.refusal() == Some(Code::NotQueued) => {
+            let wish = args.wish.of(args.count.unwrap_or(1), false);
+            client.join(at.place, wish).await.map_err(|error| with_labels(error, &at.labels))?
+        }
+        Err(error) => return Err(with_labels(error, &at.labels)),
+    };
+    if let Next::Over = say_claim(&claim, &at, &client, out) {
+        return Ok(());
+    }
+    tokio::select! {
+        over = follow(&mut news, &at, &client, out) => over,
+        interrupted = tokio::signal::ctrl_c() => {
+            interrupted.map_err(|error| Failure::Usage(format!("no signals to be had: {error}; use --json and kill")))?;
+            let text = "Your place is kept. To go on waiting, run the same command again; to give it up, run it with --leave \
+                        instead of --count.";
+            out.say(&json!({"ok": true, "code": "interrupted", "message": text}), format_args!("\n{text}"));
+            Ok(())
+        }
+    }
+}
+
+async fn follow(news: &mut NewsStream, at: &Located, client: &Client, out: &Out) -> Result<(), Failure> {
+    let mut position = 0;
+    loop {
+        let next = match news.next().await {
+            Some(NewsEvent::News(it)) if it.place == at.place => told(&it, &mut position, at, client, out)?,
+            Some(NewsEvent::News(_)) => Next::Wait,
+            Some(NewsEvent::Missed(_) | NewsEvent::Reconnected) => {
+                let claim = client.status(at.place).await.map_err(|error| with_labels(error, &at.labels))?;
+                say_claim(&claim, at, client, out)
+            }
+            Some(NewsEvent::Ended(error)) => return Err(error.into()),
+            None => return Ok(()),
+        };
+        if let Next::Over = next {
+            return Ok(());
+        }
+    }
+}
+
+fn told(news: &News, position: &mut u32, at: &Located, client: &Client, out: &Out) -> Result<Next, Failure> {
+    let gone = |code, message: &str| Err(Failure::Refused { code, message: message.to_owned() });
+    match news.kind {
+        NewsKind::Position => {
+            if news.answer.slot != *position {
+                *position = news.answer.slot;
+                say_waiting(&Waiting { place: news.place, position: *position }, at, out);
+            }
+            Ok(Next::Wait)
+        }
+        NewsKind::Offered => {
+            if let Some(held) = Held::offered(client.user(), news) {
+                say_held("offered", &held, &at.labels, client, out);
+            }
+            Ok(Next::Over)
+        }
+        NewsKind::Unfillable => gone(
+            "unfillable",
+            "So many seats can never come free here any more, and you no longer wait.\nWhat to do: ask for fewer, or elsewhere.",
+        ),
+        NewsKind::Closed => {
+            gone("closed", "The sale is over, and you no longer wait.\nWhat to do: book what you hold.")
+        }
+        NewsKind::HoldCap => gone(
+            "hold_cap",
+            "Seats came free, but you have as many as one user may, and no longer wait.\nWhat to do: release some, and wait again.",
+        ),
+        // A hold of this user's at the same place, from before.
+        NewsKind::Expired => Ok(Next::Wait),
+    }
+}
+
+fn say_claim(claim: &Claim, at: &Located, client: &Client, out: &Out) -> Next {
+    match claim {
+        Claim::Held(held) => {
+            say_held("granted", held, &at.labels, client, out);
+            Next::Over
+        }
+        Claim::Waiting(waiting) => {
+            say_waiting(waiting, at, out);
+            Next::Wait
+        }
+    }
+}
