@@ -19,7 +19,7 @@ use std::rc::Rc;
 /// The most requests applied with one time stamp.
 const BATCH: usize = 1024;
 /// Timers looked at per partition and step, so that a million holds due at once do not stop the rest.
-const EXPIRY_BUDGET: u32 = 512;
+const EXPIRY_BUDGET: u32 = 256;
 /// Waiting parties told their position per queue and second.
 const POSITIONS: usize = 10_000;
 
