@@ -88,6 +88,7 @@ pub struct Running {
 
 /// Starts everything; returns when it serves. With `demo`, an empty catalogue gets the sample hall, on sale.
 pub fn start(config: &Config, demo: bool) -> Result<Running, StartError> {
+    raise_descriptor_limit();
     let executors = config.server.shard_cpus.len().max(1);
     let choice = frontrow_engine::choose(engine_of(config), executors, &frontrow_engine::probe())?;
     let data = &config.server.data;
@@ -197,9 +198,10 @@ impl Running {
             } else {
                 format!(" --server http://{}", self.http)
             };
+            let me = std::env::args().next().unwrap_or_else(|| "frontrow".into());
             let _ = writeln!(out, "\nNext, in another terminal:");
-            let _ = writeln!(out, "  frontrow{url} seats {} \"{section}\"", event.id());
-            let _ = writeln!(out, "  frontrow{url} claim {} \"{section}\" --best 2", event.id());
+            let _ = writeln!(out, "  {me}{url} seats {} \"{section}\"", event.id());
+            let _ = writeln!(out, "  {me}{url} claim {} \"{section}\" --best 2", event.id());
         }
         out
     }
@@ -323,6 +325,16 @@ struct Unpark(std::thread::Thread);
 impl std::task::Wake for Unpark {
     fn wake(self: Arc<Self>) {
         self.0.unpark();
+    }
+}
+
+/// Every connection is a descriptor, and the usual soft limit of 1024 is meant for other programs.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if limit.current != limit.maximum && setrlimit(Resource::Nofile, wanted).is_err() {
+        tracing::warn!("the limit of open files stays low: raise it (ulimit -n) before many clients come");
     }
 }
 

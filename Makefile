@@ -1,0 +1,55 @@
+# Frontrow: make run, make test. Everything else is detail.
+CARGO ?= cargo
+# One target directory, so that nothing is built twice.
+export CARGO_TERM_COLOR ?= auto
+
+.PHONY: run test check unit e2e python bench-shard bench-table bench-log fuzz fmt clean need-cargo need-python
+
+## make run: builds and serves the sample hall on 127.0.0.1 (HTTP and WebSocket 7410, raw TCP 7411).
+run: need-cargo
+	@$(CARGO) build --release --quiet -p frontrow-cli
+	@./target/release/frontrow serve
+
+## make test: everything that must hold, from formatting to a killed server under load.
+test: need-cargo need-python check unit python
+
+check:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+unit:
+	$(CARGO) build --workspace --bins
+	$(CARGO) test --workspace --no-fail-fast
+	$(CARGO) bench -p frontrow-shard --bench shard --profile dev -- --quick
+
+## The client written from docs/protocol.md alone, against a real server.
+python: need-python
+	$(CARGO) build -p frontrow-cli
+	python3 examples/python/run_selftest.py target/debug/frontrow
+
+## Figures. Run them on a quiet machine; results go to bench-results/.
+bench-shard: need-cargo
+	$(CARGO) bench -p frontrow-shard --bench shard
+
+bench-table: need-cargo
+	$(CARGO) run --release -p frontrow-loadgen -- table
+
+bench-log: need-cargo
+	$(CARGO) run --release -p frontrow-wal --example commit_cost
+
+## A minute for each decoder that sees bytes from outside (needs a nightly toolchain and cargo-fuzz).
+fuzz: need-cargo
+	./fuzz/run 60
+
+fmt:
+	$(CARGO) fmt --all
+
+clean:
+	$(CARGO) clean
+
+need-cargo:
+	@command -v $(CARGO) >/dev/null || { echo "missing: Rust 1.88 or newer (https://rustup.rs) and a C compiler (apt-get install build-essential)"; exit 1; }
+	@command -v cc >/dev/null || { echo "missing: a C compiler and linker (apt-get install build-essential)"; exit 1; }
+
+need-python:
+	@command -v python3 >/dev/null || { echo "missing: Python 3.9 or newer (apt-get install python3)"; exit 1; }

@@ -1,0 +1,3 @@
+//! Frames from clients.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| frontrow_protocol::fuzz::fuzz_client_frame(data));

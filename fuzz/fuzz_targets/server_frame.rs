@@ -1,0 +1,3 @@
+//! Frames from servers.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| frontrow_protocol::fuzz::fuzz_server_frame(data));
