@@ -1,0 +1,57 @@
+//! What can go wrong with a measurement.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why there is no result. Each message names the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// An option that cannot be.
+    #[error("{0}")]
+    Option(String),
+    /// The engine refused.
+    #[error(transparent)]
+    Engine(#[from] frontrow_engine::EngineError),
+    /// The server under test did not start.
+    #[error("the server under test did not start: {0}")]
+    Server(#[from] frontrow_server::StartError),
+    /// Its configuration.
+    #[error("the server under test cannot be configured: {0}")]
+    Config(#[from] frontrow_server::config::Mistakes),
+    /// The server refused the event.
+    #[error("the server refused the event: {0}; choose fewer seats")]
+    Event(String),
+    /// A connection failed.
+    #[error("a connection failed {doing}: {source}; see what the server says")]
+    Connection {
+        /// What was being done.
+        doing: &'static str,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// A file.
+    #[error("{}: {source}; check that the folder exists and can be written", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// A reply that must not be. The numbers of such a run are worth nothing.
+    #[error("a wrong reply: {0}; this is a fault of the server or of the load generator, not of the machine")]
+    Wrong(String),
+    /// Replies did not come.
+    #[error(
+        "no end after {0} s: requests stay unanswered; see what the server says, or give it more --patience"
+    )]
+    Patience(u64),
+    /// A thread of the load generator ended.
+    #[error("a load thread panicked; this is a fault of the load generator")]
+    Panicked,
+}
+
+impl LoadError {
+    pub(crate) fn connection(doing: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Connection { doing, source }
+    }
+}

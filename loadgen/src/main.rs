@@ -1,0 +1,41 @@
+//! `frontrow-loadgen`: see the library's description.
+
+use clap::{Parser, Subcommand};
+use frontrow_loadgen::{LoadError, TableOptions, run_table};
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "frontrow-loadgen", version, about = "Loads a Frontrow server and says what it holds")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Claims per second and latency at several depths, beside a bare echo server in the same run.
+    Table(TableOptions),
+}
+
+fn main() -> ExitCode {
+    let Command::Table(options) = Cli::parse().command;
+    match table(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("frontrow-loadgen: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn table(options: TableOptions) -> Result<(), LoadError> {
+    let command = std::env::args().collect::<Vec<_>>().join(" ");
+    let wanted = options.clone();
+    let report = run_table(options, command, |line| eprintln!("{line}"))?;
+    println!("{}", report.table());
+    if let Some(folder) = wanted.out_folder(&report.date) {
+        report.write(&folder)?;
+        println!("Written to {}", folder.display());
+    }
+    Ok(())
+}
