@@ -9,7 +9,7 @@ use frontrow_client::Http;
 use frontrow_client::http::{Event as Line, EventQuery};
 use serde_json::{Value, json};
 
-pub(crate) async fn run(session: &Session, event: Event, out: &Out) -> Result<(), Failure> {
+pub(crate) async fn run(session: &Session, event: Event, out: Out) -> Result<(), Failure> {
     let http = session.operator()?;
     match event {
         Event::Create(args) => create(&http, &args, out).await,
@@ -34,7 +34,7 @@ async fn number(session: &Session, args: &EventArg) -> Result<u32, Failure> {
     session.event(&args.event).await
 }
 
-async fn create(http: &Http, args: &Create, out: &Out) -> Result<(), Failure> {
+async fn create(http: &Http, args: &Create, out: Out) -> Result<(), Failure> {
     let query = query(args);
     let created = match (&args.file, args.stadium) {
         (Some(file), _) => {
@@ -52,7 +52,7 @@ async fn create(http: &Http, args: &Create, out: &Out) -> Result<(), Failure> {
     json["state"] = json!(event.state);
     let warnings = created.report.as_ref().and_then(|it| it.get("warnings")).and_then(Value::as_array);
     let warnings = warnings.into_iter().flatten().filter_map(Value::as_str);
-    let warnings: String = warnings.map(|it| format!("\n  note: {it}")).collect();
+    let warnings = warnings.fold(String::new(), |text, it| text + "\n  note: " + it);
     let number = event.event;
     let next = if args.open {
         format!("It is on sale: frontrow seats {number}")
@@ -85,7 +85,7 @@ fn query(args: &Create) -> EventQuery {
     EventQuery { name: args.name.clone(), rules: rules.collect() }
 }
 
-fn say_line(event: &Line, what: &str, out: &Out) {
+fn say_line(event: &Line, what: &str, out: Out) {
     let mut json = json!(event);
     json["ok"] = true.into();
     out.say(&json, format_args!("Event {} ({}) {what}.", event.event, event.name));
@@ -96,7 +96,7 @@ async fn block(
     http: &Http,
     args: &BlockArgs,
     blocked: bool,
-    out: &Out,
+    out: Out,
 ) -> Result<(), Failure> {
     let at = session.locate(&args.event, &args.section, Some(&args.row)).await?;
     let seats = at.seats(&args.seats, session.common.place)?;

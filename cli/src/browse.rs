@@ -8,7 +8,7 @@ use crate::show::Out;
 use frontrow_client::http::SectionState;
 use serde_json::json;
 
-pub(crate) async fn events(session: &Session, args: &Events, out: &Out) -> Result<(), Failure> {
+pub(crate) async fn events(session: &Session, args: &Events, out: Out) -> Result<(), Failure> {
     let events = session.http.events(&args.query.join(" ")).await?;
     if events.is_empty() && !out.json {
         out.say(&json!({}), "There are no such events. An operator makes one with: frontrow event create");
@@ -23,7 +23,7 @@ pub(crate) async fn events(session: &Session, args: &Events, out: &Out) -> Resul
     Ok(())
 }
 
-pub(crate) async fn seats(session: &Session, args: &SeatsArgs, out: &Out) -> Result<(), Failure> {
+pub(crate) async fn seats(session: &Session, args: &SeatsArgs, out: Out) -> Result<(), Failure> {
     let Some(section) = &args.section else { return sections(session, &args.event, out).await };
     let at = session.locate(&args.event, section, None).await?;
     let state = session.http.section(at.place.event, at.place.section).await?;
@@ -43,7 +43,7 @@ pub(crate) async fn seats(session: &Session, args: &SeatsArgs, out: &Out) -> Res
 }
 
 /// Every section with how many seats are free.
-async fn sections(session: &Session, event: &str, out: &Out) -> Result<(), Failure> {
+async fn sections(session: &Session, event: &str, out: Out) -> Result<(), Failure> {
     let detail = session.event_detail(event).await?;
     let event = &detail.event;
     if !out.json {
@@ -70,7 +70,7 @@ fn free(state: &SectionState) -> usize {
     state.rows.iter().map(|row| row.seats.bytes().filter(|&it| it == b'f').count()).sum()
 }
 
-pub(crate) async fn token(session: &Session, out: &Out) -> Result<(), Failure> {
+pub(crate) async fn token(session: &Session, out: Out) -> Result<(), Failure> {
     let token = session.http.dev_token(session.common.user).await?;
     let json =
         json!({"ok": true, "user": session.common.user, "token": token.token, "expires_s": token.expires_s});

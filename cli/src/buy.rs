@@ -10,7 +10,7 @@ use frontrow_client::{
 };
 use serde_json::json;
 
-pub(crate) async fn claim(session: &Session, args: &Claim, out: &Out) -> Result<(), Failure> {
+pub(crate) async fn claim(session: &Session, args: &Claim, out: Out) -> Result<(), Failure> {
     let at = session.locate(&args.at.event, &args.at.section, args.at.row.as_deref()).await?;
     let named = args.seats.as_deref().map(|wanted| at.seats(wanted, session.common.place)).transpose()?;
     let named = named.map(|places| set(&places)).transpose()?;
@@ -57,8 +57,8 @@ pub(crate) fn with_labels(error: ClientError, labels: &Labels) -> Failure {
     Failure::Seats(error, seats)
 }
 
-pub(crate) fn say_held(code: &str, held: &Held, labels: &Labels, client: &Client, out: &Out) {
-    let now_ms = client.welcome().server_time_ms;
+pub(crate) fn say_held(code: &str, held: &Held, labels: &Labels, client: &Client, out: Out) {
+    let now_ms = client.server_time_ms();
     let json = hold_json(code, held, labels, now_ms);
     let token = held.token();
     let left = span(held.expires_ms.saturating_sub(now_ms));
@@ -75,7 +75,7 @@ pub(crate) fn say_held(code: &str, held: &Held, labels: &Labels, client: &Client
     out.say(&json, text);
 }
 
-pub(crate) fn say_waiting(waiting: &Waiting, at: &Located, out: &Out) {
+pub(crate) fn say_waiting(waiting: &Waiting, at: &Located, out: Out) {
     let Waiting { place, position } = *waiting;
     let row = (!place.is_section()).then_some(place.row);
     let json = json!({
@@ -95,19 +95,14 @@ pub(crate) enum Deed {
     Cancel,
 }
 
-pub(crate) async fn with_token(
-    session: &Session,
-    deed: Deed,
-    args: &Token,
-    out: &Out,
-) -> Result<(), Failure> {
+pub(crate) async fn with_token(session: &Session, deed: Deed, args: &Token, out: Out) -> Result<(), Failure> {
     let held = Held::from_token(&args.hold).map_err(|error| Failure::Server(error.into()))?;
     let client = session.connect().await?;
     let labels = session.labels(held.place).await;
     let label = |error| with_labels(error, &labels);
     match deed {
         Deed::Extend => {
-            say_held("extended", &client.extend(&held).await.map_err(label)?, &labels, &client, out)
+            say_held("extended", &client.extend(&held).await.map_err(label)?, &labels, &client, out);
         }
         Deed::Pay => {
             let held = client.begin_payment(&held).await.map_err(label)?;
@@ -132,7 +127,7 @@ pub(crate) async fn with_token(
     Ok(())
 }
 
-fn say_over(reply: &frontrow_client::Reply, word: &str, labels: &Labels, out: &Out) {
+fn say_over(reply: &frontrow_client::Reply, word: &str, labels: &Labels, out: Out) {
     let RowRef { event, section, row } = reply.place;
     let where_ = if reply.place.is_section() {
         labels.section().to_owned()

@@ -53,8 +53,8 @@ impl Failure {
             Self::Server(error) | Self::Seats(error, _) => error.to_string(),
             Self::Http(HttpError::Refused { message, error, .. }) => {
                 let list = error.get("errors").and_then(Value::as_array).cloned().unwrap_or_default();
-                let lines = list.iter().map(|it| format!("\n  {}", plan_mistake(it)));
-                format!("{message}{}", lines.collect::<String>())
+                let lines = list.iter().map(plan_mistake);
+                lines.fold(message.clone(), |text, line| text + "\n  " + &line)
             }
             Self::Http(error) => error.to_string(),
             Self::Usage(message) | Self::Refused { message, .. } => message.clone(),

@@ -10,7 +10,7 @@ use frontrow_client::{RowSeats, SectionView, Update};
 use serde_json::json;
 use std::collections::BTreeMap;
 
-pub(crate) async fn watch(session: &Session, args: &Watch, out: &Out) -> Result<(), Failure> {
+pub(crate) async fn watch(session: &Session, args: &Watch, out: Out) -> Result<(), Failure> {
     let at = session.locate(&args.event, &args.section, None).await?;
     let client = session.connect().await?;
     let mut watch = client.watch(at.place).await?;
@@ -46,7 +46,7 @@ pub(crate) async fn watch(session: &Session, args: &Watch, out: &Out) -> Result<
     Ok(())
 }
 
-fn say_snapshot(labels: &Labels, view: &SectionView, shown: &BTreeMap<u16, String>, out: &Out) {
+fn say_snapshot(labels: &Labels, view: &SectionView, shown: &BTreeMap<u16, String>, out: Out) {
     let rows = view.rows.iter().map(|(row, seats)| {
         json!({"row": row, "label": labels.row(*row), "version": seats.version, "state": shown.get(row)})
     });

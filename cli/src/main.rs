@@ -26,7 +26,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let out = Out { json: cli.common.json };
-    match run(cli, &out) {
+    match run(cli, out) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             out.failure(&failure);
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli, out: &Out) -> Result<(), Failure> {
+fn run(cli: Cli, out: Out) -> Result<(), Failure> {
     let talking = match cli.command {
         Command::Serve(serve) => return serve::run(&serve, out),
         Command::Plan(plan) => return plan::run(&plan, out),
@@ -48,7 +48,7 @@ fn run(cli: Cli, out: &Out) -> Result<(), Failure> {
     runtime.block_on(talk(&session, talking, out))
 }
 
-async fn talk(session: &Session, command: Command, out: &Out) -> Result<(), Failure> {
+async fn talk(session: &Session, command: Command, out: Out) -> Result<(), Failure> {
     match command {
         Command::Events(it) => browse::events(session, &it, out).await,
         Command::Seats(it) => browse::seats(session, &it, out).await,

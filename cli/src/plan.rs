@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
-pub(crate) fn run(args: &Plan, out: &Out) -> Result<(), Failure> {
+pub(crate) fn run(args: &Plan, out: Out) -> Result<(), Failure> {
     match (args.stadium, &args.file) {
         (Some(seats), to) => write_stadium(seats, to.as_deref(), out),
         (None, Some(file)) => report(file, args.csv.as_deref(), out),
@@ -24,7 +24,7 @@ pub(crate) fn read(file: &Path) -> Result<Vec<u8>, Failure> {
     })
 }
 
-fn report(file: &Path, csv_name: Option<&str>, out: &Out) -> Result<(), Failure> {
+fn report(file: &Path, csv_name: Option<&str>, out: Out) -> Result<(), Failure> {
     let bytes = read(file)?;
     let stem = file.file_stem().map_or_else(String::new, |it| it.to_string_lossy().into_owned());
     let imported = match csv_name {
@@ -41,7 +41,7 @@ fn mistakes(errors: &ImportErrors) -> Failure {
     Failure::Refused { code: "bad_plan", message }
 }
 
-fn write_stadium(seats: u32, to: Option<&Path>, out: &Out) -> Result<(), Failure> {
+fn write_stadium(seats: u32, to: Option<&Path>, out: Out) -> Result<(), Failure> {
     let plan = stadium::generate(&stadium::StadiumSpec::new(seats))
         .map_err(|error| Failure::Usage(error.to_string()))?;
     let failed = |error: io::Error| {
@@ -70,14 +70,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("stadium.csv");
         let write = Plan { file: Some(file.clone()), csv: None, stadium: Some(700) };
-        run(&write, &QUIET).unwrap();
-        run(&Plan { file: Some(file.clone()), csv: None, stadium: None }, &QUIET).unwrap();
-        run(&Plan { file: Some(file.clone()), csv: Some("Arena".into()), stadium: None }, &QUIET).unwrap();
+        run(&write, QUIET).unwrap();
+        run(&Plan { file: Some(file.clone()), csv: None, stadium: None }, QUIET).unwrap();
+        run(&Plan { file: Some(file.clone()), csv: Some("Arena".into()), stadium: None }, QUIET).unwrap();
         std::fs::write(&file, "section,row,seat\nA,1,1\nA,1,1\n").unwrap();
-        let failure = run(&Plan { file: Some(file), csv: None, stadium: None }, &QUIET).unwrap_err();
+        let failure = run(&Plan { file: Some(file), csv: None, stadium: None }, QUIET).unwrap_err();
         assert_eq!(failure.exit_code(), 1);
         assert!(failure.text().contains("line 3"), "{}", failure.text());
         let absent = Plan { file: Some(folder.path().join("absent")), csv: None, stadium: None };
-        assert_eq!(run(&absent, &QUIET).unwrap_err().exit_code(), 2);
+        assert_eq!(run(&absent, QUIET).unwrap_err().exit_code(), 2);
     }
 }

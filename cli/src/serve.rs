@@ -7,7 +7,7 @@ use frontrow_server::config::{self, Config, LogFormat};
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
-pub(crate) fn run(args: &Serve, out: &Out) -> Result<(), Failure> {
+pub(crate) fn run(args: &Serve, out: Out) -> Result<(), Failure> {
     let path = args.config.as_deref();
     if args.check {
         let (text, good) = config::check(path);

@@ -39,19 +39,18 @@ impl Session {
 
     /// HTTP with the operator's key: given, or left by a development server in its data directory.
     pub(crate) fn operator(&self) -> Result<Http, Failure> {
-        let key = match &self.common.admin_key {
-            Some(key) => key.clone(),
-            None => {
-                let path = self.common.data.join(ADMIN_KEY_FILE);
-                let key = std::fs::read_to_string(&path).map_err(|error| {
+        let key = if let Some(key) = &self.common.admin_key {
+            key.clone()
+        } else {
+            let path = self.common.data.join(ADMIN_KEY_FILE);
+            let key = std::fs::read_to_string(&path).map_err(|error| {
                     Failure::Usage(format!(
                         "no operator's key: {} cannot be read ({error}); give --admin-key, or --data with the server's \
                          data directory",
                         path.display()
                     ))
                 })?;
-                key.trim().to_owned()
-            }
+            key.trim().to_owned()
         };
         Ok(self.http.clone().with_admin_key(key))
     }

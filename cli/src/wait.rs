@@ -14,7 +14,7 @@ enum Next {
     Over,
 }
 
-pub(crate) async fn status(session: &Session, args: &Place, out: &Out) -> Result<(), Failure> {
+pub(crate) async fn status(session: &Session, args: &Place, out: Out) -> Result<(), Failure> {
     let at = session.locate(&args.event, &args.section, args.row.as_deref()).await?;
     let client = session.connect().await?;
     let claim = client.status(at.place).await.map_err(|error| with_labels(error, &at.labels))?;
@@ -22,7 +22,7 @@ pub(crate) async fn status(session: &Session, args: &Place, out: &Out) -> Result
     Ok(())
 }
 
-pub(crate) async fn wait(session: &Session, args: &Wait, out: &Out) -> Result<(), Failure> {
+pub(crate) async fn wait(session: &Session, args: &Wait, out: Out) -> Result<(), Failure> {
     let at = session.locate(&args.at.event, &args.at.section, args.at.row.as_deref()).await?;
     let client = session.connect().await?;
     if args.leave {
@@ -45,8 +45,9 @@ pub(crate) async fn wait(session: &Session, args: &Wait, out: &Out) -> Result<()
     if let Next::Over = say_claim(&claim, &at, &client, out) {
         return Ok(());
     }
+    let position = if let Claim::Waiting(waiting) = claim { waiting.position } else { 0 };
     tokio::select! {
-        over = follow(&mut news, &at, &client, out) => over,
+        over = follow(&mut news, position, &at, &client, out) => over,
         interrupted = tokio::signal::ctrl_c() => {
             interrupted.map_err(|error| Failure::Usage(format!("no signals to be had: {error}; use --json and kill")))?;
             let text = "Your place is kept. To go on waiting, run the same command again; to give it up, run it with --leave \
@@ -57,8 +58,13 @@ pub(crate) async fn wait(session: &Session, args: &Wait, out: &Out) -> Result<()
     }
 }
 
-async fn follow(news: &mut NewsStream, at: &Located, client: &Client, out: &Out) -> Result<(), Failure> {
-    let mut position = 0;
+async fn follow(
+    news: &mut NewsStream,
+    mut position: u32,
+    at: &Located,
+    client: &Client,
+    out: Out,
+) -> Result<(), Failure> {
     loop {
         let next = match news.next().await {
             Some(NewsEvent::News(it)) if it.place == at.place => told(&it, &mut position, at, client, out)?,
@@ -76,7 +82,7 @@ async fn follow(news: &mut NewsStream, at: &Located, client: &Client, out: &Out)
     }
 }
 
-fn told(news: &News, position: &mut u32, at: &Located, client: &Client, out: &Out) -> Result<Next, Failure> {
+fn told(news: &News, position: &mut u32, at: &Located, client: &Client, out: Out) -> Result<Next, Failure> {
     let gone = |code, message: &str| Err(Failure::Refused { code, message: message.to_owned() });
     match news.kind {
         NewsKind::Position => {
@@ -108,7 +114,7 @@ fn told(news: &News, position: &mut u32, at: &Located, client: &Client, out: &Ou
     }
 }
 
-fn say_claim(claim: &Claim, at: &Located, client: &Client, out: &Out) -> Next {
+fn say_claim(claim: &Claim, at: &Located, client: &Client, out: Out) -> Next {
     match claim {
         Claim::Held(held) => {
             say_held("granted", held, &at.labels, client, out);

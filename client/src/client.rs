@@ -79,6 +79,11 @@ impl Client {
         self.welcome().user
     }
 
+    /// The last time heard from the server, ms since 1970.
+    pub fn server_time_ms(&self) -> Millis {
+        frontrow_protocol::request_id_time(self.next_id())
+    }
+
     /// A new request id, dated by the last time heard from the server.
     pub fn next_id(&self) -> RequestId {
         self.shared.next_id()
