@@ -70,7 +70,7 @@ impl SeatBits for u64 {
         (self != 0).then(|| self.trailing_zeros())
     }
     fn highest(self) -> Option<u32> {
-        (self != 0).then(|| 63 - self.leading_zeros())
+        self.checked_ilog2()
     }
     fn low_word(self) -> u64 {
         self
@@ -316,7 +316,7 @@ mod tests {
             prop_assert_eq!(places(tidy_starts(f, j, starts, n as u32)), tidy);
 
             let length = free.len() as u32;
-            let distance = |s: u32| (2 * i64::from(s) + n as i64 - i64::from(length)).abs();
+            let distance = |s: u32| (2 * i64::from(s) + i64::try_from(n).unwrap() - i64::from(length)).abs();
             let best = slow.iter().copied().min_by_key(|&s| (distance(s), s));
             prop_assert_eq!(nearest_middle(starts, n as u32, length), best);
 

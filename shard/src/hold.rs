@@ -9,7 +9,7 @@ pub(crate) const NONE: u32 = u32::MAX;
 /// Where a hold stands. The last four are free slots that still know how they ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
-pub enum HoldState {
+pub(crate) enum HoldState {
     /// The seats are set aside while the user's account is asked.
     Charging,
     /// Held until its deadline.

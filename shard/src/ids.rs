@@ -51,6 +51,7 @@ impl RowRef {
     }
 
     /// The section of this row, as a place of its own.
+    #[must_use]
     pub const fn section_of(self) -> Self {
         Self { row: Self::SECTION, ..self }
     }

@@ -1,4 +1,5 @@
 //! Everything that can happen to a partition. What is not here cannot change its state.
+#![allow(missing_docs, reason = "rkyv's derive makes fields of its own, which cannot carry documentation")]
 
 use crate::answer::Fence;
 use crate::ids::{Epoch, EventId, Lsn, Millis, PartitionId, RequestId, RowRef, Seats, UserId};

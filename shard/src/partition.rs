@@ -83,6 +83,9 @@ pub(crate) struct Charge {
     pub(crate) task: Option<u32>,
 }
 
+/// A hold: its event's place in [`Partition::events`], and its slot there.
+type HoldAt = (usize, u32);
+
 const HANDLES_PER_PAGE: u32 = 512;
 /// The highest event number: event numbers are given in sequence, so this only bounds a table.
 pub const MAX_EVENT: EventId = 1 << 20;
@@ -352,7 +355,7 @@ impl Partition {
         user: UserId,
         place: RowRef,
         fence: &Fence,
-    ) -> Result<(usize, u32), (Answer, Option<(usize, u32)>)> {
+    ) -> Result<HoldAt, (Answer, Option<HoldAt>)> {
         let located = if place.is_section() {
             self.locate_home(place).map(|(ev, _)| (ev, u32::from(place.section), true))
         } else {
@@ -591,10 +594,11 @@ impl Partition {
         if place.section as usize >= part.sections.len() {
             return;
         }
-        if !place.is_section() && place.row < part.sections[usize::from(place.section)].rows {
-            if let Some(slot) = part.slot_of(place.section, place.row) {
-                part.rows.prefetch(slot);
-            }
+        if !place.is_section()
+            && place.row < part.sections[usize::from(place.section)].rows
+            && let Some(slot) = part.slot_of(place.section, place.row)
+        {
+            part.rows.prefetch(slot);
         }
         if let Command::Extend(p)
         | Command::BeginPayment(p)

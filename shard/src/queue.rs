@@ -81,10 +81,10 @@ const _: () = assert!(CLASSES <= 128);
 /// All queues of a partition.
 pub(crate) struct Queues {
     parties: Vec<Party>,
-    party_capacity: usize,
+    room_for_parties: usize,
     free_party: u32,
-    queues: Vec<Queue>,
-    queue_capacity: usize,
+    lines: Vec<Queue>,
+    open_at_most: usize,
     free_queue: u32,
     by_user: Map<(u64, UserId), u32>,
 }
@@ -93,10 +93,10 @@ impl Queues {
     pub(crate) fn new(parties: usize, queues: usize) -> Self {
         Self {
             parties: Vec::with_capacity(parties),
-            party_capacity: parties,
+            room_for_parties: parties,
             free_party: NONE,
-            queues: Vec::with_capacity(queues),
-            queue_capacity: queues,
+            lines: Vec::with_capacity(queues),
+            open_at_most: queues,
             free_queue: NONE,
             by_user: Map::with_capacity_and_hasher(parties, BuildHasherDefault::default()),
         }
@@ -122,17 +122,12 @@ impl Queues {
 
     /// How many wait in a queue.
     pub(crate) fn len(&self, queue: u32) -> u32 {
-        self.queues.get(queue as usize).map_or(0, |q| q.len)
-    }
-
-    /// The place a queue is for.
-    pub(crate) fn place(&self, queue: u32) -> RowRef {
-        self.queues[queue as usize].place
+        self.lines.get(queue as usize).map_or(0, |q| q.len)
     }
 
     /// The parties of a queue, first come first.
     pub(crate) fn iter(&self, queue: u32) -> impl Iterator<Item = u32> + '_ {
-        let mut at = self.queues.get(queue as usize).map_or(NONE, |q| q.head);
+        let mut at = self.lines.get(queue as usize).map_or(NONE, |q| q.head);
         std::iter::from_fn(move || {
             let party = self.parties.get(at as usize)?;
             let index = at;
@@ -143,8 +138,8 @@ impl Queues {
 
     /// The oldest party of a queue.
     pub(crate) fn first(&self, queue: u32) -> Option<u32> {
-        let head = self.queues.get(queue as usize)?.head;
-        (self.queues[queue as usize].len > 0 && head != NONE).then_some(head)
+        let head = self.lines.get(queue as usize)?.head;
+        (self.lines[queue as usize].len > 0 && head != NONE).then_some(head)
     }
 
     /// The party behind this one.
@@ -155,8 +150,8 @@ impl Queues {
 
     /// Whether [`Queues::join`] would find room, given the queue it would go to.
     pub(crate) fn has_room(&self, queue: u32) -> bool {
-        let party = self.free_party != NONE || self.parties.len() < self.party_capacity;
-        let room = queue != NONE || self.free_queue != NONE || self.queues.len() < self.queue_capacity;
+        let party = self.free_party != NONE || self.parties.len() < self.room_for_parties;
+        let room = queue != NONE || self.free_queue != NONE || self.lines.len() < self.open_at_most;
         party && room
     }
 
@@ -172,7 +167,7 @@ impl Queues {
         now: Millis,
     ) -> (u32, u32) {
         let queue = if queue == NONE { self.open(place) } else { queue };
-        let q = &mut self.queues[queue as usize];
+        let q = &mut self.lines[queue as usize];
         let class = class_of(wish.0, wish.1);
         let party = Party {
             user,
@@ -216,7 +211,7 @@ impl Queues {
     /// Takes a party out. Whether the queue is gone with it.
     pub(crate) fn remove(&mut self, index: u32) -> bool {
         let party = self.parties[index as usize];
-        let q = &mut self.queues[party.queue as usize];
+        let q = &mut self.lines[party.queue as usize];
         let class = class_of(party.kind, party.count);
         match party.prev {
             NONE => q.head = party.next,
@@ -252,7 +247,7 @@ impl Queues {
 
     /// Whether the oldest party has been passed as often as it may be: then everybody waits for it.
     pub(crate) fn is_strict(&self, queue: u32, max_passes: u16) -> bool {
-        let q = &self.queues[queue as usize];
+        let q = &self.lines[queue as usize];
         let oldest = &self.parties[q.head as usize];
         q.passes - oldest.passes_at_join >= u64::from(max_passes)
     }
@@ -265,7 +260,7 @@ impl Queues {
         max_passes: u16,
         fits: impl Fn(&Party) -> bool,
     ) -> Option<u32> {
-        let q = self.queues.get(queue as usize)?;
+        let q = self.lines.get(queue as usize)?;
         if q.len == 0 {
             return None;
         }
@@ -281,7 +276,7 @@ impl Queues {
 
     /// The largest party that is not `possible` any more, if any.
     pub(crate) fn largest_impossible(&self, queue: u32, possible: impl Fn(Kind, u8) -> bool) -> Option<u32> {
-        let q = self.queues.get(queue as usize)?;
+        let q = self.lines.get(queue as usize)?;
         let classes_left = if q.len == 0 { 0 } else { q.classes };
         (0..CLASSES)
             .rev()
@@ -295,7 +290,7 @@ impl Queues {
 
     /// Counts a pass for everybody in the queue.
     pub(crate) fn pass(&mut self, queue: u32) {
-        self.queues[queue as usize].passes += 1;
+        self.lines[queue as usize].passes += 1;
     }
 
     /// Whether the party is the oldest of its queue.
@@ -316,7 +311,7 @@ impl Queues {
 
     /// Folds the queue into `hash`.
     pub(crate) fn hash_into(&self, queue: u32, hash: &mut impl Hasher) {
-        let Some(q) = self.queues.get(queue as usize) else { return };
+        let Some(q) = self.lines.get(queue as usize) else { return };
         (q.place, q.len, q.passes).hash(hash);
         for index in self.iter(queue) {
             let p = self.party(index);
@@ -336,12 +331,12 @@ impl Queues {
             class_tails: [NONE; CLASSES],
         };
         if self.free_queue == NONE {
-            self.queues.push(fresh);
-            return self.queues.len() as u32 - 1;
+            self.lines.push(fresh);
+            return self.lines.len() as u32 - 1;
         }
         let index = self.free_queue;
-        self.free_queue = self.queues[index as usize].head;
-        self.queues[index as usize] = fresh;
+        self.free_queue = self.lines[index as usize].head;
+        self.lines[index as usize] = fresh;
         index
     }
 }

@@ -124,7 +124,7 @@ struct Changed {
 struct Blocked {
     row: RowRef,
     seats: Seats,
-    blocked: bool,
+    out_of_sale: bool,
     outcome: Outcome,
 }
 
@@ -193,7 +193,7 @@ impl Encoder {
                 self.put(&Changed { event: *event, state: *state, outcome }, kind::SET_EVENT_STATE)
             }
             Op::Block { row, seats, blocked } => {
-                self.put(&Blocked { row: *row, seats: *seats, blocked: *blocked, outcome }, kind::BLOCK)
+                self.put(&Blocked { row: *row, seats: *seats, out_of_sale: *blocked, outcome }, kind::BLOCK)
             }
         };
         (kind, &self.bytes)
@@ -248,7 +248,7 @@ pub fn decode(kind: u8, payload: &[u8]) -> Result<(Op, Option<Outcome>), RecordE
             (Op::SetEventState { event: changed.event, state: changed.state }, Some(changed.outcome))
         }
         kind::BLOCK => {
-            let Blocked { row, seats, blocked, outcome } = get::<Blocked>(kind, payload)?;
+            let Blocked { row, seats, out_of_sale: blocked, outcome } = get::<Blocked>(kind, payload)?;
             (Op::Block { row, seats, blocked }, Some(outcome))
         }
         kind::EXPIRE => {

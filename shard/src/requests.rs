@@ -263,8 +263,8 @@ pub(crate) fn digest(request: &Request) -> u64 {
         blend([tag, place, user, fence.user, fence.expires_ms, fence.lsn, fence.nonce, at])
     };
     let wish = |tag: u64, parts: [u8; 5]| {
-        let [a, b, c, d, e] = parts.map(u64::from);
-        blend([tag, place, user, a | b << 8 | c << 16 | d << 24 | e << 32, 0, 0, 0, 0])
+        let packed = parts.iter().fold(0, |word, &part| word << 8 | u64::from(part));
+        blend([tag, place, user, packed, 0, 0, 0, 0])
     };
     match &request.command {
         Command::ClaimSeats(c) => blend([1, place, user, c.seats.mask, u64::from(c.seats.first), 0, 0, 0]),

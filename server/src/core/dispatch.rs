@@ -252,14 +252,14 @@ fn watch<E: Engine>(core: &Rc<Core<E>>, conn: &Rc<Conn<E>>, id: RequestId, secti
     let watched = state.watches.sections.entry(section).or_default();
     let first = watched.watchers.is_empty() && watched.fresh.is_empty();
     watched.wanted = rows;
-    if !watched.is_complete() {
-        watched.fresh.push((conn.id, id));
-    } else {
+    if watched.is_complete() {
         if !watched.watchers.contains(&conn.id) {
             watched.watchers.push(conn.id);
         }
         let rows = watched.rows.iter().map(|(&row, &seats)| (row, seats));
         conn.say(|out| encode_snapshot(id, section, rows, shared.limits.frame as u32, out));
+    } else {
+        watched.fresh.push((conn.id, id));
     }
     if first {
         state.subscribe(core, section, true);

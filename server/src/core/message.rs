@@ -72,10 +72,13 @@ pub(crate) struct Arrival {
     pub(crate) place: Option<Place>,
 }
 
+/// Where operators' answers go.
+pub(crate) type AdminReply = flume::Sender<(PartitionId, Answer)>;
+
 /// An operator's operations for partitions of one core, answered when they are durable.
 pub(crate) struct AdminOps {
     pub(crate) ops: Vec<(PartitionId, Op)>,
-    pub(crate) reply: flume::Sender<(PartitionId, Answer)>,
+    pub(crate) reply: AdminReply,
 }
 
 /// A message to a core.

@@ -75,7 +75,7 @@ fn step<E: Engine>(core: &Rc<Core<E>>) -> bool {
         applied += run_batch(core, state, now, &mut room);
     }
     if tick {
-        tell_rows(state);
+        tell_rows(core, state);
         state.tick_due = more;
     }
     if applied > 0 {
@@ -176,7 +176,7 @@ fn unstall<E: Engine>(core: &Core<E>, state: &mut State<E>, _now: Millis) -> boo
 
 fn no_room<E: Engine>(core: &Core<E>, error: &AppendError) {
     match error {
-        AppendError::Backlog { .. } | AppendError::NoSegment { .. } => {}
+        AppendError::Backlog { .. } | AppendError::NoSegment => {}
         AppendError::DiskFull { .. } => tracing::error!(core = core.me, %error, "the log has no room"),
         _ => core.shared.fail(core.me, &error.to_string()),
     }
@@ -417,21 +417,21 @@ impl<E: Engine> State<E> {
 }
 
 /// Tells hints and watchers of rows that changed since the last tick.
-fn tell_rows<E: Engine>(state: &mut State<E>) {
+fn tell_rows<E: Engine>(core: &Core<E>, state: &mut State<E>) {
     let mut dirty = std::mem::take(&mut state.dirty);
+    let watched = !state.watches.subscribers.is_empty();
     for row in dirty.drain() {
-        for &own in &state.own {
-            let Some(Some(machine)) = state.partitions.get(usize::from(own)) else { continue };
-            let Some(supply) = machine.supply(row) else { continue };
-            if let Some(hints) = state.hints.get(&row.event) {
-                hints.set(row, &supply);
-            }
-            if state.watches.subscribers.contains_key(&row.section_of())
-                && let Some(seats) = machine.row_state(row)
-            {
-                state.groups[state.filling].rows.push((row, seats));
-            }
-            break;
+        let owner = usize::from(core.shared.partition_of(row));
+        let Some(Some(machine)) = state.partitions.get(owner) else { continue };
+        let Some(supply) = machine.supply(row) else { continue };
+        if let Some(hints) = state.hints.get(&row.event) {
+            hints.set(row, &supply);
+        }
+        if watched
+            && state.watches.subscribers.contains_key(&row.section_of())
+            && let Some(seats) = machine.row_state(row)
+        {
+            state.groups[state.filling].rows.push((row, seats));
         }
     }
     state.dirty = dirty;
@@ -544,7 +544,8 @@ pub(crate) fn every_second<E: Engine>(core: &Rc<Core<E>>) {
     let mut state = core.state.borrow_mut();
     let state = &mut *state;
     let own = || state.own.iter().filter_map(|&id| state.partitions[usize::from(id)].as_ref());
-    let (waiting, holds) = (own().map(|p| p.waiting() as u64).sum(), own().map(|p| p.holds()).sum());
+    let (waiting, holds) =
+        (own().map(|p| p.waiting() as u64).sum(), own().map(frontrow_shard::Partition::holds).sum());
     let relaxed = std::sync::atomic::Ordering::Relaxed;
     core.counters().waiting.store(waiting, relaxed);
     core.counters().holds.store(holds, relaxed);

@@ -4,7 +4,7 @@
 //! connection keeps the bytes of each in a buffer of its own; when the commit is durable they may leave,
 //! all in one go.
 
-use super::message::{ConnId, Frames};
+use super::message::{AdminReply, ConnId, Frames};
 use frontrow_shard::{Answer, Letter, PartitionId, RowRef, RowState};
 
 /// What one commit holds back.
@@ -21,7 +21,7 @@ pub(crate) struct Group {
     /// Rows for the watchers of other cores and this one.
     pub(crate) rows: Vec<(RowRef, RowState)>,
     /// Answers to operators.
-    pub(crate) admin: Vec<(flume::Sender<(PartitionId, Answer)>, PartitionId, Answer)>,
+    pub(crate) admin: Vec<(AdminReply, PartitionId, Answer)>,
     /// When each answered request was read, for the latency histogram.
     pub(crate) since_ns: Vec<u64>,
     /// When the commit began, monotonic nanoseconds.

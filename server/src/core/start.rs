@@ -260,18 +260,17 @@ fn wait_until_ready(
 ) -> Result<Vec<SocketAddr>, CoreError> {
     let mut at = vec![None; cores];
     for _ in 0..cores {
-        match readies.recv() {
-            Ok((core, address)) => at[usize::from(core)] = Some(address?),
-            // A core ended without a word: its engine says why.
-            Err(_) => {
-                for join in joins.drain(..) {
-                    if let Ok(Err(error)) = join.join() {
-                        return Err(error.into());
-                    }
-                }
-                return Err(CoreError::Thread(std::io::Error::other("a core ended while it started")));
+        if let Ok((core, address)) = readies.recv() {
+            at[usize::from(core)] = Some(address?);
+            continue;
+        }
+        // A core ended without a word: its engine says why.
+        for join in joins.drain(..) {
+            if let Ok(Err(error)) = join.join() {
+                return Err(error.into());
             }
         }
+        return Err(CoreError::Thread(std::io::Error::other("a core ended while it started")));
     }
     Ok(at.into_iter().flatten().collect())
 }

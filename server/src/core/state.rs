@@ -2,7 +2,7 @@
 
 use super::connection::Conn;
 use super::hints::Hints;
-use super::message::{ConnId, CoreMessage, Frames, Job, Origin};
+use super::message::{AdminReply, ConnId, CoreMessage, Frames, Job, Origin};
 use super::metrics::Metrics;
 use super::staging::Group;
 use super::start::Shared;
@@ -39,7 +39,7 @@ pub(crate) enum Cause {
     Job(Job),
     Letter { from: PartitionId, to: PartitionId, seq: u64 },
     Expiry,
-    Admin(flume::Sender<(PartitionId, Answer)>),
+    Admin(AdminReply),
 }
 
 /// An applied operation whose record the log had no room for yet. Nothing else is applied before it.
@@ -72,7 +72,7 @@ pub(crate) struct State<E: Engine> {
     pub(crate) jobs: [VecDeque<Job>; CLASSES],
     pub(crate) batch: Vec<Job>,
     pub(crate) letters: VecDeque<(PartitionId, Letter)>,
-    pub(crate) admin: VecDeque<(PartitionId, frontrow_shard::Op, flume::Sender<(PartitionId, Answer)>)>,
+    pub(crate) admin: VecDeque<(PartitionId, frontrow_shard::Op, AdminReply)>,
     pub(crate) stalled: Option<Stalled>,
     /// The two groups; `filling` says which one collects.
     pub(crate) groups: [Group; 2],
