@@ -87,6 +87,8 @@ def edge_checks(t, w) -> None:
         t.check(f"{name} is {code}", getattr(seen[0], "code", "") == code
                 and seen[-1] == "goes on", seen)
 
+    t.same("a second hello of the same user changes nothing", run(wire.hello("")), ["goes on"])
+    edge("a hello of somebody else", wire.hello(w.new_user()[1]), "unauthenticated", 0, True)
     _headers(edge)
     _bodies(edge, clock)
     _refusals(decision, clock)
@@ -120,7 +122,6 @@ def _bodies(edge, clock: Clock) -> None:
     edge("a watch of a row", wire.at_place("watch", n, row), "malformed", n, False)
     edge("an unknown option", _patched(best, 34, b"\x04"), "malformed", n, False)
     edge("an unknown adjacency", _patched(wide, 35, b"\x03"), "malformed", n, False)
-    edge("a second hello", wire.hello(""), "malformed", 0, False)
     edge("an empty batch", wire.batch([]), "malformed", 0, False)
     edge("a batch in a batch", wire.batch([wire.batch([claim])]), "malformed", 0, False)
     edge("a batch with one bad message", wire.batch(
