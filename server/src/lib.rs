@@ -8,4 +8,4 @@ pub mod identity;
 
 mod running;
 
-pub use running::{Running, StartError, start};
+pub use running::{Running, StartError, io_uring_works, start};

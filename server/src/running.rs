@@ -62,6 +62,11 @@ pub enum StartError {
     Sample(String),
 }
 
+/// Whether this host lets a process use io_uring.
+pub fn io_uring_works() -> bool {
+    frontrow_engine::probe().io_uring.is_ok()
+}
+
 /// A running server.
 pub struct Running {
     /// Where HTTP and WebSocket clients connect.

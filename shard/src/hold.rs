@@ -106,6 +106,10 @@ impl Hold {
             return fenced(flags::FOREIGN);
         }
         if self.lsn != fence.lsn {
+            // The nonce of this very hold with another LSN was never given out.
+            if self.nonce == fence.nonce {
+                return fenced(flags::FORGED);
+            }
             // Another hold has the slot now, so this one is over; its own expiry says how it ended.
             if self.lsn < fence.lsn {
                 return fenced(flags::FORGED);

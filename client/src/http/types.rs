@@ -167,8 +167,6 @@ pub struct SectionState {
 pub struct RowState {
     /// Its number in the section.
     pub row: u16,
-    /// Grows by one with every visible change.
-    pub version: u32,
     /// One letter per seat: `f`ree, `h`eld, `b`ooked or blocked (`x`).
     pub seats: String,
 }

@@ -32,6 +32,11 @@ pub(crate) fn handle<E: Engine>(
     message: &ClientMessage<'_>,
 ) -> Verdict {
     if let ClientMessage::Hello(hello) = message {
+        if conn.user.get().is_some() {
+            // A connection belongs to one user for all its life.
+            conn.error(0, WireCode::Malformed, 0);
+            return Verdict::GoOn;
+        }
         return greet(core, conn, &hello.token);
     }
     let Some(identity) = conn.identity.get().filter(|_| conn.user.get().is_some()) else {
@@ -77,11 +82,6 @@ fn greet<E: Engine>(core: &Rc<Core<E>>, conn: &Rc<Conn<E>>, token: &str) -> Verd
         return Verdict::GoOn;
     }
     match core.shared.verifier.verify(token, core.now_ms() / 1000) {
-        Ok(identity) if conn.user.get().is_some_and(|user| user != identity.user) => {
-            // A connection belongs to one user; a second hello may only renew the token.
-            refuse_identity(conn, WireCode::Unauthenticated, "this connection belongs to another user");
-            Verdict::Close
-        }
         Ok(identity) => {
             admit(core, conn, identity, false);
             Verdict::GoOn

@@ -102,7 +102,7 @@ impl Sales for Handle {
             drop(reply);
             let mut rows = Vec::new();
             while let Ok(some) = answers.recv_async().await {
-                rows.extend(some.into_iter().map(|(row, state)| LiveRow { row: row.row, version: 0, state }));
+                rows.extend(some.into_iter().map(|(row, state)| LiveRow { row: row.row, state }));
             }
             rows.sort_unstable_by_key(|row| row.row);
             Ok(rows)

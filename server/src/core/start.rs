@@ -2,7 +2,7 @@
 
 use super::connection::{self, About, ArrivalInfo};
 use super::hints::Hints;
-use super::message::CoreMessage;
+use super::message::{Arrival, CoreMessage};
 use super::metrics::Metrics;
 use super::pump;
 use super::staging::Group;
@@ -469,7 +469,10 @@ async fn read_inbox<E: Engine>(core: Rc<Core<E>>, mut inbox: Receiver<CoreMessag
     while inbox.ready().await {
         inbox.drain(&mut messages, 64);
         for message in messages.drain(..) {
-            take_in(&core, message);
+            match message {
+                CoreMessage::Arrival(arrival) => arrive(&core, *arrival),
+                message => take_in(&core, message),
+            }
         }
         core.work.wake();
     }
@@ -499,20 +502,7 @@ fn take_in<E: Engine>(core: &Rc<Core<E>>, message: CoreMessage) {
         CoreMessage::Section { section, reply } => {
             let _ = reply.try_send(state.own_rows(section));
         }
-        CoreMessage::Arrival(arrival) => {
-            let arrival = *arrival;
-            if let Ok(halves) = E::adopt(arrival.stream) {
-                let about = About {
-                    websocket: arrival.websocket,
-                    leftover: arrival.leftover,
-                    identity: arrival.identity,
-                    welcomed: arrival.welcomed,
-                    peer: arrival.peer,
-                };
-                let info = ArrivalInfo { about, place: arrival.place };
-                E::spawn(connection::serve(Rc::clone(core), halves, info));
-            }
-        }
+        CoreMessage::Arrival(_) => unreachable!("handled by the caller, outside the borrow"),
         CoreMessage::Stop => {
             core.stopping.set(true);
             for conn in state.conns.iter() {
@@ -520,6 +510,20 @@ fn take_in<E: Engine>(core: &Rc<Core<E>>, message: CoreMessage) {
             }
         }
     }
+}
+
+/// Takes over a connection. Not under a borrow of the state: glommio runs a new task at once.
+fn arrive<E: Engine>(core: &Rc<Core<E>>, arrival: Arrival) {
+    let Ok(halves) = E::adopt(arrival.stream) else { return };
+    let about = About {
+        websocket: arrival.websocket,
+        leftover: arrival.leftover,
+        identity: arrival.identity,
+        welcomed: arrival.welcomed,
+        peer: arrival.peer,
+    };
+    let info = ArrivalInfo { about, place: arrival.place };
+    E::spawn(connection::serve(Rc::clone(core), halves, info));
 }
 
 /// Gives expiries, hints, watchers and deadlines their turn.

@@ -65,13 +65,14 @@ pub(crate) enum Incoming {
 }
 
 impl Ws {
-    pub(crate) fn new(max_message: usize) -> Self {
+    /// `binary` says what form has been agreed already: only binary connections move between cores.
+    pub(crate) fn new(max_message: usize, binary: bool) -> Self {
         let config = WebSocketConfig::default()
             .max_message_size(Some(max_message))
             .max_frame_size(Some(max_message))
             .read_buffer_size(8 * 1024);
         let socket = WebSocket::from_raw_socket(Memory::default(), Role::Server, Some(config));
-        Self { socket, edge: Edge::default(), binary: false }
+        Self { socket, edge: Edge::default(), binary }
     }
 
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
@@ -224,7 +225,7 @@ mod tests {
         }
         assert_eq!(boundaries, 5);
 
-        let mut server = Ws::new(1 << 20);
+        let mut server = Ws::new(1 << 20, false);
         let mut lengths = Vec::new();
         for chunk in stream.chunks(1000) {
             server.feed(chunk);

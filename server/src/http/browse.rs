@@ -75,7 +75,6 @@ pub(super) struct SectionState {
 #[derive(Serialize, ToSchema)]
 pub(super) struct RowLetters {
     row: u16,
-    version: u32,
     seats: String,
 }
 
@@ -174,9 +173,8 @@ pub(super) async fn section(
     let (event, section) = find_section(&http, path)?;
     let rows = http.sales.section_state(event.id(), section).await;
     let rows = rows.map_err(|code| ApiError::refused(code, Seats::NONE))?;
-    let rows = rows.iter().map(|LiveRow { row, version, state }| RowLetters {
+    let rows = rows.iter().map(|LiveRow { row, state }| RowLetters {
         row: *row,
-        version: *version,
         seats: letters(state),
     });
     let body = SectionState { event: event.id(), section, rows: rows.collect() };

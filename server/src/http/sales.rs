@@ -38,13 +38,11 @@ pub trait Sales: Send + Sync + 'static {
     fn adopt_websocket(&self, socket: Adopted);
 }
 
-/// A row with the version its pushes go on from.
+/// A row as it is now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LiveRow {
     /// Index of the row within the section.
     pub row: u16,
-    /// Grows by one with every visible change of the row.
-    pub version: u32,
     /// Its seats.
     pub state: RowState,
 }

@@ -1,0 +1,101 @@
+//! A real server in a process of its own, killed by its pid whatever happens to the test.
+
+use frontrow_client::{Client, Endpoint, Http, Options};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// A running `frontrow serve`.
+pub(crate) struct Server {
+    child: Child,
+    /// `http://…`
+    pub(crate) url: String,
+    /// Raw TCP.
+    pub(crate) tcp: String,
+}
+
+impl Server {
+    /// Starts a server on `data` with free ports and these settings besides; returns when it serves.
+    pub(crate) fn start(data: &Path, settings: &[(&str, &str)]) -> Self {
+        let data = data.join("data");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_frontrow"))
+            .args(["--json", "serve"])
+            .envs([
+                ("FRONTROW_SERVER__TCP", "127.0.0.1:0"),
+                ("FRONTROW_SERVER__HTTP", "127.0.0.1:0"),
+                ("FRONTROW_SERVER__CORE_PORTS", "0"),
+                ("FRONTROW_SERVER__PIN", "false"),
+                ("FRONTROW_LOG__SEGMENT", "8MiB"),
+                ("FRONTROW_LOG__READY_SEGMENTS", "1"),
+                ("FRONTROW_LOG__BACKLOG", "4MiB"),
+                ("FRONTROW_LIMITS__CONNECTIONS_PER_ADDRESS", "0"),
+            ])
+            .env("FRONTROW_SERVER__DATA", &data)
+            .envs(settings.iter().copied())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the binary is built with this test");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("piped");
+        BufReader::new(stdout).read_line(&mut line).expect("the server says where it is");
+        let said: serde_json::Value = serde_json::from_str(&line)
+            .unwrap_or_else(|error| panic!("the server did not start ({error}): {line:?}"));
+        let text = |key: &str| said[key].as_str().unwrap_or_else(|| panic!("no {key} in {line}")).to_owned();
+        Self { url: format!("http://{}", text("http")), tcp: text("tcp"), child }
+    }
+
+    /// SIGKILL, and wait until the process is gone.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+    }
+
+    pub(crate) fn http(&self) -> Http {
+        Http::new(&self.url).expect("a good address")
+    }
+
+    /// A client of `user`: over raw TCP or, every other one, over WebSocket.
+    pub(crate) async fn client(&self, user: u64) -> Client {
+        let token = self.http().dev_token(user).await.expect("development mode gives tokens").token;
+        let endpoint = if user.is_multiple_of(2) {
+            Endpoint::Tcp(self.tcp.clone())
+        } else {
+            Endpoint::of_http(&self.url)
+        };
+        let options = Options { connect_timeout: Duration::from_secs(30), ..Options::default() };
+        Client::connect_with(endpoint, token, options).await.expect("the server lets the user in")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A small generator of one's own: the same crowd every time.
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    /// A number below `n`.
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % n
+    }
+}
+
+/// Runs `test` on one thread, and fails it after `seconds` instead of letting it hang.
+pub(crate) fn within<T>(seconds: u64, test: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        tokio::time::timeout(Duration::from_secs(seconds), test).await.expect("the test ends in its time")
+    })
+}
