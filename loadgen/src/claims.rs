@@ -4,6 +4,7 @@ use crate::LoadError;
 use crate::drive;
 use crate::echo::Load;
 use crate::hall::{Books, Hall, Purse, SeatNumber, SeatSet};
+use crate::machine::ServerTime;
 use crate::meter::{Meter, Window};
 use frontrow_engine::{Clock, Engine};
 use frontrow_protocol::{
@@ -103,10 +104,12 @@ async fn run_all<E: Engine>(
             Ok(())
         });
     }
+    let before = ServerTime::now();
     drive::all::<E>(conversations, load.patience).await?;
     let ledger = Rc::into_inner(ledger).map(RefCell::into_inner);
-    let Ledger { taken, meter, counts, purses } =
+    let Ledger { taken, mut meter, counts, purses } =
         ledger.ok_or_else(|| LoadError::Wrong("a conversation outlived its load".to_owned()))?;
+    meter.used_since(before);
     let books = Books { hall, purses, taken };
     let (held, marked) = (books.held(), books.taken.len());
     if held != marked {

@@ -4,6 +4,7 @@
 //! and replies have each their own length, so that both match those of the server it stands beside.
 
 use crate::drive;
+use crate::machine::ServerTime;
 use crate::meter::{Meter, Window};
 use crate::{ANSWER_BYTES, CLAIM_BYTES, LoadError};
 use frontrow_engine::{Clock, CoreSpec, Engine, ListenOptions, Notifier, notifier, start};
@@ -118,9 +119,12 @@ async fn call_all<E: Engine>(addr: SocketAddr, load: Load) -> Result<Meter, Load
     let window = Window::after(load.warmup, load.duration);
     let meter = Rc::new(RefCell::new(Meter::new(window)?));
     let calls = connections.into_iter().map(|halves| call::<E>(halves, load.depth, Rc::clone(&meter)));
+    let before = ServerTime::now();
     drive::all::<E>(calls.collect(), load.patience).await?;
     let meter = Rc::into_inner(meter).map(RefCell::into_inner);
-    meter.ok_or_else(|| LoadError::Wrong("a conversation outlived its load".to_owned()))
+    let mut meter = meter.ok_or_else(|| LoadError::Wrong("a conversation outlived its load".to_owned()))?;
+    meter.used_since(before);
+    Ok(meter)
 }
 
 /// One connection: `depth` frames out, and one more for each that comes back.

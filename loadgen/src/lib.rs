@@ -30,6 +30,9 @@
 //! - **Verified.** Every request is answered exactly once, under its id; a grant is for the seat asked; no
 //!   seat is granted while it is held; after each run the server's own view of every seat is compared
 //!   with what the clients hold. One mismatch fails the whole run, and no table is printed.
+//! - **Processor time per request** is what the kernel booked on the serving thread (`core ns`) and on the
+//!   threads of its log (`log ns`), divided by all requests of the run. It says what a core of its own would
+//!   hold, on a machine where others take turns on the same CPUs.
 //!
 //! What other processes took of the CPUs meanwhile is measured and stands in the report (`others_cpu`): on
 //! a machine that is not idle the numbers are lower bounds, and the ratios are what to look at.

@@ -123,6 +123,47 @@ impl CpuTime {
     }
 }
 
+/// Names (as the kernel keeps them) of the threads that serve, and of those that write the log.
+const SERVING: [&str; 2] = ["frontrow-0", "echo"];
+const LOGGING: &str = "wal-";
+
+/// Processor time of the threads under test, in nanoseconds: unlike a rate, it hardly depends on what else
+/// runs on the machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ServerTime {
+    /// Of the cores that serve.
+    pub(crate) serving_ns: u64,
+    /// Of the threads that make their log durable.
+    pub(crate) logging_ns: u64,
+}
+
+impl ServerTime {
+    /// So far, of all servers in this process.
+    pub(crate) fn now() -> Self {
+        let mut time = Self::default();
+        let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+        for thread in threads.map(|thread| thread.path()) {
+            let name = read_to_string(thread.join("comm")).unwrap_or_default();
+            let scheduled = read_to_string(thread.join("schedstat")).unwrap_or_default();
+            let ran_ns: u64 = scheduled.split(' ').next().and_then(|field| field.parse().ok()).unwrap_or(0);
+            if SERVING.contains(&name.trim()) {
+                time.serving_ns += ran_ns;
+            } else if name.starts_with(LOGGING) {
+                time.logging_ns += ran_ns;
+            }
+        }
+        time
+    }
+
+    /// From `earlier` to this.
+    pub(crate) fn since(self, earlier: Self) -> Self {
+        Self {
+            serving_ns: self.serving_ns.saturating_sub(earlier.serving_ns),
+            logging_ns: self.logging_ns.saturating_sub(earlier.logging_ns),
+        }
+    }
+}
+
 fn all_user_ticks() -> u64 {
     let stat = read_to_string("/proc/stat").unwrap_or_default();
     let fields = stat.lines().next().unwrap_or_default().split_whitespace().skip(1);

@@ -1,6 +1,7 @@
 //! Counting what arrives inside a window of time, and how late.
 
 use crate::LoadError;
+use crate::machine::ServerTime;
 use frontrow_engine::Clock;
 use hdrhistogram::Histogram;
 use std::time::Duration;
@@ -40,22 +41,42 @@ impl Window {
 pub(crate) struct Meter {
     pub(crate) window: Window,
     pub(crate) messages: u64,
+    /// Messages inside the window or not.
+    all_messages: u64,
     latency_ns: Histogram<u64>,
+    /// What the servers used for all messages.
+    used: ServerTime,
 }
 
 impl Meter {
     pub(crate) fn new(window: Window) -> Result<Self, LoadError> {
         let latency_ns = Histogram::new_with_bounds(1, LONGEST_NS, 3)
             .map_err(|error| LoadError::Option(format!("no histogram of latencies: {error}")))?;
-        Ok(Self { window, messages: 0, latency_ns })
+        Ok(Self { window, messages: 0, all_messages: 0, latency_ns, used: ServerTime::default() })
     }
 
     /// `count` requests sent at `sent_ns` were answered at `now_ns`.
     pub(crate) fn replies(&mut self, now_ns: u64, sent_ns: u64, count: u64) {
+        self.all_messages += count;
         if self.window.counts(now_ns) && count > 0 {
             self.messages += count;
             self.latency_ns.saturating_record_n(now_ns.saturating_sub(sent_ns), count);
         }
+    }
+
+    /// Notes what the servers used from before the first message until now.
+    pub(crate) fn used_since(&mut self, before: ServerTime) {
+        self.used = ServerTime::now().since(before);
+    }
+
+    /// Nanoseconds that the serving core used per message.
+    pub(crate) fn serving_ns(&self) -> f64 {
+        self.used.serving_ns as f64 / self.all_messages.max(1) as f64
+    }
+
+    /// Nanoseconds that the log's threads used per message.
+    pub(crate) fn logging_ns(&self) -> f64 {
+        self.used.logging_ns as f64 / self.all_messages.max(1) as f64
     }
 
     /// Messages per second.

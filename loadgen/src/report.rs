@@ -62,6 +62,10 @@ pub struct Run {
     pub p999_us: f64,
     /// Requests per second divided by the echo's of the same round and depth; 1 for the echo.
     pub ratio: f64,
+    /// Processor time of the serving core per request, in nanoseconds, system calls included.
+    pub serving_ns: f64,
+    /// Processor time of the log's threads per request, in nanoseconds.
+    pub logging_ns: f64,
     /// Refusals of the whole run, by name.
     pub refused: BTreeMap<String, u64>,
     /// How many CPUs other processes kept busy meanwhile.
@@ -110,6 +114,8 @@ impl Row {
             p99_us: mid(|run| run.p99_us),
             p999_us: mid(|run| run.p999_us),
             ratio: mid(|run| run.ratio),
+            serving_ns: mid(|run| run.serving_ns),
+            logging_ns: mid(|run| run.logging_ns),
             refused,
             others_cpu: rounds.iter().map(|run| run.others_cpu).sum::<f64>() / rounds.len().max(1) as f64,
         };
@@ -211,8 +217,8 @@ impl Report {
             self.durability,
         );
         out.push_str(
-            "| depth | subject | claims/s | requests/s (least to most) | p50 µs | p99 µs | p99.9 µs | to echo (least to most) | target | | others' CPUs |\n\
-             | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- | ---: |\n",
+            "| depth | subject | claims/s | requests/s (least to most) | p50 µs | p99 µs | p99.9 µs | to echo (least to most) | target | | core ns per request | log ns per request | others' CPUs |\n\
+             | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: |\n",
         );
         for depth in &self.depths {
             for row in &depth.rows {
@@ -263,7 +269,18 @@ impl Report {
 }
 
 fn line(out: &mut String, depth: usize, row: &Row) {
-    let Run { requests_per_s, claims_per_s, p50_us, p99_us, p999_us, ratio, others_cpu, .. } = row.median;
+    let Run {
+        requests_per_s,
+        claims_per_s,
+        p50_us,
+        p99_us,
+        p999_us,
+        ratio,
+        serving_ns,
+        logging_ns,
+        others_cpu,
+        ..
+    } = row.median;
     let claims = if row.subject == Subject::Echo { String::new() } else { format!("{claims_per_s:.0}") };
     let ratio = if row.subject == Subject::Echo {
         String::new()
@@ -274,7 +291,7 @@ fn line(out: &mut String, depth: usize, row: &Row) {
     let _ = writeln!(
         out,
         "| {depth} | {} | {claims} | {requests_per_s:.0} ({:.0} to {:.0}) | {p50_us:.1} | {p99_us:.1} | {p999_us:.1} | \
-         {ratio} | {target} | {} | {others_cpu:.2} |",
+         {ratio} | {target} | {} | {serving_ns:.0} | {logging_ns:.0} | {others_cpu:.2} |",
         row.subject.name(),
         row.requests_range.0,
         row.requests_range.1,
@@ -296,6 +313,8 @@ mod tests {
             p99_us: 2.0,
             p999_us: 3.0,
             ratio,
+            serving_ns: 100.0,
+            logging_ns: 0.0,
             refused: BTreeMap::from([("busy".to_owned(), 1)]),
             others_cpu: 0.5,
         };

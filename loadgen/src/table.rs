@@ -153,6 +153,8 @@ fn run_of(meter: &Meter, counts: crate::claims::Counts, others_cpu: f64, duratio
         p99_us: meter.latency_us(0.99),
         p999_us: meter.latency_us(0.999),
         ratio: 0.0,
+        serving_ns: meter.serving_ns(),
+        logging_ns: meter.logging_ns(),
         refused,
         others_cpu,
     }
