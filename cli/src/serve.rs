@@ -18,6 +18,7 @@ pub(crate) fn run(args: &Serve, out: Out) -> Result<(), Failure> {
             Err(refused("the configuration has mistakes; correct what is named above".into()))
         };
     }
+    end_on_panic();
     let config = config::load(path).map_err(|mistakes| refused(mistakes.to_string()))?;
     log(&config);
     let demo = config.identity.dev && !args.no_demo;
@@ -27,6 +28,20 @@ pub(crate) fn run(args: &Serve, out: Out) -> Result<(), Failure> {
     running
         .wait_for_signal_and_stop()
         .map_err(|error| refused(format!("no signals can be waited for: {error}")))
+}
+
+/// A core that has panicked must not leave the others serving as if nothing had happened: its rows would be
+/// dead. The log has everything that was acknowledged.
+#[allow(clippy::exit, reason = "an invariant is broken, and no thread may answer after it")]
+fn end_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        eprintln!(
+            "frontrow: an invariant is broken; the process stops. Start it again, and report the lines above."
+        );
+        std::process::exit(70);
+    }));
 }
 
 /// Sends what the server says about itself to standard error.

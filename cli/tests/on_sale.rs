@@ -7,8 +7,8 @@ mod common;
 
 use common::{Dice, Server, within};
 use frontrow_client::{
-    ANY_CATEGORY, Adjacency, Client, Code, Command, Held, NewsEvent, NewsKind, NewsStream, Proof, Reply, RowRef,
-    Seats,
+    ANY_CATEGORY, Adjacency, Client, Code, Command, Held, NewsEvent, NewsKind, NewsStream, Proof, Reply,
+    RowRef, Seats,
 };
 use frontrow_shard_ops::{best, join_of, named, section};
 use std::cell::RefCell;
@@ -248,7 +248,8 @@ async fn shop(
     let wanted = 1 + dice.below(4) as u8;
     let client = server.client(user).await;
     let news = client.news();
-    let mut buyer = Buyer { user, client, news, dice, ledger, wanted, spread: false, seen: HashSet::new(), server };
+    let mut buyer =
+        Buyer { user, client, news, dice, ledger, wanted, spread: false, seen: HashSet::new(), server };
     while buyer.ledger.borrow().sold.len() < total {
         match buyer.get(&rows, &seats).await {
             Got::Held(held) => {

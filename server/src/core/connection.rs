@@ -214,8 +214,11 @@ fn register<E: Engine>(
 ) -> Rc<Conn<E>> {
     let now = mono_ns();
     let max_message = core.shared.limits.frame as usize + 1024;
-    let transport =
-        if about.websocket { Transport::WebSocket(Box::new(Ws::new(max_message, about.welcomed))) } else { Transport::Tcp };
+    let transport = if about.websocket {
+        Transport::WebSocket(Box::new(Ws::new(max_message, about.welcomed)))
+    } else {
+        Transport::Tcp
+    };
     let closer = E::closer(reader);
     let conn = core.state.borrow_mut().conns.insert(|id| {
         Rc::new(Conn {

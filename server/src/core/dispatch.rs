@@ -11,7 +11,7 @@ use frontrow_protocol::{
     ClientMessage, ConnectionLimits, ErrorReply, MAX_BATCH, Topology, Welcome, WireCode, encode_error,
     encode_pong, encode_snapshot, encode_topology, encode_welcome,
 };
-use frontrow_shard::{Command, RequestId, RowRef};
+use frontrow_shard::{Command, RequestId, RowRef, UserId};
 use std::borrow::Cow;
 use std::rc::Rc;
 
@@ -32,12 +32,11 @@ pub(crate) fn handle<E: Engine>(
     message: &ClientMessage<'_>,
 ) -> Verdict {
     if let ClientMessage::Hello(hello) = message {
-        if conn.user.get().is_some() {
-            // A connection belongs to one user for all its life.
-            conn.error(0, WireCode::Malformed, 0);
-            return Verdict::GoOn;
-        }
-        return greet(core, conn, &hello.token);
+        return match conn.user.get() {
+            None => greet(core, conn, &hello.token),
+            Some(_) if hello.token.is_empty() => Verdict::GoOn,
+            Some(user) => renew(core, conn, user, &hello.token),
+        };
     }
     let Some(identity) = conn.identity.get().filter(|_| conn.user.get().is_some()) else {
         let reply = ErrorReply { fatal: true, ..ErrorReply::of(0, WireCode::HelloExpected) };
@@ -92,6 +91,25 @@ fn greet<E: Engine>(core: &Rc<Core<E>>, conn: &Rc<Conn<E>>, token: &str) -> Verd
                 _ => WireCode::Unauthenticated,
             };
             refuse_identity(conn, code, &error.to_string());
+            Verdict::Close
+        }
+    }
+}
+
+/// A later hello may renew the token. A connection belongs to one user for all its life.
+fn renew<E: Engine>(core: &Rc<Core<E>>, conn: &Rc<Conn<E>>, user: UserId, token: &str) -> Verdict {
+    match core.shared.verifier.verify(token, core.now_ms() / 1000) {
+        Ok(identity) if identity.user == user => {
+            conn.identity.set(Some(identity));
+            Verdict::GoOn
+        }
+        Ok(_) => {
+            let why = "this connection belongs to another user: open one for each user";
+            refuse_identity(conn, WireCode::Unauthenticated, why);
+            Verdict::Close
+        }
+        Err(error) => {
+            refuse_identity(conn, WireCode::Unauthenticated, &error.to_string());
             Verdict::Close
         }
     }

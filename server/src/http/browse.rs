@@ -173,10 +173,7 @@ pub(super) async fn section(
     let (event, section) = find_section(&http, path)?;
     let rows = http.sales.section_state(event.id(), section).await;
     let rows = rows.map_err(|code| ApiError::refused(code, Seats::NONE))?;
-    let rows = rows.iter().map(|LiveRow { row, state }| RowLetters {
-        row: *row,
-        seats: letters(state),
-    });
+    let rows = rows.iter().map(|LiveRow { row, state }| RowLetters { row: *row, seats: letters(state) });
     let body = SectionState { event: event.id(), section, rows: rows.collect() };
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
 }

@@ -65,9 +65,7 @@ impl Sales for Cores {
             booked: [0b10, 0, 0, 0],
             blocked: [0b1000, 0, 0, 0],
         };
-        Box::pin(async move {
-            self.verdict("section".into()).map(|()| vec![LiveRow { row: 0, state }])
-        })
+        Box::pin(async move { self.verdict("section".into()).map(|()| vec![LiveRow { row: 0, state }]) })
     }
 
     fn status(&self) -> Vec<CoreStatus> {
