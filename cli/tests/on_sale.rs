@@ -46,6 +46,11 @@ mod frontrow_shard_ops {
 
 const CLIENTS: u64 = 1000;
 
+/// A queue as the check of its order sees it: the place, the party's size, whether it may be spread.
+type Line = (RowRef, u8, bool);
+/// LSN and position of a join.
+type Joined = (u64, u32);
+
 /// What all clients of the crowd write down.
 #[derive(Default)]
 struct Book {
@@ -55,8 +60,8 @@ struct Book {
     /// Who bought which seat.
     sold: HashMap<(u16, u16, u8), u64>,
     /// Joins and offers of each queue and party size, by their place in the history.
-    joined: HashMap<(RowRef, u8, bool), Vec<((u64, u32), u64)>>,
-    offered: HashMap<(RowRef, u8, bool), Vec<(u64, u64)>>,
+    joined: HashMap<Line, Vec<(Joined, u64)>>,
+    offered: HashMap<Line, Vec<(u64, u64)>>,
     expired: u64,
     reconnected: u64,
 }
@@ -303,7 +308,7 @@ async fn sell_out(engine: &str, cores: &str) {
     }
     // When the last seat is sold the crowd goes home; who still waits in a queue would wait for ever.
     crowd.run_until(done.notified()).await;
-    let book = ledger.borrow();
+    let book = ledger.take();
     println!(
         "{engine}, {cores} cores: {} seats sold to {CLIENTS} clients, {} requests, {} reconnections, {:?}",
         book.sold.len(),
