@@ -13,7 +13,7 @@ use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::rc::Rc;
-use std::time::Instant;
+use tokio::time::Instant;
 
 const ROUNDS: u64 = 20;
 const CLIENTS: u64 = 24;
@@ -45,10 +45,10 @@ struct Truth {
 
 impl Truth {
     /// Notes a hold, once: an offer may be told of more than once.
-    fn hold(&mut self, user: u64, held: Held) {
+    fn hold(&mut self, user: u64, held: &Held) {
         let mine = self.held.entry(user).or_default();
         if !mine.iter().any(|other| other.fence.nonce == held.fence.nonce) {
-            mine.push(held);
+            mine.push(*held);
         }
     }
 }
@@ -148,7 +148,7 @@ fn learn(truth: &mut Truth, user: u64, command: &Command, reply: &Reply) {
         (Command::Leave(leave), Code::Left) => drop(truth.waiting.remove(&(user, leave.place))),
         (_, Code::Granted) => {
             truth.waiting.remove(&(user, reply.place));
-            truth.hold(user, Held::of(user, reply).expect("a grant has a fence"));
+            truth.hold(user, &Held::of(user, reply).expect("a grant has a fence"));
         }
         (Command::Join(join), Code::Queued) => {
             // Who joins again keeps the first party's place.
@@ -189,7 +189,7 @@ async fn verify(server: &Server, clients: &HashMap<u64, Client>, truth: &Shared)
             // Handed on since: also acknowledged.
             let mut now = truth.borrow_mut();
             now.waiting.remove(&(user, place));
-            now.hold(user, Held::of(user, &reply).expect("a fence"));
+            now.hold(user, &Held::of(user, &reply).expect("a fence"));
             offers += 1;
         } else if reply.answer.code == Code::NotQueued {
             // Only who can never fit any more is out of the queue, and then joining again says so.
