@@ -3,7 +3,7 @@
 use super::dispatch::{self, Verdict};
 use super::message::{Arrival, ConnId, CoreMessage, Origin};
 use super::metrics::Metrics;
-use super::state::{Core, mono_ns};
+use super::state::{Core, mono_ns, read_clock};
 use super::transport::{Incoming, Transport, Ws};
 use crate::http::Place;
 use crate::identity::Identity;
@@ -180,7 +180,7 @@ pub(crate) async fn serve<E: Engine>(
         buffer = back;
         match result {
             Ok(0) | Err(_) => break None,
-            Ok(_) => conn.heard_ns.set(mono_ns()),
+            Ok(_) => conn.heard_ns.set(read_clock()),
         }
     };
     unregister(&core, &conn, moved.is_none());

@@ -4,7 +4,7 @@
 use super::dispatch::BUSY_RETRY_MS;
 use super::message::{Ask, ConnId, CoreMessage, Frames, Job, Origin};
 use super::metrics::Metrics;
-use super::state::{Cause, Core, Stalled, State, mono_ns};
+use super::state::{Cause, Core, Stalled, State, read_clock};
 use frontrow_engine::Engine;
 use frontrow_protocol::{
     Delta, ErrorReply, News, NewsKind, Reply, WireCode, encode_delta, encode_error, encode_news,
@@ -20,6 +20,10 @@ use std::rc::Rc;
 const BATCH: usize = 1024;
 /// Timers looked at per partition and step, so that a million holds due at once do not stop the rest.
 const EXPIRY_BUDGET: u32 = 256;
+/// Bytes of a log in memory that are handed over at a time, if a tick does not come before.
+const MEMORY_PIECE: usize = 1 << 18;
+/// Changed rows after which hints and watchers are told before the next tick.
+const TOUCHED: usize = 1 << 16;
 /// Waiting parties told their position per queue and second.
 const POSITIONS: usize = 10_000;
 
@@ -48,10 +52,11 @@ pub(crate) async fn run<E: Engine>(core: Rc<Core<E>>) {
 fn step<E: Engine>(core: &Rc<Core<E>>) -> bool {
     let mut state = core.state.borrow_mut();
     let state = &mut *state;
+    read_clock();
     release_durable(core, state);
     let now = core.now_ms();
     if !unstall(core, state, now) {
-        commit(core, state);
+        commit(core, state, true);
         return false;
     }
     let mut applied = 0;
@@ -81,7 +86,7 @@ fn step<E: Engine>(core: &Rc<Core<E>>) -> bool {
     if applied > 0 {
         core.counters().batch.record(applied as u64);
     }
-    commit(core, state);
+    commit(core, state, tick || !room || core.stopping.get());
     state.flush_outbound(&core.shared, core.counters());
     room && (state.has_work() || more)
 }
@@ -208,8 +213,9 @@ fn settle<E: Engine>(
     for push in effects.pushes.drain(..) {
         news(core, state, &push);
     }
-    state.dirty.extend(effects.rows.drain(..));
     let group = &mut state.groups[state.filling];
+    group.touched.append(&mut effects.rows);
+    state.tick_due |= group.touched.len() >= TOUCHED;
     group.letters.extend(effects.letters.drain(..).map(|letter| (partition, letter)));
     state.effects = effects;
 }
@@ -283,16 +289,25 @@ fn expire<E: Engine>(
     more
 }
 
-/// Hands the collecting group to the log, if no commit is in flight.
-fn commit<E: Engine>(core: &Core<E>, state: &mut State<E>) {
+/// Hands the collecting group to the log, if no commit is in flight. What promises nothing (durability
+/// `memory`) is handed over in larger pieces, unless `at_once`: each piece wakes a thread.
+fn commit<E: Engine>(core: &Core<E>, state: &mut State<E>, at_once: bool) {
     let appended = state.appender.position();
     core.counters().appended.store(appended, std::sync::atomic::Ordering::Relaxed);
     if state.flying.is_some() {
         return;
     }
+    if state.memory_only && !at_once && state.appender.unsynced_bytes() < MEMORY_PIECE {
+        if !state.groups[state.filling].is_empty() {
+            state.groups[state.filling].begun_ns = 0;
+            state.filling ^= 1;
+            release(core, state);
+        }
+        return;
+    }
     match state.appender.commit() {
         Ok(true) => {
-            state.groups[state.filling].begun_ns = mono_ns();
+            state.groups[state.filling].begun_ns = read_clock();
             state.flying = Some(appended);
             state.filling ^= 1;
             if state.memory_only {
@@ -333,7 +348,7 @@ fn release<E: Engine>(core: &Core<E>, state: &mut State<E>) {
     state.flying = None;
     let index = state.filling ^ 1;
     let mut group = std::mem::take(&mut state.groups[index]);
-    let now = mono_ns();
+    let now = read_clock();
     if group.begun_ns > 0 {
         core.counters().commit_ns.record(now - group.begun_ns);
     }
@@ -418,9 +433,16 @@ impl<E: Engine> State<E> {
 
 /// Tells hints and watchers of rows that changed since the last tick.
 fn tell_rows<E: Engine>(core: &Core<E>, state: &mut State<E>) {
-    let mut dirty = std::mem::take(&mut state.dirty);
     let watched = !state.watches.subscribers.is_empty();
-    for row in dirty.drain() {
+    let mut rows = std::mem::take(&mut state.groups[state.filling].touched);
+    rows.append(&mut state.groups[state.filling ^ 1].touched);
+    rows.extend(state.dirty.drain());
+    if watched {
+        // A watcher is told of a row once; a hint may as well be written twice.
+        rows.sort_unstable();
+        rows.dedup();
+    }
+    for row in rows.drain(..) {
         let owner = usize::from(core.shared.partition_of(row));
         let Some(Some(machine)) = state.partitions.get(owner) else { continue };
         let Some(supply) = machine.supply(row) else { continue };
@@ -434,7 +456,7 @@ fn tell_rows<E: Engine>(core: &Core<E>, state: &mut State<E>) {
             state.groups[state.filling].rows.push((row, seats));
         }
     }
-    state.dirty = dirty;
+    state.groups[state.filling].touched = rows;
 }
 
 /// Sends durable row states to the cores that have watchers of them.
