@@ -88,7 +88,7 @@ pub(crate) fn commit() -> String {
 
 /// The day as `YYYY-MM-DD`, UTC. The algorithm is Howard Hinnant's `civil_from_days`.
 pub(crate) fn today() -> String {
-    let days = (Clock::wall_ms() / 86_400_000) as i64 + 719_468;
+    let days = (Clock::wall_ms() / 86_400_000).cast_signed() + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;

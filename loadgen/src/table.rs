@@ -10,6 +10,7 @@ use crate::{LoadError, TableOptions};
 use frontrow_engine::{Engine, WithEngine, dispatch};
 use frontrow_venue::stadium::{StadiumSpec, generate};
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -101,7 +102,7 @@ fn measure<E: Engine>(
                     echo_per_s = run.requests_per_s;
                 }
                 run.ratio = run.requests_per_s / echo_per_s.max(1.0);
-                line += &format!(" {} {:.0}/s", subject.name(), run.requests_per_s);
+                let _ = write!(line, " {} {:.0}/s", subject.name(), run.requests_per_s);
                 runs.push(run);
             }
             progress(&line);

@@ -24,6 +24,15 @@ impl EventHints {
         self.sections.get(usize::from(row.section))?.get(usize::from(row.row))
     }
 
+    /// Marks a row as changed; `false` if it was marked already. For the row's owner alone.
+    pub(crate) fn mark(&self, row: RowRef) -> bool {
+        const MARK: u64 = 1 << 63;
+        let Some(cell) = self.cell(row) else { return false };
+        let word = cell.load(Relaxed);
+        cell.store(word | MARK, Relaxed);
+        word & MARK == 0
+    }
+
     pub(crate) fn set(&self, row: RowRef, supply: &Supply) {
         if let Some(cell) = self.cell(row) {
             let byte = |n: u16| u64::from(n.min(255));
@@ -34,6 +43,7 @@ impl EventHints {
                 | byte(supply.ever_accessible_run) << 32
                 | byte(supply.ever) << 40;
             cell.store(word, Relaxed);
+            // Storing clears the mark: the next change marks the row again.
         }
     }
 }

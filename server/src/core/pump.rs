@@ -24,6 +24,9 @@ const EXPIRY_BUDGET: u32 = 256;
 const MEMORY_PIECE: usize = 1 << 18;
 /// Changed rows after which hints and watchers are told before the next tick.
 const TOUCHED: usize = 1 << 16;
+/// Rows told of at a tick: with claims all over a large venue the rest has its turn at the next ones, so that
+/// working out what each row can still give does not cost more than the claims.
+const TOLD_PER_TICK: usize = 512;
 /// Waiting parties told their position per queue and second.
 const POSITIONS: usize = 10_000;
 
@@ -434,15 +437,19 @@ impl<E: Engine> State<E> {
 /// Tells hints and watchers of rows that changed since the last tick.
 fn tell_rows<E: Engine>(core: &Core<E>, state: &mut State<E>) {
     let watched = !state.watches.subscribers.is_empty();
-    let mut rows = std::mem::take(&mut state.groups[state.filling].touched);
-    rows.append(&mut state.groups[state.filling ^ 1].touched);
-    rows.extend(state.dirty.drain());
-    if watched {
-        // A watcher is told of a row once; a hint may as well be written twice.
-        rows.sort_unstable();
-        rows.dedup();
+    for group in 0..2 {
+        let mut touched = std::mem::take(&mut state.groups[group].touched);
+        for row in touched.drain(..) {
+            // A row waits to be told of once, however often it changes meanwhile.
+            if state.hints.get(&row.event).is_none_or(|hints| hints.mark(row)) {
+                state.untold.push_back(row);
+            }
+        }
+        state.groups[group].touched = touched;
     }
-    for row in rows.drain(..) {
+    state.untold.extend(state.dirty.drain());
+    for _ in 0..TOLD_PER_TICK {
+        let Some(row) = state.untold.pop_front() else { break };
         let owner = usize::from(core.shared.partition_of(row));
         let Some(Some(machine)) = state.partitions.get(owner) else { continue };
         let Some(supply) = machine.supply(row) else { continue };
@@ -456,7 +463,6 @@ fn tell_rows<E: Engine>(core: &Core<E>, state: &mut State<E>) {
             state.groups[state.filling].rows.push((row, seats));
         }
     }
-    state.groups[state.filling].touched = rows;
 }
 
 /// Sends durable row states to the cores that have watchers of them.

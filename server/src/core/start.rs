@@ -184,6 +184,8 @@ struct Seat {
     core_tcp: SocketAddr,
     inbox: Receiver<CoreMessage>,
     hints: Hints,
+    /// The CPUs the process may use, for the threads that need not stay on the core's own.
+    cpus: Option<rustix::thread::CpuSet>,
     ready: flume::Sender<(u16, Result<SocketAddr, CoreError>)>,
 }
 
@@ -213,6 +215,7 @@ fn start_all<E: Engine>(setup: Setup<'_>) -> Result<Threads, CoreError> {
     });
     let tcp = settle_port(config.server.tcp)?;
     let (ready, readies) = flume::bounded(cores);
+    let cpus = rustix::thread::sched_getaffinity(None).ok();
     let mut joins = Vec::with_capacity(cores);
     let mut partitions: Vec<Option<Partition>> = partitions.into_iter().map(Some).collect();
     for (me, inbox) in receivers.into_iter().enumerate() {
@@ -237,6 +240,7 @@ fn start_all<E: Engine>(setup: Setup<'_>) -> Result<Threads, CoreError> {
             core_tcp: SocketAddr::new(tcp.ip(), port),
             inbox,
             hints: hints.clone(),
+            cpus,
             ready: ready.clone(),
         };
         let cpu = config.server.pin.then(|| config.server.shard_cpus.get(me).copied()).flatten();
@@ -347,7 +351,12 @@ type Prepared<E> =
 
 fn prepare<E: Engine>(seat: Seat, shared: Arc<Shared>) -> Result<Prepared<E>, CoreError> {
     let (wake, durable) = notifier();
-    let mut appender = seat.dir.open_stream(seat.me, &seat.log, move || wake.wake())?;
+    // The log's threads would inherit this core's pin, and take the core from the shard at every commit.
+    let pinned = rustix::thread::sched_getaffinity(None).ok();
+    let _ = seat.cpus.is_none_or(|all| rustix::thread::sched_setaffinity(None, &all).is_ok());
+    let opened = seat.dir.open_stream(seat.me, &seat.log, move || wake.wake());
+    let _ = pinned.is_none_or(|own| rustix::thread::sched_setaffinity(None, &own).is_ok());
+    let mut appender = opened?;
     let mut partitions = seat.partitions;
     let (mut encoder, mut effects) = (Encoder::default(), Effects::with_capacity(1024));
     let now = shared.now_ms();
@@ -399,6 +408,7 @@ fn prepare<E: Engine>(seat: Seat, shared: Arc<Shared>) -> Result<Prepared<E>, Co
         watches: super::watch::Watches::default(),
         hints: seat.hints,
         dirty,
+        untold: VecDeque::new(),
         moved: HashSet::new(),
         tick_due: true,
         memory_only,

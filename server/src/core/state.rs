@@ -87,6 +87,8 @@ pub(crate) struct State<E: Engine> {
     pub(crate) hints: Hints,
     /// Rows changed since hints and watchers were last told.
     pub(crate) dirty: HashSet<RowRef>,
+    /// Rows that hints and watchers will be told of, in their turn.
+    pub(crate) untold: VecDeque<RowRef>,
     /// Queues changed since the waiting were last told their positions.
     pub(crate) moved: HashSet<RowRef>,
     pub(crate) tick_due: bool,
