@@ -42,6 +42,8 @@ pub(crate) struct Conn<E: Engine> {
     pub(crate) bucket: Cell<(u64, u64)>,
     /// The core that the last requests were for, and how many in a row.
     streak: Cell<(u16, u32)>,
+    /// Its user has joined a queue through it, so news may come at any time.
+    stays: Cell<bool>,
     transport: RefCell<Transport>,
     writer: RefCell<Option<E::Writer>>,
     /// Wakes the writing task.
@@ -112,6 +114,11 @@ impl<E: Engine> Conn<E> {
         self.closer.close();
         self.notify.wake();
         self.drained.wake();
+    }
+
+    /// The connection stays on this core: while it moved, an offer to its user would not find it.
+    pub(crate) fn stay(&self) {
+        self.stays.set(true);
     }
 
     /// Notes which core a request was for.
@@ -235,6 +242,7 @@ fn register<E: Engine>(
             begun_ns: now,
             bucket: Cell::new((u64::from(core.shared.limits.requests_burst) * 1000, now)),
             streak: Cell::new((core.me, 0)),
+            stays: Cell::new(false),
             transport: RefCell::new(transport),
             writer: RefCell::new(Some(writer)),
             notify: LocalNotify::new(),
@@ -370,7 +378,7 @@ fn wants_to_move<E: Engine>(core: &Core<E>, conn: &Conn<E>) -> Option<u16> {
         Transport::Tcp => true,
         Transport::WebSocket(ws) => ws.is_between_messages() && ws.binary,
     };
-    let free = conn.watches.borrow().is_empty() && between;
+    let free = conn.watches.borrow().is_empty() && between && !conn.stays.get();
     (to != core.me && n >= MOVE_AFTER && free && conn.user.get().is_some()).then_some(to)
 }
 

@@ -11,7 +11,7 @@ use frontrow_protocol::{
     ClientMessage, ConnectionLimits, ErrorReply, MAX_BATCH, Topology, Welcome, WireCode, encode_error,
     encode_pong, encode_snapshot, encode_topology, encode_welcome,
 };
-use frontrow_shard::{Command, RequestId, RowRef, UserId};
+use frontrow_shard::{ClaimBest, ClaimSection, Command, RequestId, RowRef, UserId};
 use std::borrow::Cow;
 use std::rc::Rc;
 
@@ -190,6 +190,14 @@ fn ask<E: Engine>(core: &Rc<Core<E>>, conn: &Rc<Conn<E>>, id: RequestId, mut wha
     }
     let owner = shared.owner_of(what.place());
     conn.went_to(owner);
+    if let Ask::Command(
+        Command::Join(_)
+        | Command::ClaimBest(ClaimBest { or_join: true, .. })
+        | Command::ClaimSection(ClaimSection { or_join: true, .. }),
+    ) = what
+    {
+        conn.stay();
+    }
     let user = conn.user.get().unwrap_or_default();
     let job = Job { origin: origin(core, conn), id, user, ask: what, since_ns: mono_ns() };
     if owner != core.me {
