@@ -3,7 +3,7 @@ CARGO ?= cargo
 # One target directory, so that nothing is built twice.
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: run test check unit python bench-shard bench-table bench-log fuzz fmt clean need-cargo need-python
+.PHONY: run test check unit python edge bench-shard bench-table bench-log fuzz fmt clean need-cargo need-python
 
 ## make run: builds and serves the sample hall on 127.0.0.1 (HTTP and WebSocket 7410, raw TCP 7411).
 run: need-cargo
@@ -40,6 +40,10 @@ bench-log: need-cargo
 ## A minute for each decoder that sees bytes from outside (needs a nightly toolchain and cargo-fuzz).
 fuzz: need-cargo
 	./fuzz/run 60
+
+## Hostile clients against real servers; slower than the rest, so not part of make test.
+edge: need-cargo
+	cd tests && $(CARGO) test
 
 fmt:
 	$(CARGO) fmt --all

@@ -227,6 +227,13 @@ impl Buyer {
                     assert_eq!(reply.answer.code, Code::Expired, "a holder's own hold is booked or run out");
                     return false;
                 }
+                if !held.place.is_section() {
+                    assert_eq!(reply.answer.seats, held.seats, "booked is what was held");
+                }
+                let named = |parts: &frontrow_client::Parts| -> Vec<_> {
+                    parts.as_slice().iter().map(|part| (part.row, part.seats)).collect()
+                };
+                assert_eq!(named(&reply.parts), named(&held.parts), "booked is what was held, row by row");
                 let mut book = self.ledger.borrow_mut();
                 for (row, seats) in held.rows() {
                     for seat in seats.places() {

@@ -57,6 +57,16 @@ pub enum StartError {
         /// Why.
         code: Code,
     },
+    /// The log knows an event whose file is gone.
+    #[error(
+        "the log has event {event}, and {} is missing: put it back from a copy. Nothing was changed", .path.display()
+    )]
+    Lost {
+        /// The event.
+        event: u32,
+        /// Its file.
+        path: PathBuf,
+    },
     /// The sample plan.
     #[error("the sample hall could not be imported: {0}")]
     Sample(String),
@@ -99,9 +109,16 @@ pub fn start(config: &Config, demo: bool) -> Result<Running, StartError> {
     let data = &config.server.data;
     let options = DirOptions { created_ms: Clock::wall_ms(), ..DirOptions::new(config.partitions.count) };
     let dir = DataDir::open(data, options)?;
+    let recovered = core::recover(&dir, limits_of(config))?;
+    // Before the catalogue is opened, which clears away what an unfinished creation left behind.
+    for event in recovered.partitions.iter().flat_map(Partition::events) {
+        let path = data.join("events").join(format!("{event}.json"));
+        if !path.exists() {
+            return Err(StartError::Lost { event, path });
+        }
+    }
     let catalogue = Arc::new(Catalogue::open(data)?);
     let keys = Keys::open(config)?;
-    let recovered = core::recover(&dir, limits_of(config))?;
     if recovered.torn_bytes > 0 {
         tracing::info!(bytes = recovered.torn_bytes, "cut commits that never became durable");
     }

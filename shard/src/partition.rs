@@ -185,7 +185,11 @@ impl Partition {
             return Applied { answer, recorded: false };
         }
         let answer = self.stamp(answer);
-        self.requests.remember(request.id, digest, &answer, self.now);
+        let parts = (answer.parts > 0)
+            .then(|| self.event_index(request.command.place().event).ok())
+            .flatten()
+            .map(|ev| self.group_parts(ev, answer.slot));
+        self.requests.remember(request.id, digest, &answer, parts.as_ref(), self.now);
         Applied { answer, recorded: true }
     }
 

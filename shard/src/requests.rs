@@ -97,8 +97,16 @@ impl Requests {
     }
 
     /// Remembers the answer to a new request.
-    pub(crate) fn remember(&mut self, id: RequestId, digest: u64, answer: &Answer, now: Millis) {
-        let entry = Entry::new(id, digest, answer, now);
+    pub(crate) fn remember(
+        &mut self,
+        id: RequestId,
+        digest: u64,
+        answer: &Answer,
+        parts: Option<&Parts>,
+        now: Millis,
+    ) {
+        let mut entry = Entry::new(id, digest, answer, now);
+        entry.keep(parts.map(|parts| self.keep_parts(parts)));
         let at = self.next as usize % self.capacity;
         if at < self.ring.len() {
             let old = self.ring[at].time(now);
@@ -131,10 +139,10 @@ impl Requests {
     /// Replaces the answer of a request that was pending. Nothing happens if it has been forgotten.
     pub(crate) fn decide(&mut self, id: RequestId, answer: &Answer, parts: Option<&Parts>) {
         let Some(at) = self.find(id) else { return };
-        let number = parts.map_or(0, |parts| self.keep_parts(parts));
+        let kept = parts.map(|parts| self.keep_parts(parts));
         let entry = &mut self.ring[at];
         entry.set(answer);
-        entry.parts = number;
+        entry.keep(kept);
     }
 
     /// The rows of a claim over several rows, if it is remembered.
@@ -232,6 +240,15 @@ impl Entry {
         self.code = answer.code;
         self.flags = answer.flags;
         self.parts_len = answer.parts;
+    }
+
+    /// Notes where the answer's parts are kept. Without parts it must not seem to have any: the first that
+    /// were ever kept are another claim's.
+    fn keep(&mut self, parts: Option<u32>) {
+        self.parts = parts.unwrap_or(0);
+        if parts.is_none() {
+            self.parts_len = 0;
+        }
     }
 
     fn answer(&self) -> Answer {
@@ -364,7 +381,7 @@ mod tests {
             let digest = digest(&request);
             assert!(matches!(requests.look_up(&request, digest, n), Known::New), "{n}");
             let answer = Answer { slot: n as u32, lsn: n + 1, ..Answer::plain(Code::Queued) };
-            requests.remember(request.id, digest, &answer, n);
+            requests.remember(request.id, digest, &answer, None, n);
         }
         let (mut kept, mut refused) = (0, 0);
         for n in 0..5000_u64 {
@@ -403,7 +420,7 @@ mod tests {
     fn another_content_or_a_time_ahead_is_told_apart() {
         let mut requests = Requests::new(64);
         let first = request(10, 1);
-        requests.remember(first.id, digest(&first), &Answer::plain(Code::Left), 10);
+        requests.remember(first.id, digest(&first), &Answer::plain(Code::Left), None, 10);
         let other = Request { user: 8, ..first };
         assert!(matches!(requests.look_up(&other, digest(&other), 10), Known::Reused));
         let ahead = request(11, 2);

@@ -80,7 +80,10 @@ mod tests {
         let kind = (RowRef::new(1, 0, 3), 2, Adjacency::Required, false);
         ledger.served(kind, Wait { user: 1, joined: 10, served: 30 });
         ledger.served(kind, Wait { user: 2, joined: 20, served: 30 });
-        ledger.served((RowRef::new(1, 0, 4), 2, Adjacency::Required, false), Wait { user: 4, joined: 1, served: 9 });
+        ledger.served(
+            (RowRef::new(1, 0, 4), 2, Adjacency::Required, false),
+            Wait { user: 4, joined: 1, served: 9 },
+        );
         assert_eq!(ledger.unfair(), Vec::<String>::new());
         ledger.served(kind, Wait { user: 3, joined: 15, served: 40 });
         assert_eq!(ledger.unfair().len(), 1);

@@ -26,7 +26,7 @@ pub fn run<F: Future>(limit: Duration, dump: impl Fn() -> String, test: F) -> F:
     let outcome = runtime.block_on(async { tokio::time::timeout(limit, test).await });
     match outcome {
         Ok(output) => output,
-        Err(_) => panic!("not finished within {limit:?}; this is how things stand:\n{}", dump()),
+        Err(_elapsed) => panic!("not finished within {limit:?}; this is how things stand:\n{}", dump()),
     }
 }
 

@@ -209,7 +209,7 @@ impl ServerProcess {
         self.tcp = address(&value["tcp"]).expect("an address");
         self.http = address(&value["http"]).expect("an address");
         self.cores = value["cores"].as_array().into_iter().flatten().filter_map(address).collect();
-        self.engine = value["engine"].as_str().unwrap_or_default().to_owned();
+        value["engine"].as_str().unwrap_or_default().clone_into(&mut self.engine);
         self.replayed = value["replayed"].as_u64().unwrap_or_default();
     }
 
@@ -255,7 +255,8 @@ impl ServerProcess {
     /// The sum over all cores of a metric whose line contains `label` (empty for all lines).
     pub async fn metric(&self, name: &str, label: &str) -> u64 {
         let text = self.get("/metrics").await;
-        let lines = text.lines().filter(|line| line.starts_with(name) && line.contains(label));
+        let named = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{'));
+        let lines = text.lines().filter(named).filter(|line| line.contains(label));
         lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() as u64
     }
 

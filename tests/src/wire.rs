@@ -148,7 +148,9 @@ impl Link {
         let mut bytes = Vec::new();
         match &mut self.socket {
             Socket::Tcp(socket) => {
-                messages.iter().for_each(|message| encode_client(message, &mut bytes));
+                for message in messages {
+                    encode_client(message, &mut bytes);
+                }
                 socket.write_all(&bytes).await.map_err(closed)
             }
             Socket::Ws { socket, json } => {
@@ -181,7 +183,9 @@ impl Link {
     /// Sends a text message over a WebSocket.
     pub async fn send_text(&mut self, text: &str) -> Result<(), Broken> {
         match &mut self.socket {
-            Socket::Ws { socket, .. } => socket.send(Message::Text(text.to_owned().into())).await.map_err(closed),
+            Socket::Ws { socket, .. } => {
+                socket.send(Message::Text(text.to_owned().into())).await.map_err(closed)
+            }
             Socket::Tcp(_) => Err(Broken::Garbage("no text messages on TCP".into())),
         }
     }

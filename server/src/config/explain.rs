@@ -18,7 +18,7 @@ impl Config {
         if changed.is_empty() {
             out.push_str("\nEvery setting has its default.\n");
         } else {
-            let _ = writeln!(out, "\n{}:", count(changed.len(), "setting that was given"));
+            let _ = writeln!(out, "\n{}:", count(changed.len(), "given setting"));
             for setting in changed {
                 let default = if setting.default.is_empty() { "not set" } else { setting.default };
                 let _ = writeln!(

@@ -51,7 +51,12 @@ pub(crate) struct Conn<E: Engine> {
     /// Wakes the reading task: output has gone, or a request has been answered.
     drained: LocalNotify,
     closing: Cell<bool>,
+    closing_ns: Cell<u64>,
     gone: Cell<bool>,
+    /// The writing task has ended.
+    over: Cell<bool>,
+    /// The most bytes that may wait while the client takes none.
+    most_queued: usize,
     closer: Closer,
     place: RefCell<Option<Place>>,
 }
@@ -60,7 +65,27 @@ impl<E: Engine> Conn<E> {
     /// Puts bytes that need not wait for the log on the way.
     pub(crate) fn say(&self, write: impl FnOnce(&mut Vec<u8>)) {
         write(&mut self.ready.borrow_mut());
+        self.bound();
         self.notify.wake();
+    }
+
+    /// Ends a connection whose client takes nothing while more and more waits for it. The writing task can't
+    /// see to that: it is in the middle of a write.
+    fn bound(&self) {
+        let writing = self.writer.borrow().is_none();
+        if writing && self.queued() > self.most_queued && !self.closing.get() {
+            self.abort();
+        }
+    }
+
+    /// Whether the writing task has ended.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.get()
+    }
+
+    /// Since when the connection is ending, in monotonic nanoseconds; `None` while it is not.
+    pub(crate) fn closing_since(&self) -> Option<u64> {
+        self.closing.get().then(|| self.closing_ns.get())
     }
 
     pub(crate) fn error(&self, id: u128, code: WireCode, retry_after_ms: u32) {
@@ -78,6 +103,7 @@ impl<E: Engine> Conn<E> {
         }
         staged[group].clear();
         drop((staged, ready));
+        self.bound();
         self.notify.wake();
     }
 
@@ -103,14 +129,18 @@ impl<E: Engine> Conn<E> {
 
     /// Ends the connection once what is ready has been sent.
     pub(crate) fn finish(&self) {
-        self.closing.set(true);
+        if !self.closing.replace(true) {
+            self.closing_ns.set(mono_ns());
+        }
         self.notify.wake();
         self.drained.wake();
     }
 
     /// Ends the connection at once: the client does not take what it is sent.
     pub(crate) fn abort(&self) {
-        self.closing.set(true);
+        if !self.closing.replace(true) {
+            self.closing_ns.set(mono_ns());
+        }
         self.closer.close();
         self.notify.wake();
         self.drained.wake();
@@ -154,7 +184,11 @@ pub(crate) async fn serve<E: Engine>(
 ) {
     let place = arrival.place;
     let conn = register(&core, &reader, writer, &arrival.about, place);
-    E::spawn(write(Rc::clone(&core), Rc::clone(&conn)));
+    let (of, writing) = (Rc::clone(&core), Rc::clone(&conn));
+    E::spawn(async move {
+        write(of, Rc::clone(&writing)).await;
+        writing.over.set(true);
+    });
     conn.identity.set(arrival.about.identity);
     if let Some(identity) = arrival.about.identity.filter(|_| arrival.about.welcomed) {
         dispatch::admit(&core, &conn, identity, true);
@@ -190,11 +224,14 @@ pub(crate) async fn serve<E: Engine>(
             Ok(_) => conn.heard_ns.set(read_clock()),
         }
     };
-    unregister(&core, &conn, moved.is_none());
-    match moved {
-        Some(to) => hand_over(&core, &conn, reader, to, buffer),
-        None => conn.finish(),
+    unregister(&core, &conn);
+    if let Some(to) = moved {
+        hand_over(&core, &conn, reader, to, buffer);
+        return;
     }
+    conn.finish();
+    // Its place is free again when its socket is: a client that reads no more must not keep both.
+    core.state.borrow_mut().ending.push(conn);
 }
 
 /// A connection that begins on this core.
@@ -248,7 +285,10 @@ fn register<E: Engine>(
             notify: LocalNotify::new(),
             drained: LocalNotify::new(),
             closing: Cell::new(false),
+            closing_ns: Cell::new(0),
             gone: Cell::new(false),
+            over: Cell::new(false),
+            most_queued: core.shared.limits.output_queue as usize,
             closer,
             place: RefCell::new(place),
         })
@@ -257,13 +297,10 @@ fn register<E: Engine>(
     conn
 }
 
-fn unregister<E: Engine>(core: &Rc<Core<E>>, conn: &Rc<Conn<E>>, ended: bool) {
+fn unregister<E: Engine>(core: &Rc<Core<E>>, conn: &Rc<Conn<E>>) {
     dispatch::forget(core, conn);
     core.state.borrow_mut().conns.remove(conn.id);
     Metrics::add(&core.counters().connections, 1_u64.wrapping_neg());
-    if ended {
-        conn.place.borrow_mut().take();
-    }
 }
 
 /// Handles what has been received; what is left of it stays in `buffer`. `false` ends the connection.
@@ -336,8 +373,10 @@ fn process_frames<E: Engine>(core: &Rc<Core<E>>, conn: &Rc<Conn<E>>, bytes: &[u8
                 let verdict = match decode_client(frame) {
                     Ok(message) => dispatch::handle(core, conn, &message),
                     Err(error) => {
-                        refuse_frame(conn, claimed_id(frame), &error);
-                        if conn.user.get().is_none() { Verdict::Close } else { Verdict::GoOn }
+                        // Nobody is known to be there yet: such a connection is not worth keeping.
+                        let fatal = conn.user.get().is_none();
+                        refuse_frame(conn, claimed_id(frame), &error, fatal);
+                        if fatal { Verdict::Close } else { Verdict::GoOn }
                     }
                 };
                 if verdict == Verdict::Close {
@@ -356,9 +395,9 @@ fn process_frames<E: Engine>(core: &Rc<Core<E>>, conn: &Rc<Conn<E>>, bytes: &[u8
     }
 }
 
-fn refuse_frame<E: Engine>(conn: &Conn<E>, id: u128, error: &DecodeError) {
+fn refuse_frame<E: Engine>(conn: &Conn<E>, id: u128, error: &DecodeError, fatal: bool) {
     let message = std::borrow::Cow::Owned(shorten(error.to_string()));
-    let reply = ErrorReply { message, ..ErrorReply::of(id, error.code()) };
+    let reply = ErrorReply { message, fatal, ..ErrorReply::of(id, error.code()) };
     conn.say(|out| encode_error(&reply, out));
 }
 

@@ -146,7 +146,10 @@ impl Threads {
     /// Lets every core finish what is under way, and waits for it.
     pub fn stop(self) {
         for core in &self.shared.cores {
-            let _ = core.try_send(CoreMessage::Stop);
+            // A full inbox is being worked off; a word that got lost would leave the core running for ever.
+            while let Err(frontrow_engine::SendError::Full(_)) = core.try_send(CoreMessage::Stop) {
+                std::thread::yield_now();
+            }
         }
         for join in self.joins {
             if join.join().is_err() {
@@ -279,11 +282,9 @@ fn wait_until_ready(
     Ok(at.into_iter().flatten().collect())
 }
 
-/// A port that all cores can share: a free one if none was asked for.
+/// A port that all cores can share: a free one if none was asked for. The cores listen with `SO_REUSEPORT`,
+/// which another server of the same user could join unnoticed: a listener without it finds that out.
 fn settle_port(address: SocketAddr) -> Result<SocketAddr, CoreError> {
-    if address.port() != 0 {
-        return Ok(address);
-    }
     let listener =
         std::net::TcpListener::bind(address).map_err(|source| CoreError::Listen { address, source })?;
     listener.local_addr().map_err(|source| CoreError::Listen { address, source })
@@ -404,6 +405,7 @@ fn prepare<E: Engine>(seat: Seat, shared: Arc<Shared>) -> Result<Prepared<E>, Co
         deferred: HashMap::new(),
         outbound: (0..cores).map(|_| Outbound::default()).collect(),
         conns: Conns::new(),
+        ending: Vec::new(),
         users: super::users::Users::default(),
         watches: super::watch::Watches::default(),
         hints: seat.hints,
@@ -556,9 +558,21 @@ fn sweep<E: Engine>(core: &Rc<Core<E>>) {
     let now = mono_ns();
     let limits = &core.shared.limits;
     let (handshake, idle) = (limits.handshake.as_nanos() as u64, limits.idle.as_nanos() as u64);
+    // Last words are for those who listen; from others the socket is taken.
+    let overdue = |since: u64| now.saturating_sub(since) > handshake;
+    core.state.borrow_mut().ending.retain(|conn| {
+        if conn.closing_since().is_some_and(overdue) {
+            conn.abort();
+        }
+        !conn.is_over()
+    });
     let conns: Vec<_> = core.state.borrow().conns.iter().cloned().collect();
     for conn in conns {
-        if conn.user.get().is_none() && now.saturating_sub(conn.begun_ns) > handshake {
+        if let Some(since) = conn.closing_since() {
+            if overdue(since) {
+                conn.abort();
+            }
+        } else if conn.user.get().is_none() && now.saturating_sub(conn.begun_ns) > handshake {
             conn.goodbye(WireCode::HandshakeTimeout, 0);
         } else if now.saturating_sub(conn.heard_ns.get()) > idle && conn.watches.borrow().is_empty() {
             conn.goodbye(WireCode::IdleTimeout, 0);

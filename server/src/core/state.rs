@@ -82,6 +82,8 @@ pub(crate) struct State<E: Engine> {
     pub(crate) deferred: HashMap<RequestId, Vec<Job>>,
     pub(crate) outbound: Vec<Outbound>,
     pub(crate) conns: Conns<E>,
+    /// Connections that have ended but for their last words.
+    pub(crate) ending: Vec<Rc<Conn<E>>>,
     pub(crate) users: Users,
     pub(crate) watches: Watches,
     pub(crate) hints: Hints,
