@@ -1,7 +1,8 @@
 //! `frontrow-loadgen`: see the library's description.
 
 use clap::{Parser, Subcommand};
-use frontrow_loadgen::{LoadError, TableOptions, run_table};
+use frontrow_loadgen::LoadError;
+use frontrow_loadgen::table::{TableOptions, run as run_table};
 use std::process::ExitCode;
 
 #[derive(Parser)]

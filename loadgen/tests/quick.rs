@@ -1,7 +1,7 @@
 //! The whole bench with tiny inputs: everything is verified, nothing is timed.
 
 use clap::Parser;
-use frontrow_loadgen::{Report, Subject, TableOptions, run_table};
+use frontrow_loadgen::table::{Report, Subject, TableOptions, run as run_table};
 
 #[derive(Parser)]
 struct Line {

@@ -1,11 +1,11 @@
 //! The load itself: connections that claim seats and give them back, and check every answer.
 
 use crate::LoadError;
-use crate::drive;
-use crate::echo::Load;
-use crate::hall::{Books, Hall, Purse, SeatNumber, SeatSet};
 use crate::machine::ServerTime;
-use crate::meter::{Meter, Window};
+use crate::table::drive;
+use crate::table::echo::Load;
+use crate::table::hall::{Books, Hall, Purse, SeatNumber, SeatSet};
+use crate::table::meter::{Meter, Window};
 use frontrow_engine::{Clock, Engine};
 use frontrow_protocol::{
     ClientMessage, HEADER, Hello, Kind, Reply, ServerMessage, decode_server, encode_client, split,

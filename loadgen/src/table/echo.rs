@@ -3,10 +3,11 @@
 //! Frames begin with a sequence number of 8 bytes, little-endian, which the reply carries too. Requests
 //! and replies have each their own length, so that both match those of the server it stands beside.
 
-use crate::drive;
+use crate::LoadError;
 use crate::machine::ServerTime;
-use crate::meter::{Meter, Window};
-use crate::{ANSWER_BYTES, CLAIM_BYTES, LoadError};
+use crate::table::drive;
+use crate::table::meter::{Meter, Window};
+use crate::table::{ANSWER_BYTES, CLAIM_BYTES};
 use frontrow_engine::{Clock, CoreSpec, Engine, ListenOptions, Notifier, notifier, start};
 use std::cell::RefCell;
 use std::collections::VecDeque;

@@ -1,12 +1,13 @@
 //! The first table: echo, memory and durable in turn, round by round, at each depth.
 
-use crate::claims::{ANSWER_BYTES, CLAIM_BYTES};
-use crate::echo::{EchoServer, Load};
+use crate::LoadError;
 use crate::machine::{self, CpuTime, Machine};
-use crate::meter::Meter;
-use crate::report::{Depth, Report, Row, Run, Subject};
-use crate::subject::Server;
-use crate::{LoadError, TableOptions};
+use crate::table::TableOptions;
+use crate::table::claims::{ANSWER_BYTES, CLAIM_BYTES};
+use crate::table::echo::{EchoServer, Load};
+use crate::table::meter::Meter;
+use crate::table::report::{Depth, Report, Row, Run, Subject};
+use crate::table::subject::Server;
 use frontrow_engine::{Engine, WithEngine, dispatch};
 use frontrow_venue::stadium::{StadiumSpec, generate};
 use std::collections::BTreeMap;
@@ -142,7 +143,7 @@ fn one<E: Engine>(
     Ok(run_of(&meter, counts.unwrap_or_default(), used.others_since(), options.duration()))
 }
 
-fn run_of(meter: &Meter, counts: crate::claims::Counts, others_cpu: f64, duration: Duration) -> Run {
+fn run_of(meter: &Meter, counts: crate::table::claims::Counts, others_cpu: f64, duration: Duration) -> Run {
     let seconds = duration.as_secs_f64();
     let refused: BTreeMap<String, u64> =
         counts.refused.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();

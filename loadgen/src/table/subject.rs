@@ -1,9 +1,10 @@
 //! The server under test: a whole Frontrow in this process, with one shard core and one event on sale.
 
-use crate::claims::{self, Aim, Outcome, Target};
-use crate::echo::Load;
-use crate::hall::{Books, Hall};
-use crate::{LoadError, TableOptions};
+use crate::LoadError;
+use crate::table::TableOptions;
+use crate::table::claims::{self, Aim, Outcome, Target};
+use crate::table::echo::Load;
+use crate::table::hall::{Books, Hall};
 use frontrow_engine::{Clock, Engine};
 use frontrow_server::config::{self, Config, Machine};
 use frontrow_server::http::Sales;

@@ -1,0 +1,1 @@
+//! Carries a crowd's requests to a server and its answers back, open-loop.

@@ -1,0 +1,278 @@
+//! The report of one run, as it stands in `report.json`. Everything else (page, summary, comparison, the
+//! planner's answer) is made from this and from nothing else.
+//!
+//! Times are seconds from the run's start (`t_s`) or microseconds of latency (`_us`), unless a name says otherwise.
+
+use crate::Machine;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Version of the model; a reader refuses others.
+pub const MODEL: u32 = 1;
+
+/// What kind of run it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunKind {
+    /// One scenario at its own pace.
+    Run,
+    /// Rates in steps, each a stretch of the same run.
+    Ramp,
+    /// Bisection for the highest rate that meets an objective.
+    Search,
+    /// One scenario for long: is anything growing?
+    Soak,
+}
+
+/// One run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunReport {
+    /// [`MODEL`].
+    pub model: u32,
+    /// What kind of run.
+    pub kind: RunKind,
+    /// The scenario's name.
+    pub name: String,
+    /// RFC 3339, UTC.
+    pub started: String,
+    /// The command line.
+    pub command: String,
+    /// The commit of the load generator's folder, `-dirty` if changed.
+    pub commit: String,
+    /// Where the load ran.
+    pub machine: Machine,
+    /// What was loaded.
+    pub target: Target,
+    /// The scenario as it ran, as TOML.
+    pub scenario: String,
+    /// The crowd's seed.
+    pub seed: u64,
+    /// Connections, transport, load cores, routing.
+    pub load: Load,
+    /// From the first intended request to the last answer.
+    pub duration_s: f64,
+    /// Whether it was ended by hand: what stands here is true, but partial.
+    pub interrupted: bool,
+    /// Sums over the whole run.
+    pub totals: Totals,
+    /// Latency by class (`claim`, `book`, `release`, `extend`, `pay`, `join`, `leave`, `cancel`, `all`), from the
+    /// **intended** send time.
+    pub latency: BTreeMap<String, Latency>,
+    /// The same from the actual send time: what a closed-loop tool would have claimed. Only `all`.
+    pub uncorrected: Option<Latency>,
+    /// One entry a second (longer runs: one per `series_step_s`).
+    pub series: Vec<Sample>,
+    /// Seconds per entry of `series`.
+    pub series_step_s: f64,
+    /// Steps of a ramp or a search; empty otherwise.
+    pub steps: Vec<Step>,
+    /// Closed-loop measurements of the server by depth and by cores, for the scalability fit; may be empty.
+    pub scaling: Vec<ScalingPoint>,
+    /// What was checked, and what was wrong.
+    pub verified: Verified,
+}
+
+/// The server under load.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Target {
+    /// HTTP address.
+    pub url: String,
+    /// Cores that serve.
+    pub cores: u16,
+    /// Partitions.
+    pub partitions: u16,
+    /// What answers wait for: `memory`, `local`, `backup`.
+    pub durability: String,
+    /// Whether it runs on the same machine as the load.
+    pub same_machine: bool,
+    /// The event's number.
+    pub event: u32,
+    /// The event's name.
+    pub event_name: String,
+    /// Seats on sale at the start (free ones).
+    pub seats: u64,
+    /// Sections and rows.
+    pub sections: u32,
+    /// See `sections`.
+    pub rows: u32,
+}
+
+/// How it was loaded.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Load {
+    /// `tcp` or `websocket`.
+    pub transport: String,
+    /// Connections; each is one user.
+    pub connections: u32,
+    /// Load threads.
+    pub threads: u16,
+    /// Most requests in flight per connection; what is due beyond that waits, and its latency counts from when it was due.
+    pub depth: u32,
+    /// Whether connections were opened at the core that owns what they ask for.
+    pub routed: bool,
+    /// The intended rate of new visits per second; 0 if the scenario's own shape decides.
+    pub rate_per_s: f64,
+}
+
+/// Sums.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Visits (one person's attempt to get seats) begun, and ended with a booking.
+    pub visits: u64,
+    /// See `visits`.
+    pub visits_won: u64,
+    /// Requests that were due.
+    pub intended: u64,
+    /// Requests sent.
+    pub sent: u64,
+    /// Requests answered, refusals included.
+    pub answered: u64,
+    /// Requests without an answer at the end (lost connections, patience).
+    pub unanswered: u64,
+    /// Answers and news by code name: `granted`, `booked`, `seat_held`, `offered`, …; wire errors as `error:busy`.
+    pub codes: BTreeMap<String, u64>,
+    /// Seats granted (directly or by offer), and booked.
+    pub seats_granted: u64,
+    /// See `seats_granted`.
+    pub seats_booked: u64,
+    /// Connections opened, refused, lost.
+    pub connected: u64,
+    /// See `connected`.
+    pub connect_failed: u64,
+    /// See `connected`.
+    pub connections_lost: u64,
+    /// When the last seat was booked, if all were.
+    pub sold_out_at_s: Option<f64>,
+}
+
+/// A distribution.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Latency {
+    /// How many.
+    pub count: u64,
+    /// Mean and so on, in microseconds.
+    pub mean_us: f64,
+    /// Median.
+    pub p50_us: f64,
+    /// 90th percentile.
+    pub p90_us: f64,
+    /// 99th percentile.
+    pub p99_us: f64,
+    /// 99.9th percentile.
+    pub p999_us: f64,
+    /// 99.99th percentile.
+    pub p9999_us: f64,
+    /// Largest.
+    pub max_us: f64,
+    /// Points (percentile 0..100, value in µs) for the plot, ascending.
+    pub curve: Vec<(f64, f64)>,
+}
+
+/// One stretch of time.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Its end.
+    pub t_s: f64,
+    /// Requests that were due in it, sent, answered, refused (answers that are refusals or errors).
+    pub intended: u64,
+    /// See `intended`.
+    pub sent: u64,
+    /// See `intended`.
+    pub answered: u64,
+    /// See `intended`.
+    pub refused: u64,
+    /// Claims granted and offers made; bookings.
+    pub granted: u64,
+    /// See `granted`.
+    pub booked: u64,
+    /// Sent and not answered at its end.
+    pub in_flight: u64,
+    /// Latency from the intended time, of all answers in it.
+    pub p50_us: f64,
+    /// See `p50_us`.
+    pub p99_us: f64,
+    /// See `p50_us`.
+    pub max_us: f64,
+    /// Seats booked so far, as the load's books have it.
+    pub seats_booked: u64,
+    /// Seats held now (booked ones not counted), as the load's books have it.
+    pub seats_held: u64,
+    /// Parties waiting in queues, as the load's books have it.
+    pub waiting: u64,
+    /// Per serving core, from the server's metrics; empty if they could not be read.
+    pub cores: Vec<CoreSample>,
+    /// Resident memory of the server's process in bytes, if it is on this machine.
+    pub server_rss: Option<u64>,
+    /// CPUs kept busy by: the server's process, the load, everybody else on the load's machine.
+    pub server_cpus: Option<f64>,
+    /// See `server_cpus`.
+    pub load_cpus: f64,
+    /// See `server_cpus`.
+    pub others_cpus: f64,
+}
+
+/// One serving core in one stretch of time.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CoreSample {
+    /// Share of the stretch that its thread ran on a CPU, 0 to 1; `None` if the server is elsewhere.
+    pub busy: Option<f64>,
+    /// Answers per second.
+    pub answers_per_s: f64,
+    /// Connections at its end.
+    pub connections: u64,
+    /// Log bytes appended per second.
+    pub log_bytes_per_s: f64,
+    /// Log bytes appended but not durable at its end.
+    pub backlog_bytes: u64,
+    /// Mean operations per batch.
+    pub batch: f64,
+    /// 99th percentile of a commit in microseconds, as coarse as the server's buckets.
+    pub commit_p99_us: f64,
+    /// Requests refused as busy.
+    pub busy_refusals: u64,
+}
+
+/// One step of a ramp or search.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// Visits per second intended.
+    pub rate_per_s: f64,
+    /// Requests per second intended and answered.
+    pub intended_per_s: f64,
+    /// See `intended_per_s`.
+    pub answered_per_s: f64,
+    /// Claims granted per second.
+    pub granted_per_s: f64,
+    /// Latency of all answers of the step, from the intended time.
+    pub latency: Latency,
+    /// Share of answers that were refusals for want of capacity (`busy` and the like).
+    pub busy_share: f64,
+    /// Whether the objective was met.
+    pub met: bool,
+    /// Why not, in words.
+    pub why: String,
+}
+
+/// Throughput of one closed-loop measurement.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ScalingPoint {
+    /// Serving cores.
+    pub cores: u16,
+    /// Requests in flight over all connections.
+    pub in_flight: u32,
+    /// Answers per second.
+    pub answers_per_s: f64,
+    /// Their 99th percentile.
+    pub p99_us: f64,
+}
+
+/// What the verifier says.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Verified {
+    /// Checks made, by name (`one_owner`, `fence`, `fifo`, `answered_once`, `seats_asked`, `final_state`, …).
+    pub checks: BTreeMap<String, u64>,
+    /// Violations: the first hundred, in words.
+    pub violations: Vec<String>,
+    /// How many there were in all.
+    pub violation_count: u64,
+}
