@@ -70,6 +70,37 @@ pub struct RunReport {
     pub scaling: Vec<ScalingPoint>,
     /// What was checked, and what was wrong.
     pub verified: Verified,
+    /// What a search looked for (`p99<=5ms`), and the highest rate of visits per second that met it.
+    #[serde(default)]
+    pub objective: Option<String>,
+    /// See `objective`; `None` if no step met it.
+    #[serde(default)]
+    pub found_per_s: Option<f64>,
+    /// Of a soak: whether anything grew.
+    #[serde(default)]
+    pub trends: Vec<Trend>,
+    /// Why this is not good as a measurement, in whole sentences; empty if nothing stands against it.
+    #[serde(default)]
+    pub doubts: Vec<String>,
+}
+
+/// A straight line through a series of a soak, by least squares.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Trend {
+    /// What: `server_rss_mib`, `p99_us`.
+    pub what: String,
+    /// Its mean.
+    pub mean: f64,
+    /// Growth per hour, with the bounds of its 95 % confidence interval.
+    pub per_hour: f64,
+    /// See `per_hour`.
+    pub low: f64,
+    /// See `per_hour`.
+    pub high: f64,
+    /// Whether it counts as flat, and why (not), in words.
+    pub flat: bool,
+    /// See `flat`.
+    pub why: String,
 }
 
 /// The server under load.
