@@ -146,11 +146,11 @@ pub fn start(config: &Config, demo: bool) -> Result<Running, StartError> {
     let sales: Arc<dyn Sales> = Arc::new(handle.clone());
     let side = Http::new(config, keys, sales, Arc::clone(&catalogue), connections, Clock::wall_ms);
     let (stopper, stop) = http::stopper();
-    let cpu = config.server.http_cpu.filter(|_| config.server.pin);
+    let cpus = config.server.http_cpus.clone();
     let http_thread = std::thread::Builder::new()
         .name("frontrow-http".into())
         .spawn(move || {
-            pin(cpu);
+            pin(&cpus);
             if let Err(error) = http::serve(http_listener, Arc::new(side), stop) {
                 tracing::error!(%error, "HTTP ended");
             }
@@ -360,11 +360,9 @@ fn raise_descriptor_limit() {
     }
 }
 
-fn pin(cpu: Option<usize>) {
-    let Some(cpu) = cpu else { return };
-    let mut set = rustix::thread::CpuSet::new();
-    set.set(cpu);
+fn pin(cpus: &[usize]) {
+    let Some(set) = core::cpu_set(cpus) else { return };
     if let Err(error) = rustix::thread::sched_setaffinity(None, &set) {
-        tracing::warn!(%error, cpu, "the HTTP thread stays unpinned");
+        tracing::warn!(%error, ?cpus, "the HTTP thread stays unpinned");
     }
 }

@@ -42,6 +42,9 @@ pub struct TableOptions {
     /// How the durable server commits: auto, mapped or direct.
     #[arg(long, default_value = "auto")]
     pub durability: String,
+    /// A setting of the servers, like partitions.count=16, over what the other options say; several times.
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
+    pub settings: Vec<(String, String)>,
     /// A folder on a local disk for the servers' data; a new folder is made in it, and removed afterwards.
     /// [default: beside this program]
     #[arg(long)]
@@ -113,6 +116,12 @@ impl TableOptions {
     }
 }
 
+/// `partitions.count=16` as key and value.
+fn setting(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("give KEY=VALUE, like partitions.count=16")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,6 +135,10 @@ mod tests {
 
     #[test]
     fn mistakes_name_the_option() {
+        assert!(Line::try_parse_from(["table", "--set", "partitions.count"]).is_err());
+        let set =
+            Line::parse_from(["table", "--set", "partitions.count=16", "--set", "a.b=c=d"]).options.settings;
+        assert_eq!((set[0].1.as_str(), set[1].1.as_str()), ("16", "c=d"));
         let check = |line: &str| Line::parse_from(line.split(' ')).options.check();
         assert!(check("table").is_ok());
         assert!(Line::parse_from(["table", "--quick"]).options.settled().check().is_ok());

@@ -152,7 +152,11 @@ fn configure(options: &TableOptions, durability: &str, data: &Path) -> Result<Co
     let quick: &[_] = if options.quick { &QUICK } else { &[] };
     let all = settings.iter().chain(quick);
     let env = all.map(|(key, value)| (format!("{}{key}", config::ENV_PREFIX), (*value).to_owned()));
-    Ok(config::read(None, env, &Machine::probe()).into_result()?)
+    let wished = options.settings.iter().map(|(key, value)| {
+        let key = key.to_ascii_uppercase().replace('.', "__");
+        (format!("{}{key}", config::ENV_PREFIX), value.clone())
+    });
+    Ok(config::read(None, env.chain(wished), &Machine::probe()).into_result()?)
 }
 
 /// Waits for an answer of the server on a thread that has nothing else to do.

@@ -6,7 +6,7 @@ use std::path::Path;
 use frontrow_shard::HOLD_RANGE_MS;
 
 use super::source::Source;
-use super::value::{choice, show_bytes, text};
+use super::value::{choice, show_bytes, some_cpus, text};
 use super::{Config, Cores, Durability, Limits, Machine, Secret, Server, TokenKey, count};
 
 /// The most connections' worth of sockets kept for everything else: listeners, segments, HTTP.
@@ -197,17 +197,34 @@ pub(super) fn cores(source: &mut Source, server: &mut Server, machine: &Machine)
             list.clone()
         }
     };
-    server.http_cpu = allowed.iter().copied().find(|cpu| !cpus.contains(cpu));
     server.shard_cpus = cpus;
+}
+
+/// Gives the threads beside the shards their CPUs. A list holds whether shards are pinned or not; without
+/// one, HTTP gets the first CPU that no shard is pinned to, and the log's threads may run anywhere.
+pub(super) fn beside(source: &mut Source, server: &mut Server, machine: &Machine) {
+    let mut list = |key: &'static str| {
+        let list = source.take(key, "auto", &some_cpus())?;
+        for cpu in list.iter().filter(|cpu| !machine.cpus.contains(cpu)) {
+            source.mistake(key, not_ours(*cpu, &machine.cpus));
+        }
+        Some(list)
+    };
+    server.log_cpus = list("server.log_cpus").unwrap_or_default();
+    server.http_cpus = list("server.http_cpus").unwrap_or_else(|| {
+        let free = machine.cpus.iter().copied().find(|cpu| !server.shard_cpus.contains(cpu));
+        free.filter(|_| server.pin).into_iter().collect()
+    });
+}
+
+fn not_ours(cpu: usize, allowed: &[usize]) -> String {
+    format!("CPU {cpu} is not one this process may use; choose from {allowed:?}")
 }
 
 fn listed(source: &mut Source, list: &[usize], allowed: &[usize], pin: bool) {
     for (at, cpu) in list.iter().enumerate() {
         if pin && !allowed.contains(cpu) {
-            source.mistake(
-                "server.cores",
-                format!("CPU {cpu} is not one this process may use; choose from {allowed:?}"),
-            );
+            source.mistake("server.cores", not_ours(*cpu, allowed));
         }
         if pin && list[..at].contains(cpu) {
             source.mistake(
@@ -315,8 +332,12 @@ fn notes(config: &Config, limits: &Limits, machine: &Machine) -> Vec<String> {
                 .to_owned(),
         );
     }
-    if config.server.http_cpu.is_none() {
-        notes.push("no CPU is left for HTTP: it shares one with a shard".to_owned());
+    let shared = |cpus: &[usize]| cpus.iter().all(|cpu| config.server.shard_cpus.contains(cpu));
+    if config.server.pin && shared(&config.server.http_cpus) {
+        notes.push("HTTP has no CPU without a shard: answers of both wait for each other".to_owned());
+    }
+    if !config.server.log_cpus.is_empty() && shared(&config.server.log_cpus) {
+        notes.push("server.log_cpus has shards' CPUs only: every commit takes one from its shard".to_owned());
     }
     notes
 }

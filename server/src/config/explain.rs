@@ -46,7 +46,12 @@ impl Config {
         };
         let place =
             if server.pin { format!("on CPUs {:?}", server.shard_cpus) } else { "not pinned".to_owned() };
-        let http = server.http_cpu.map_or_else(String::new, |cpu| format!(" on CPU {cpu}"));
+        let on = |cpus: &[usize]| match cpus {
+            [] => String::new(),
+            [one] => format!(" on CPU {one}"),
+            several => format!(" on CPUs {several:?}"),
+        };
+        let (http, log) = (on(&server.http_cpus), on(&server.log_cpus));
         let engine = match server.engine {
             Engine::Auto => "io_uring where allowed, else epoll",
             Engine::IoUring => "io_uring",
@@ -76,7 +81,7 @@ impl Config {
                 count(self.partitions.count.into(), "partition"),
                 server.data.display()
             ),
-            format!("commit through {durability}, in segments of {}", show_bytes(self.log.segment)),
+            format!("commit through {durability}{log}, in segments of {}", show_bytes(self.log.segment)),
             format!("believe tokens signed with {keys}{dev}"),
             format!(
                 "take up to {} connections ({} per address), frames of {}, and close them after {} of silence",

@@ -81,8 +81,10 @@ pub struct Server {
     pub pin: bool,
     /// One entry per shard: the CPU it runs on if `pin` is set.
     pub shard_cpus: Vec<usize>,
-    /// The CPU left for HTTP, if there is one.
-    pub http_cpu: Option<usize>,
+    /// CPUs that the log's threads may use; empty for all of the process.
+    pub log_cpus: Vec<usize>,
+    /// CPUs that HTTP may use; empty for all of the process.
+    pub http_cpus: Vec<usize>,
 }
 
 /// How a shard core does its input and output.
@@ -317,6 +319,7 @@ pub fn read(
     };
     check::keys(&mut source, &mut config, &base);
     check::cores(&mut source, &mut config.server, machine);
+    check::beside(&mut source, &mut config.server, machine);
     config.notes = check::bounds(&mut source, &config, machine);
     source.finish();
     config.settings = source.settings;
@@ -345,7 +348,8 @@ fn server(source: &mut Source, base: &Path) -> Server {
         cores: source.take("server.cores", "auto", &cores()),
         pin: source.take("server.pin", "true", &flag()),
         shard_cpus: Vec::new(),
-        http_cpu: None,
+        log_cpus: Vec::new(),
+        http_cpus: Vec::new(),
     }
 }
 

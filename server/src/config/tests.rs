@@ -43,7 +43,7 @@ fn nothing_configured_is_a_development_server_on_loopback() {
     assert!(config.identity.dev && matches!(config.identity.key, TokenKey::Dev));
     assert_eq!(config.events, EventRules::default());
     assert_eq!(config.server.shard_cpus, [0, 1, 4]);
-    assert_eq!(config.server.http_cpu, Some(5));
+    assert_eq!((config.server.http_cpus.as_slice(), config.server.log_cpus.as_slice()), (&[5][..], &[][..]));
     assert_eq!(config.server.data, PathBuf::from("data"));
     assert!(config.explain().contains("Every setting has its default"), "{}", config.explain());
 }
@@ -226,12 +226,44 @@ fn cores_and_ports_are_held_against_the_machine_and_each_other() {
     let config =
         case.read("[server]\npin = false\ncores = 6\n[partitions]\ncount = 6\n", &[]).into_result().unwrap();
     assert_eq!(config.server.shard_cpus, [0, 1, 4, 5, 0, 1]);
-    assert_eq!(config.server.http_cpu, None);
+    assert!(config.server.http_cpus.is_empty());
     let found = case.mistakes("[partitions]\ncount = 2\n", &[]);
     assert!(found[0].contains("cannot be divided among 3 shards"), "{found:?}");
     let single = read(None, [], &Machine { cpus: vec![3], open_files: Some(1024) }).into_result().unwrap();
-    assert_eq!((single.server.shard_cpus.as_slice(), single.server.http_cpu), (&[3][..], None));
+    assert_eq!(
+        (single.server.shard_cpus.as_slice(), single.server.http_cpus.as_slice()),
+        (&[3][..], &[][..])
+    );
     assert!(single.explain().contains("raise LimitNOFILE"), "{}", single.explain());
+}
+
+#[test]
+fn the_threads_beside_the_shards_have_cpus_of_their_own() {
+    let case = Case::new();
+    let config = case
+        .read("[server]\ncores = [0, 1]\nlog_cpus = [4]\nhttp_cpus = [5, 4]\n", &[])
+        .into_result()
+        .unwrap();
+    assert_eq!(
+        (config.server.log_cpus.as_slice(), config.server.http_cpus.as_slice()),
+        (&[4][..], &[5, 4][..])
+    );
+    let text = config.explain();
+    assert!(text.contains("WebSocket on CPUs [5, 4]") && text.contains("on CPU 4, in segments"), "{text}");
+    assert!(!text.contains("HTTP has no CPU without"), "{text}");
+    let crowded = case.read("[server]\ncores = [0, 1]\nlog_cpus = [1]\nhttp_cpus = [0]\n", &[]).explain();
+    assert!(crowded.contains("every commit takes one from its shard"), "{crowded}");
+    assert!(crowded.contains("HTTP has no CPU without a shard"), "{crowded}");
+    // Lists hold without pinned shards too; what is automatic is then left to the system.
+    let config = case.read("[server]\npin = false\ncores = 1\nlog_cpus = [4]\n", &[]).into_result().unwrap();
+    assert_eq!((config.server.log_cpus.as_slice(), config.server.http_cpus.as_slice()), (&[4][..], &[][..]));
+    let found = case.mistakes("[server]\nlog_cpus = [9]\nhttp_cpus = 3\n", &[]);
+    assert!(
+        found[0].contains("server.log_cpus: CPU 9 is not one") && found[0].contains("[0, 1, 4, 5]"),
+        "{found:?}"
+    );
+    assert!(found[1].contains("server.http_cpus: `3` is not allowed; give auto, or a list"), "{found:?}");
+    assert_eq!(found.len(), 2, "{found:?}");
 }
 
 #[test]

@@ -112,9 +112,23 @@ pub(super) fn cores() -> Kind<Cores> {
         let Some(list) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) else {
             return text.parse().ok().filter(|n| (1..=256).contains(n)).map(Cores::Count);
         };
-        let list: Option<Vec<usize>> = list.split(',').map(|cpu| cpu.trim().parse().ok()).collect();
-        list.filter(|cpus| cpus.len() <= 256).map(Cores::List)
+        cpus(list).map(Cores::List)
     })
+}
+
+/// `auto` (nothing), or a list of CPUs (in the environment: `[0,2]`).
+pub(super) fn some_cpus() -> Kind<Option<Vec<usize>>> {
+    Kind::new("auto, or a list of CPUs like [0, 2]", |text| {
+        if text == "auto" {
+            return Some(None);
+        }
+        cpus(text.strip_prefix('[')?.strip_suffix(']')?).map(Some)
+    })
+}
+
+fn cpus(list: &str) -> Option<Vec<usize>> {
+    let list: Option<Vec<usize>> = list.split(',').map(|cpu| cpu.trim().parse().ok()).collect();
+    list.filter(|cpus| cpus.len() <= 256)
 }
 
 fn split_unit(text: &str) -> Option<(u64, &str)> {

@@ -34,4 +34,5 @@ mod watch;
 pub use metrics::render as render_metrics;
 pub use recovery::{Recovered, RecoveryError, recover};
 pub use sales::Handle;
+pub(crate) use start::cpu_set;
 pub use start::{CoreError, Setup, Threads, launch};

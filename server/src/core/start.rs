@@ -187,7 +187,7 @@ struct Seat {
     core_tcp: SocketAddr,
     inbox: Receiver<CoreMessage>,
     hints: Hints,
-    /// The CPUs the process may use, for the threads that need not stay on the core's own.
+    /// The CPUs of the log's threads, which must not stay on the core's own.
     cpus: Option<rustix::thread::CpuSet>,
     ready: flume::Sender<(u16, Result<SocketAddr, CoreError>)>,
 }
@@ -218,7 +218,7 @@ fn start_all<E: Engine>(setup: Setup<'_>) -> Result<Threads, CoreError> {
     });
     let tcp = settle_port(config.server.tcp)?;
     let (ready, readies) = flume::bounded(cores);
-    let cpus = rustix::thread::sched_getaffinity(None).ok();
+    let cpus = cpu_set(&config.server.log_cpus).or_else(|| rustix::thread::sched_getaffinity(None).ok());
     let mut joins = Vec::with_capacity(cores);
     let mut partitions: Vec<Option<Partition>> = partitions.into_iter().map(Some).collect();
     for (me, inbox) in receivers.into_iter().enumerate() {
@@ -288,6 +288,13 @@ fn settle_port(address: SocketAddr) -> Result<SocketAddr, CoreError> {
     let listener =
         std::net::TcpListener::bind(address).map_err(|source| CoreError::Listen { address, source })?;
     listener.local_addr().map_err(|source| CoreError::Listen { address, source })
+}
+
+/// The CPUs as the kernel takes them; `None` for none.
+pub(crate) fn cpu_set(cpus: &[usize]) -> Option<rustix::thread::CpuSet> {
+    let mut set = rustix::thread::CpuSet::new();
+    cpus.iter().filter(|&&cpu| cpu < rustix::thread::CpuSet::MAX_CPU).for_each(|&cpu| set.set(cpu));
+    (!cpus.is_empty()).then_some(set)
 }
 
 fn random() -> Result<u128, CoreError> {
