@@ -3,9 +3,36 @@
 //! No I/O and no clock in here: time is nanoseconds since the start of the run, handed in. The same
 //! scenario, seed and answers give the same requests.
 
-use frontrow_protocol::Reply;
-use frontrow_protocol::{News, WireCode};
-use frontrow_shard::{Command, Millis};
+mod arrivals;
+mod check;
+mod dice;
+mod hall;
+mod inspect;
+mod interest;
+mod lines;
+mod notes;
+mod people;
+mod person;
+mod replies;
+mod scenario;
+mod slab;
+mod steps;
+mod timers;
+mod verify;
+
+pub use check::ScenarioError;
+pub use hall::{Hall, HallRow};
+pub use lines::spread_cores;
+pub use people::Crowd;
+pub use scenario::{
+    Arrivals, Behaviour, Closeness, EventWish, Group, HallWish, Interest, PartySizes, Scenario, Shape, Storm,
+    Think,
+};
+pub use verify::{Books, FinalSeat, SeatState, Verifier};
+
+use frontrow_protocol::{News, Reply, Topology, WireCode};
+use frontrow_shard::{Command, Millis, RowRef};
+use std::sync::Arc;
 
 /// Nanoseconds since the start of the run.
 pub type Nanos = u64;
@@ -36,8 +63,20 @@ pub enum Action {
         intended: Nanos,
         /// What is asked.
         command: Command,
-        /// Ask again with the id of the request that had this tag (its answer was lost with a connection).
+        /// Ask again with the id of the request that had this tag (its answer was lost with a connection). Only tags
+        /// whose last word was [`Outcome::Unknown`] are asked again.
         repeats: bool,
+    },
+    /// Ask where the user stands at a place. Answered like a request.
+    Status {
+        /// On this connection.
+        connection: ConnectionId,
+        /// Its answer comes back with this tag.
+        tag: Tag,
+        /// When it was due.
+        intended: Nanos,
+        /// The row or section.
+        place: RowRef,
     },
 }
 
@@ -52,7 +91,8 @@ pub enum Outcome<'a> {
     Unknown,
 }
 
-/// A crowd, as who carries its requests sees it.
+/// A crowd, as who carries its requests sees it. What an answer, news or a connection brings about comes out of the
+/// next `due`, which is to be called soon after.
 pub trait Carried {
     /// Appends all that is due at `now` to `out`, and says when something is due next (`None`: only answers
     /// can bring more).
@@ -69,4 +109,48 @@ pub trait Carried {
     fn wind_down(&mut self, now: Nanos);
     /// Whether nobody is under way any more.
     fn is_done(&self) -> bool;
+}
+
+/// Which connections lead to which core, and which core has which row.
+#[derive(Clone, Debug)]
+pub struct Routing {
+    /// The server's topology.
+    pub topology: Topology,
+    /// The core that each connection leads to; see [`spread_cores`].
+    pub connection_core: Vec<u16>,
+}
+
+/// How a scenario is played.
+#[derive(Clone, Debug)]
+pub struct CrowdPlan {
+    /// The same seed brings the same people.
+    pub seed: u64,
+    /// Connections, of all threads together; each is one user.
+    pub connections: u32,
+    /// Load threads; connection `c` belongs to thread `c % threads`.
+    pub threads: u16,
+    /// The user of connection 0; connection `c` is user `first_user + c`.
+    pub first_user: u64,
+    /// With it, a visit for a row goes to a connection that leads to the row's core.
+    pub routing: Option<Routing>,
+}
+
+/// The crowds of a scenario, one per load thread, and the verifier of all answers they get.
+pub fn crowds(
+    scenario: &Scenario,
+    hall: &Arc<Hall>,
+    plan: &CrowdPlan,
+) -> Result<(Vec<Crowd>, Verifier), ScenarioError> {
+    scenario.check(hall)?;
+    let threads = plan.threads.max(1);
+    let topology = plan.routing.as_ref().map(|routing| &routing.topology);
+    let play = Arc::new(people::Play::new(scenario, hall, plan.first_user, topology));
+    let shared = verify::Shared::new(hall, threads);
+    let crowd = |thread| {
+        let cores = plan.routing.as_ref().map_or(&[][..], |routing| &routing.connection_core);
+        let lines = lines::Lines::new(plan.connections, thread, threads, &scenario.groups, cores);
+        let notes = notes::Notes::new(Arc::clone(&shared), thread);
+        Crowd::new(Arc::clone(&play), lines, notes, plan.seed, thread, threads)
+    };
+    Ok(((0..threads).map(crowd).collect(), Verifier::new(shared)))
 }

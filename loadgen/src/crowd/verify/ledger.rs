@@ -1,0 +1,226 @@
+//! The books of a run: what facts say about seats, fences and queues, and the sums.
+
+use super::super::hall::Hall;
+use super::super::slab::NONE;
+use super::checks::{Check, Counts};
+use super::facts::{Batch, Entry, Fact, Grant};
+use super::fences::Nonces;
+use super::queues::Queues;
+use super::seats::Floor;
+use super::{Books, KEPT_VIOLATIONS};
+use crate::report::model::Verified;
+use std::sync::Arc;
+
+/// What a visit has, by its number on its thread.
+#[derive(Clone, Copy, Debug)]
+struct Has {
+    span: u32,
+    section: u16,
+    party: u32,
+}
+
+const NOTHING: Has = Has { span: NONE, section: 0, party: NONE };
+
+/// Empty batches kept for use.
+const SPARE: usize = 64;
+
+pub(crate) struct Ledger {
+    pub(super) hall: Arc<Hall>,
+    pub(super) floor: Floor,
+    queues: Queues,
+    nonces: Nonces,
+    visits: Vec<Vec<Has>>,
+    spare: Vec<Vec<Entry>>,
+    pub(super) books: Books,
+    pub(super) checks: Counts,
+    violations: Vec<String>,
+    free_seats: u64,
+}
+
+impl Ledger {
+    pub(crate) fn new(hall: Arc<Hall>, threads: u16) -> Self {
+        let max_passes = hall.rules().map(|rules| rules.max_passes);
+        Self {
+            floor: Floor::new(Arc::clone(&hall)),
+            queues: Queues::new(max_passes),
+            nonces: Nonces::default(),
+            visits: vec![Vec::new(); usize::from(threads.max(1))],
+            spare: Vec::new(),
+            books: Books::default(),
+            checks: Counts::default(),
+            violations: Vec::new(),
+            free_seats: u64::from(hall.free_seats()),
+            hall,
+        }
+    }
+
+    /// An empty list that has had room before.
+    pub(crate) fn spare(&mut self) -> Vec<Entry> {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    pub(crate) fn take(&mut self, batch: Batch) {
+        let thread = usize::from(batch.thread);
+        self.checks.merge(&batch.checks);
+        self.books.visits += batch.visits;
+        self.books.visits_won += batch.visits_won;
+        self.books.violations += batch.violation_count.saturating_sub(batch.violations.len() as u64);
+        if let Some(began) = batch.began_ns {
+            self.books.began_ns = Some(self.books.began_ns.map_or(began, |known| known.min(began)));
+        }
+        for words in batch.violations {
+            self.violation(words);
+        }
+        for entry in &batch.entries {
+            self.fact(thread, entry);
+        }
+        if self.spare.len() < SPARE {
+            let mut entries = batch.entries;
+            entries.clear();
+            self.spare.push(entries);
+        }
+        self.collect();
+    }
+
+    pub(super) fn violation(&mut self, words: String) {
+        self.books.violations += 1;
+        if self.violations.len() < KEPT_VIOLATIONS {
+            self.violations.push(words);
+        }
+    }
+
+    /// Takes over what seats and queues have found.
+    pub(super) fn collect(&mut self) {
+        self.checks.add(Check::OneOwner, std::mem::take(&mut self.floor.compared));
+        self.checks.add(Check::Fifo, std::mem::take(&mut self.queues.ordered));
+        self.checks.add(Check::Passes, std::mem::take(&mut self.queues.counted));
+        for words in std::mem::take(&mut self.floor.violations) {
+            self.violation(words);
+        }
+        for words in std::mem::take(&mut self.queues.violations) {
+            self.violation(words);
+        }
+    }
+
+    fn fact(&mut self, thread: usize, entry: &Entry) {
+        let Some(visits) = self.visits.get_mut(thread) else { return };
+        let at = entry.visit as usize;
+        if visits.len() <= at {
+            visits.resize(at + 1, NOTHING);
+        }
+        let has = visits[at];
+        match entry.fact {
+            Fact::Granted(grant) => {
+                let span = self.granted(&grant);
+                self.visits[thread][at] = Has { span, section: grant.place.section, ..has };
+            }
+            Fact::Part(row, seats) => {
+                self.books.seats_granted += u64::from(seats.count());
+                self.books.seats_held += u64::from(seats.count());
+                self.floor.part(has.span, has.section, row, seats);
+            }
+            Fact::Closed => {
+                self.closed(has.span);
+                self.visits[thread][at].span = NONE;
+            }
+            Fact::Joined(joining) => {
+                self.queues.forget(has.party);
+                self.visits[thread][at].party = self.queues.join(&joining);
+            }
+            Fact::Served(position) => {
+                self.queues.serve(has.party, position);
+                self.visits[thread][at].party = NONE;
+            }
+            Fact::Left(position) => {
+                self.queues.leave(has.party, position);
+                self.visits[thread][at].party = NONE;
+            }
+            Fact::Strayed => {
+                self.queues.forget(has.party);
+                self.visits[thread][at].party = NONE;
+            }
+            fact => self.changed(has.span, fact),
+        }
+    }
+
+    fn granted(&mut self, grant: &Grant) -> u32 {
+        let count = u64::from(grant.seats.count());
+        self.books.seats_granted += count;
+        self.books.seats_held += count;
+        self.checks.add(Check::FreshToken, 1);
+        if !self.nonces.is_fresh(grant.nonce) {
+            self.violation(format!(
+                "user {} was granted seats of {:?} at LSN {} with a token that was given out before",
+                grant.user, grant.place, grant.at.1
+            ));
+        }
+        if !grant.offered && !grant.place.is_section() {
+            self.queues.direct(grant.place, grant.at);
+        }
+        self.floor.grant(grant)
+    }
+
+    /// A hold has changed.
+    fn changed(&mut self, at: u32, fact: Fact) {
+        let Some(span) = self.floor.span(at) else { return };
+        let (count, was_booked) = (span.count(), span.booked);
+        match fact {
+            Fact::Booked(_, heard_ns) if !was_booked => {
+                self.books.seats_held = self.books.seats_held.saturating_sub(count);
+                self.books.seats_booked += count;
+                if self.books.seats_booked >= self.free_seats && self.books.sold_out_at.is_none() {
+                    self.books.sold_out_at = Some(heard_ns);
+                }
+            }
+            Fact::Ended(..) if was_booked => {
+                self.books.seats_booked = self.books.seats_booked.saturating_sub(count);
+            }
+            Fact::Ended(..) => self.books.seats_held = self.books.seats_held.saturating_sub(count),
+            _ => {}
+        }
+        self.floor.learn(at, |span| match fact {
+            Fact::Extended(expires_ms, asked_ns) => {
+                span.expires_ms = span.expires_ms.max(expires_ms);
+                Floor::certain_until(span, asked_ns);
+            }
+            Fact::Booking => span.booking = true,
+            Fact::NotBooked => span.booking = false,
+            Fact::Booked(_, heard_ns) => {
+                (span.booked, span.booking) = (true, false);
+                Floor::certain_until(span, heard_ns);
+            }
+            Fact::Ending => span.ending = true,
+            Fact::NotEnded => span.ending = false,
+            Fact::Ended(position, asked_ns) => {
+                span.ended = Some(position);
+                span.ending = false;
+                Floor::certain_until(span, asked_ns);
+            }
+            _ => {}
+        });
+    }
+
+    fn closed(&mut self, at: u32) {
+        let Some(span) = self.floor.span(at) else { return };
+        if !span.booked && span.ended.is_none() {
+            self.books.seats_held = self.books.seats_held.saturating_sub(span.count());
+        }
+        self.floor.close(at);
+    }
+
+    pub(crate) fn books(&self) -> Books {
+        Books { waiting: self.queues.waiting(), ..self.books }
+    }
+
+    pub(crate) fn remembered(&self) -> usize {
+        self.floor.remembered() + self.queues.waiting() as usize
+    }
+
+    pub(crate) fn verified(&self) -> Verified {
+        Verified {
+            checks: self.checks.by_name(),
+            violations: self.violations.clone(),
+            violation_count: self.books.violations,
+        }
+    }
+}
