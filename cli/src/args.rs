@@ -87,6 +87,51 @@ pub(crate) enum Command {
     /// For operators: make, open, pause and close events, block seats.
     #[command(subcommand)]
     Event(Event),
+    /// Check and tune this machine for a server; write a configuration that fits it.
+    #[command(subcommand)]
+    Tune(Tune),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Tune {
+    /// Say what is wrong with this machine, why it matters and how to mend it; takes two seconds.
+    Check(TuneTarget),
+    /// Print a script that mends what was found, to be read before it is run.
+    Render(TuneTarget),
+    /// Mend what can be mended by writing values of the kernel; without --yes only say what it would do.
+    Apply {
+        #[command(flatten)]
+        target: TuneTarget,
+        /// Do it.
+        #[arg(long)]
+        yes: bool,
+        /// Where the script that undoes it goes. [default: /var/tmp/frontrow-tune-undo.sh]
+        #[arg(long, value_name = "FILE")]
+        undo: Option<PathBuf>,
+    },
+    /// Write a configuration from the machine's CPUs, memory and limits; --data becomes its data directory.
+    Auto(Auto),
+    /// Print a ready configuration; without a name, list them.
+    Preset {
+        /// laptop, one-box, numa, container or replicated.
+        name: Option<String>,
+    },
+}
+
+/// What the machine is held against.
+#[derive(Debug, Args)]
+pub(crate) struct TuneTarget {
+    /// The configuration file; without it, defaults and the environment. The data directory is its own, unless
+    /// --data names another.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Auto {
+    /// Write it to this file, which must not be there yet.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -331,6 +376,10 @@ mod tests {
             ("event create plan.json --stadium 10", false),
             ("event block 1 A 3", false),
             ("book -AQ", true),
+            ("tune check --config x --data y --json", true),
+            ("tune apply --yes --undo z", true),
+            ("tune render --yes", false),
+            ("tune", false),
         ] {
             let words = std::iter::once("frontrow").chain(line.split(' '));
             assert_eq!(Cli::try_parse_from(words).is_ok(), good, "{line}");

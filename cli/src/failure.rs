@@ -16,6 +16,8 @@ pub(crate) enum Failure {
     Usage(String),
     /// Something else ended it; the text says what to do.
     Refused { code: &'static str, message: String },
+    /// The answer is printed already, and is bad.
+    Told,
 }
 
 impl From<ClientError> for Failure {
@@ -39,10 +41,15 @@ impl Failure {
                 ClientError::Address(_) | ClientError::Token(_) => 2,
                 _ => 3,
             },
-            Self::Http(HttpError::Refused { .. }) | Self::Refused { .. } => 1,
+            Self::Http(HttpError::Refused { .. }) | Self::Refused { .. } | Self::Told => 1,
             Self::Http(HttpError::Address(_)) | Self::Usage(_) => 2,
             Self::Http(_) => 3,
         }
+    }
+
+    /// Whether there is nothing more to say about it.
+    pub(crate) fn is_told(&self) -> bool {
+        matches!(self, Self::Told)
     }
 
     /// One or two lines for people, with what to do.
@@ -58,6 +65,7 @@ impl Failure {
             }
             Self::Http(error) => error.to_string(),
             Self::Usage(message) | Self::Refused { message, .. } => message.clone(),
+            Self::Told => String::new(),
         }
     }
 
@@ -105,6 +113,7 @@ impl Failure {
             }
             Self::Usage(message) => json!({"code": "usage", "message": message, "retryable": false}),
             Self::Refused { code, message } => json!({"code": code, "message": message, "retryable": false}),
+            Self::Told => json!({"code": "bad", "message": "", "retryable": false}),
         };
         json!({ "ok": false, "error": error })
     }

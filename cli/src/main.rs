@@ -14,6 +14,7 @@ mod seatmap;
 mod serve;
 mod session;
 mod show;
+mod tune;
 mod wait;
 
 use args::{Cli, Command};
@@ -39,6 +40,7 @@ fn run(cli: Cli, out: Out) -> Result<(), Failure> {
     let talking = match cli.command {
         Command::Serve(serve) => return serve::run(&serve, out),
         Command::Plan(plan) => return plan::run(&plan, out),
+        Command::Tune(it) => return tune::run(&cli.common, &it, out),
         talking => talking,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -63,6 +65,8 @@ async fn talk(session: &Session, command: Command, out: Out) -> Result<(), Failu
         Command::Watch(it) => live::watch(session, &it, out).await,
         Command::Token => browse::token(session, out).await,
         Command::Event(it) => admin::run(session, it, out).await,
-        Command::Serve(_) | Command::Plan(_) => unreachable!("done before anything was connected"),
+        Command::Serve(_) | Command::Plan(_) | Command::Tune(_) => {
+            unreachable!("done before anything was connected")
+        }
     }
 }

@@ -27,6 +27,9 @@ impl Out {
     }
 
     pub(crate) fn failure(self, failure: &Failure) {
+        if failure.is_told() {
+            return;
+        }
         if self.json {
             Self::line(failure.json());
         } else {

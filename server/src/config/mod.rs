@@ -287,7 +287,7 @@ pub fn check(path: Option<&Path>) -> (String, bool) {
 }
 
 /// This process's environment, without what is not UTF-8: such a variable sets nothing here.
-fn process_env() -> impl Iterator<Item = (String, String)> {
+pub fn process_env() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)))
 }
 
