@@ -105,7 +105,7 @@ pub(crate) enum Tune {
         /// Do it.
         #[arg(long)]
         yes: bool,
-        /// Where the script that undoes it goes. [default: /var/tmp/frontrow-tune-undo.sh]
+        /// Where the script that undoes it goes. [default: /var/lib/frontrow-tune-undo.sh]
         #[arg(long, value_name = "FILE")]
         undo: Option<PathBuf>,
     },

@@ -11,7 +11,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Where the values of before are kept.
-const UNDO: &str = "/var/tmp/frontrow-tune-undo.sh";
+const UNDO: &str = "/var/lib/frontrow-tune-undo.sh";
 
 pub(crate) fn run(common: &Common, tune: &Tune, out: Out) -> Result<(), Failure> {
     match tune {

@@ -105,7 +105,8 @@ fn same(a: &str, b: &str) -> bool {
     a.split_whitespace().eq(b.split_whitespace())
 }
 
-const UNDO_HEAD: &str = "#!/bin/sh\n# Puts back what `frontrow tune apply` changed. Run it as root.\n\
+/// What an undo script begins with.
+pub(crate) const UNDO_HEAD: &str = "#!/bin/sh\n# Puts back what Frontrow's tuning changed. Run it as root.\n\
                          ROOT=${FRONTROW_TUNE_ROOT:-}\n\
                          put() { echo \"$2\" > \"$ROOT$1\" && echo \"restored $1 = $2\"; }\n";
 

@@ -19,6 +19,7 @@ const REQUESTS: u32 = 65_536;
 const PARTIES: u32 = 65_536;
 const QUEUES: u32 = 4096;
 const CONNECTIONS: u64 = 20_000;
+const PER_ADDRESS: u64 = 10_000;
 /// Open files beside connections.
 const FILES_BESIDES: u64 = 256;
 
@@ -184,12 +185,14 @@ fn partitions(out: &mut String, shards: usize, memory: u64) {
 fn connections(out: &mut String, files: Option<u64>) {
     let Some(files) = files.filter(|files| *files < CONNECTIONS + FILES_BESIDES) else { return };
     let connections = files.saturating_sub(FILES_BESIDES).max(1);
-    let per_address = connections.min(10_000);
     let _ = writeln!(
         out,
         "\n[limits]\n# This process may have {files} open files; with LimitNOFILE= raised, more.\n\
-         connections = {connections}\nconnections_per_address = {per_address}"
+         connections = {connections}"
     );
+    if connections < PER_ADDRESS {
+        let _ = writeln!(out, "connections_per_address = {connections}");
+    }
 }
 
 /// What there is for this process, in bytes.

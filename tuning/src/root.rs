@@ -82,6 +82,13 @@ impl Root {
         self.value(path, "whole number")
     }
 
+    /// A file that holds one word.
+    pub fn word(&self, path: &str) -> Result<String, ReadError> {
+        let text = self.text(path)?;
+        let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
+        if plain { Ok(text) } else { Err(ReadError::text(path, &text, "single word")) }
+    }
+
     /// The choice in brackets of a file like `always [madvise] never`.
     pub fn chosen(&self, path: &str) -> Result<String, ReadError> {
         let text = self.text(path)?;

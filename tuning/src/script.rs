@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crate::apply::UNDO_HEAD;
 use crate::{Finding, Report, Step};
 
 /// What every script begins with. `ROOT` is for trying it on a folder.
@@ -12,28 +13,35 @@ const HEAD: &str = r#"#!/bin/sh
 # machine: see the end.
 set -u
 ROOT=${FRONTROW_TUNE_ROOT:-}
-UNDO=${FRONTROW_TUNE_UNDO:-/var/tmp/frontrow-tune-undo.sh}
+UNDO=${FRONTROW_TUNE_UNDO:-/var/lib/frontrow-tune-undo.sh}
 failed=0
 
-# put PATH VALUE: writes a value, and keeps the one before.
+# put PATH VALUE: keeps the value of before, and writes the new one.
 put() {
     file=$ROOT$1
     if [ ! -e "$file" ]; then echo "skipped  $1: not on this machine"; return; fi
     # Files of choices show the one in force in brackets.
     old=$(tr -s '\t' ' ' < "$file" | sed 's/.*\[\(.*\)\].*/\1/')
     if [ "$old" = "$2" ]; then echo "already  $1 = $2"; return; fi
-    if ! { echo "$2" > "$file"; } 2>/dev/null; then echo "FAILED   $1 = $2"; failed=1; return; fi
-    if ! grep -qsF "put '$1' " "$UNDO"; then
-        [ -s "$UNDO" ] || sed -n '/^set -u/,/^}/p' "$0" | grep -v 'UNDO=' > "$UNDO"
-        echo "put '$1' '$old'" >> "$UNDO"
+    if [ ! -s "$UNDO" ]; then
+        cat > "$UNDO" <<'END' || exit 1
+"#;
+/// The rest of it, behind the undo script's own head.
+const PUT: &str = r#"END
     fi
-    echo "changed  $1: $old -> $2"
+    grep -qF "put '$1' " "$UNDO" || echo "put '$1' '$old'" >> "$UNDO" || exit 1
+    if { echo "$2" > "$file"; } 2>/dev/null; then
+        echo "changed  $1: $old -> $2"
+    else
+        echo "FAILED   $1 = $2"
+        failed=1
+    fi
 }
 "#;
 
 /// The script for everything that can be mended by writing, with the rest as remarks.
 pub fn render(report: &Report) -> String {
-    let mut out = HEAD.to_owned();
+    let mut out = format!("{HEAD}{UNDO_HEAD}{PUT}");
     let (can, hand): (Vec<&Finding>, Vec<&Finding>) = report
         .findings
         .iter()

@@ -11,7 +11,7 @@ pub(super) fn check(host: &Host, found: &mut Vec<Finding>) {
 }
 
 fn clock(host: &Host) -> Result<Finding, ReadError> {
-    let current = host.root.text(CURRENT)?;
+    let current = host.root.word(CURRENT)?;
     let finding = Finding::ok("clock", format!("the clock is {current}"), CURRENT);
     // All of these are read without a system call.
     if ["tsc", "kvm-clock", "arch_sys_counter", "hyperv_clocksource_tsc_page"].contains(&current.as_str()) {

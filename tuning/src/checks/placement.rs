@@ -125,7 +125,7 @@ fn isolated(host: &Host, topology: &Topology) -> Finding {
         ("server.http_cpus", &host.config.server.http_cpus),
     ];
     for (key, cpus) in beside {
-        if !cpus.is_empty() && cpus.iter().all(|cpu| topology.isolated.contains(cpu)) {
+        if cpus.len() > 1 && cpus.iter().all(|cpu| topology.isolated.contains(cpu)) {
             let why = format!(
                 "nothing spreads threads over isolated CPUs: all threads of {key} pile up on one of them"
             );

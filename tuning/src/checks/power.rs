@@ -23,7 +23,7 @@ fn governor(host: &Host, topology: &Topology) -> Result<Finding, ReadError> {
     let path = |cpu: usize| format!("{CPU}/cpu{cpu}/cpufreq/scaling_governor");
     let mut governors: Vec<(usize, String)> = Vec::new();
     for core in topology.cores.iter().filter(|core| host.root.has(&path(core.cpu))) {
-        governors.push((core.cpu, host.root.text(&path(core.cpu))?));
+        governors.push((core.cpu, host.root.word(&path(core.cpu))?));
     }
     if governors.is_empty() {
         let who = if virtual_machine(host) { "the hypervisor" } else { "the firmware" };
