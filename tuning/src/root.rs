@@ -85,7 +85,8 @@ impl Root {
     /// A file that holds one word.
     pub fn word(&self, path: &str) -> Result<String, ReadError> {
         let text = self.text(path)?;
-        let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
+        let plain =
+            text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.bytes().all(|b| b.is_ascii_graphic());
         if plain { Ok(text) } else { Err(ReadError::text(path, &text, "single word")) }
     }
 

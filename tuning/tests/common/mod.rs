@@ -32,23 +32,23 @@ impl Fixture {
             if cpus == 1 { "" } else { all.trim_start_matches("0-") },
         );
         if cpus > 2 {
-            fixture.file("/sys/devices/system/cpu/isolated", &format!("1-{last}"));
+            fixture.file("/sys/devices/system/cpu/isolated", format!("1-{last}"));
         }
         fixture.file("/sys/devices/system/node/node0/cpulist", &all);
-        fixture.file("/proc/self/status", &format!("Name:\tx\nSeccomp:\t0\nCpus_allowed_list:\t{all}\n"));
+        fixture.file("/proc/self/status", format!("Name:\tx\nSeccomp:\t0\nCpus_allowed_list:\t{all}\n"));
         let mut interrupts = String::from("           CPU0\n");
         for cpu in 0..cpus {
             let folder = format!("/sys/devices/system/cpu/cpu{cpu}");
-            fixture.file(&format!("{folder}/topology/thread_siblings_list"), &cpu.to_string());
+            fixture.file(&format!("{folder}/topology/thread_siblings_list"), cpu.to_string());
             fixture.file(&format!("{folder}/cpufreq/scaling_governor"), "performance");
             for (state, name, us, off) in [(0, "POLL", 0, 0), (1, "C1", 2, 0), (2, "C6", 133, 1)] {
                 let state = format!("{folder}/cpuidle/state{state}");
                 fixture.file(&format!("{state}/name"), name);
-                fixture.file(&format!("{state}/latency"), &us.to_string());
-                fixture.file(&format!("{state}/disable"), &off.to_string());
+                fixture.file(&format!("{state}/latency"), us.to_string());
+                fixture.file(&format!("{state}/disable"), off.to_string());
             }
             let _ = writeln!(interrupts, " {}:  7  0  PCI-MSI  eth0-rx-{cpu}", 40 + cpu);
-            fixture.file(&format!("/proc/irq/{}/smp_affinity_list", 40 + cpu), &cpu.to_string());
+            fixture.file(&format!("/proc/irq/{}/smp_affinity_list", 40 + cpu), cpu.to_string());
             fixture.file(&format!("/sys/class/net/eth0/queues/rx-{cpu}/rps_cpus"), "0");
             fixture.file(&format!("/sys/class/net/eth0/queues/tx-{cpu}/xps_cpus"), "0");
         }
