@@ -45,6 +45,27 @@ pub enum LoadError {
         "no end after {0} s: requests stay unanswered; see what the server says, or give it more --patience"
     )]
     Patience(u64),
+    /// More connections than the process may have files open.
+    #[error(
+        "{needed} file descriptors are needed for {connections} connections, the limit is {limit}: raise it \
+         (`ulimit -n {needed}`, or LimitNOFILE= of the unit) or ask for fewer connections"
+    )]
+    Descriptors {
+        /// Connections asked for.
+        connections: usize,
+        /// Descriptors they and the rest of the process need.
+        needed: u64,
+        /// What the system allows this process at most.
+        limit: u64,
+    },
+    /// The server does not let us in.
+    #[error("the server at {server} refuses the connection: {why}; see that address and token are right")]
+    Refused {
+        /// Where.
+        server: String,
+        /// Its own words.
+        why: String,
+    },
     /// A thread of the load generator ended.
     #[error("a load thread panicked; this is a fault of the load generator")]
     Panicked,
