@@ -22,10 +22,12 @@ unit:
 	$(CARGO) test --workspace --no-fail-fast
 	$(CARGO) bench -p frontrow-shard --bench shard --profile dev -- --quick
 
-## The client written from docs/protocol.md alone, against a real server.
+## The client written from docs/protocol.md alone, against a real server; and the script that compares settings.
 python: need-python
-	$(CARGO) build -p frontrow-cli
+	$(CARGO) build -p frontrow-cli -p frontrow-loadgen
 	python3 examples/python/run_selftest.py target/debug/frontrow
+	python3 tuning/measure/ab.py --quick --rounds 1 --knobs durability --loadgen target/debug/frontrow-loadgen \
+		--out target/tuning-quick
 
 ## Figures. Run them on a quiet machine; results go to bench-results/.
 bench-shard: need-cargo
