@@ -66,6 +66,9 @@ pub enum LoadError {
         /// Its own words.
         why: String,
     },
+    /// A report could not be written or read.
+    #[error(transparent)]
+    Report(#[from] crate::report::ReportError),
     /// A thread of the load generator ended.
     #[error("a load thread panicked; this is a fault of the load generator")]
     Panicked,

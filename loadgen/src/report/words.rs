@@ -1,0 +1,101 @@
+//! Numbers as people read them.
+
+/// `1234567` → `1,234,567`.
+pub(crate) fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// A number with about three digits that matter: `0.42`, `3.1`, `42`, `12,300`.
+pub(crate) fn number(value: f64) -> String {
+    let size = value.abs();
+    let sign = if value < 0.0 { "-" } else { "" };
+    match size {
+        _ if !value.is_finite() => "–".to_owned(),
+        0.0 => "0".to_owned(),
+        s if s < 0.001 => format!("{value:.1e}"),
+        s if s < 0.1 => format!("{value:.3}"),
+        s if s < 1.0 => format!("{value:.2}"),
+        s if s < 9.95 => format!("{value:.1}"),
+        s if s < 10_000.0 => format!("{sign}{}", count(s.round() as u64)),
+        s => {
+            let unit = 10_f64.powi(s.log10().floor() as i32 - 2);
+            format!("{sign}{}", count(((s / unit).round() * unit) as u64))
+        }
+    }
+}
+
+/// Microseconds: `85 µs`, `3.1 ms`, `1.2 s`.
+pub(crate) fn micros(us: f64) -> String {
+    match us {
+        us if !us.is_finite() => "–".to_owned(),
+        us if us < 999.5 => format!("{} µs", number(us)),
+        us if us < 999_500.0 => format!("{} ms", number(us / 1e3)),
+        us => seconds(us / 1e6),
+    }
+}
+
+/// Seconds: `0.42 s`, `42 s`, `3 min 20 s`, `1 h 5 min`.
+pub(crate) fn seconds(s: f64) -> String {
+    if !s.is_finite() {
+        return "–".to_owned();
+    }
+    let whole = s.round() as u64;
+    match whole {
+        0..120 => format!("{} s", number(s)),
+        120..7200 if whole.is_multiple_of(60) => format!("{} min", whole / 60),
+        120..7200 => format!("{} min {} s", whole / 60, whole % 60),
+        _ if (whole % 3600) / 60 == 0 => format!("{} h", count(whole / 3600)),
+        _ => format!("{} h {} min", count(whole / 3600), (whole % 3600) / 60),
+    }
+}
+
+/// Bytes in binary units: `640 KiB`, `1.5 GiB`.
+pub(crate) fn bytes(bytes: f64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let (mut value, mut unit) = (bytes, 0);
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{} {}", number(value), UNITS[unit])
+}
+
+/// A share: `0.052` → `5.2 %`.
+pub(crate) fn percent(share: f64) -> String {
+    format!("{} %", number(share * 100.0))
+}
+
+/// `a / b`; 0 where that is not a number.
+pub(crate) fn ratio(a: f64, b: f64) -> f64 {
+    let quotient = a / b;
+    if quotient.is_finite() { quotient } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_well() {
+        let said = [0.0, 0.000_12, 0.042, 0.42, 3.12, 42.4, 9_999.0, 1_234_567.0, -12_345.0].map(number);
+        assert_eq!(said, ["0", "1.2e-4", "0.042", "0.42", "3.1", "42", "9,999", "1,230,000", "-12,300"]);
+        assert_eq!([85.0, 3100.0, 1.2e6].map(micros), ["85 µs", "3.1 ms", "1.2 s"]);
+        assert_eq!(
+            [42.0, 200.0, 300.0, 3900.0, 7200.0].map(seconds),
+            ["42 s", "3 min 20 s", "5 min", "65 min", "2 h"]
+        );
+        assert_eq!(
+            (bytes(1536.0), percent(0.052), count(1000)),
+            ("1.5 KiB".into(), "5.2 %".into(), "1,000".into())
+        );
+        assert_eq!((number(f64::NAN), ratio(1.0, 0.0)), ("–".to_owned(), 0.0));
+    }
+}
