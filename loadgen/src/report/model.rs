@@ -82,6 +82,9 @@ pub struct RunReport {
     /// Why this is not good as a measurement, in whole sentences; empty if nothing stands against it.
     #[serde(default)]
     pub doubts: Vec<String>,
+    /// What the planner asked; the page answers each, or one of its own making if there is none.
+    #[serde(default)]
+    pub questions: Vec<super::Question>,
 }
 
 /// A straight line through a series of a soak, by least squares.

@@ -1,13 +1,295 @@
-//! The page of one run.
+//! The page of one run: the verdict, the planner's answer, plots, tables.
 
-use super::model::RunReport;
-use super::summary;
+use super::capacity::{Capacity, Question, capacity};
+use super::chart::figures;
+use super::model::{Latency, RunReport};
+use super::style::document;
 use super::svg::escape;
+use super::verdict::Verdict;
+use super::words::{count, micros, number, percent, ratio, seconds};
+use std::fmt::Write as _;
 
-/// One HTML page that needs nothing else.
+/// One HTML page that needs nothing else: no script, no font, no picture from outside.
 pub fn page(report: &RunReport) -> String {
-    let (name, text) = (escape(&report.name), escape(&summary(report)));
-    format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/><title>{name}</title></head><body><pre>{text}</pre></body></html>\n"
-    )
+    let asked =
+        if report.questions.is_empty() { vec![Question::of(report)] } else { report.questions.clone() };
+    let answers: Vec<Capacity> = asked.iter().map(|question| capacity(report, question)).collect();
+    let mut body = String::new();
+    let Some(first) = answers.first() else { return document(&report.name, &body) };
+    let verdict = Verdict::of(report, &first.saturation);
+    head(&mut body, report, &verdict);
+    tiles(&mut body, report);
+    answer(&mut body, &answers);
+    body.push_str("<section><h2>Plots</h2>\n<div class=\"plots\">\n");
+    for figure in figures(report, &first.by_depth, &first.by_cores) {
+        let _ = writeln!(
+            body,
+            "<figure><h3>{}</h3><div class=\"wide\">{}</div><figcaption>{}</figcaption></figure>",
+            figure.title,
+            figure.picture,
+            escape(&figure.caption)
+        );
+    }
+    body.push_str("</div></section>\n");
+    latencies(&mut body, report);
+    steps(&mut body, report);
+    trends(&mut body, report);
+    answers_by_name(&mut body, report);
+    checks(&mut body, report);
+    about(&mut body, report);
+    document(&format!("{}: {}", report.name, verdict.line), &body)
+}
+
+fn head(body: &mut String, report: &RunReport, verdict: &Verdict) {
+    let _ = writeln!(
+        body,
+        "<header><h1>Frontrow load report: {} · {}</h1>\n<p class=\"verdict {}\"><b>{}</b>{}</p>",
+        escape(&report.name),
+        escape(&report.started),
+        verdict.tone.class(),
+        verdict.tone.word(),
+        escape(&verdict.line)
+    );
+    for doubt in &verdict.doubts {
+        let _ = writeln!(body, "<p class=\"doubt\">{}</p>", escape(doubt));
+    }
+    for violation in report.verified.violations.iter().take(20) {
+        let _ = writeln!(body, "<p class=\"wrong\">{}</p>", escape(violation));
+    }
+    body.push_str("</header>\n");
+}
+
+fn tiles(body: &mut String, report: &RunReport) {
+    let totals = &report.totals;
+    let per_s = |sum: u64| format!("{}/s", number(ratio(sum as f64, report.duration_s)));
+    body.push_str("<div class=\"tiles\">\n");
+    let all = report.latency.get("all").cloned().unwrap_or_default();
+    for (name, value) in [
+        ("seats booked", count(totals.seats_booked)),
+        ("visits won", format!("{} of {}", count(totals.visits_won), count(totals.visits))),
+        ("requests answered", count(totals.answered)),
+        ("answered on average", per_s(totals.answered)),
+        ("median answer", micros(all.p50_us)),
+        ("p99 answer", micros(all.p99_us)),
+        ("unanswered", count(totals.unanswered)),
+        ("violations", count(report.verified.violation_count)),
+    ] {
+        let _ = writeln!(body, "<div class=\"tile\"><span>{name}</span><strong>{value}</strong></div>");
+    }
+    body.push_str("</div>\n");
+}
+
+fn answer(body: &mut String, answers: &[Capacity]) {
+    body.push_str("<section><h2>What it will hold</h2>\n");
+    for of in answers {
+        let _ = writeln!(body, "<div class=\"answer\"><p>{}</p><ul>", escape(&of.sentence));
+        for ground in &of.grounds {
+            let _ = writeln!(body, "<li>{}</li>", escape(ground));
+        }
+        for caveat in &of.caveats {
+            let _ = writeln!(body, "<li class=\"care\">{}</li>", escape(caveat));
+        }
+        body.push_str("</ul></div>\n");
+    }
+    let Some(first) = answers.first() else { return };
+    body.push_str("<h3>What saturates first</h3><ul>\n");
+    for saturated in &first.saturation.found {
+        let _ = writeln!(
+            body,
+            "<li><strong>{}</strong> since {}: {}</li>",
+            escape(&saturated.resource.name()),
+            seconds(saturated.since_s),
+            escape(&saturated.evidence)
+        );
+    }
+    match (first.saturation.busiest, first.saturation.found.is_empty()) {
+        (Some((core, share)), true) => {
+            let _ = writeln!(
+                body,
+                "<li>Nothing did. The busiest moment was core {core} at {}.</li>",
+                percent(share)
+            );
+        }
+        (None, true) => body.push_str("<li>Nothing that could be seen.</li>\n"),
+        _ => {}
+    }
+    if let Some(unseen) = &first.saturation.unseen {
+        let _ = writeln!(body, "<li>{}</li>", escape(unseen));
+    }
+    let _ = writeln!(
+        body,
+        "<li>Scalability over requests in flight: {}</li>",
+        escape(&first.by_depth.to_string())
+    );
+    let _ = writeln!(
+        body,
+        "<li>Scalability over cores: {}</li></ul></section>",
+        escape(&first.by_cores.to_string())
+    );
+}
+
+/// A table; the first column is words, the others numbers.
+fn table(body: &mut String, title: &str, heads: &[&str], rows: &[Vec<String>]) {
+    if rows.is_empty() {
+        return;
+    }
+    let _ = write!(body, "<section><h2>{title}</h2><div class=\"wide\"><table><thead><tr>");
+    for (place, head) in heads.iter().enumerate() {
+        let _ = write!(body, "<th{}>{head}</th>", class(place, head));
+    }
+    body.push_str("</tr></thead><tbody>\n");
+    for row in rows {
+        body.push_str("<tr>");
+        for (place, (cell, head)) in row.iter().zip(heads).enumerate() {
+            let _ = write!(body, "<td{}>{}</td>", class(place, head), escape(cell));
+        }
+        body.push_str("</tr>\n");
+    }
+    body.push_str("</tbody></table></div></section>\n");
+}
+
+fn class(place: usize, head: &str) -> &'static str {
+    match (place, head) {
+        (0, _) => "",
+        (_, "why") => " class=\"words\"",
+        _ => " class=\"n\"",
+    }
+}
+
+fn latencies(body: &mut String, report: &RunReport) {
+    let row = |name: &str, of: &Latency| {
+        let shown = [of.mean_us, of.p50_us, of.p90_us, of.p99_us, of.p999_us, of.p9999_us, of.max_us];
+        [name.to_owned(), count(of.count)].into_iter().chain(shown.map(micros)).collect::<Vec<_>>()
+    };
+    let mut rows: Vec<Vec<String>> =
+        report.latency.iter().filter(|(_, of)| of.count > 0).map(|(class, of)| row(class, of)).collect();
+    rows.extend(report.uncorrected.iter().map(|of| row("all, from when sent (uncorrected)", of)));
+    table(
+        body,
+        "Latency from when a request was due",
+        &["class", "count", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max"],
+        &rows,
+    );
+}
+
+fn steps(body: &mut String, report: &RunReport) {
+    let rows: Vec<Vec<String>> = report
+        .steps
+        .iter()
+        .map(|step| {
+            vec![
+                number(step.rate_per_s),
+                number(step.intended_per_s),
+                number(step.answered_per_s),
+                number(step.granted_per_s),
+                micros(step.latency.p50_us),
+                micros(step.latency.p99_us),
+                percent(step.busy_share),
+                if step.met { "met" } else { "missed" }.to_owned(),
+                step.why.clone(),
+            ]
+        })
+        .collect();
+    let heads = ["visits/s", "due/s", "answered/s", "granted/s", "p50", "p99", "busy", "objective", "why"];
+    table(body, "Steps in numbers", &heads, &rows);
+}
+
+fn trends(body: &mut String, report: &RunReport) {
+    let rows: Vec<Vec<String>> = report
+        .trends
+        .iter()
+        .map(|trend| {
+            vec![
+                trend.what.clone(),
+                number(trend.mean),
+                number(trend.per_hour),
+                format!("{} to {}", number(trend.low), number(trend.high)),
+                if trend.flat { "flat" } else { "GROWS" }.to_owned(),
+                trend.why.clone(),
+            ]
+        })
+        .collect();
+    table(
+        body,
+        "Is anything growing?",
+        &["what", "mean", "per hour", "95 % interval", "trend", "why"],
+        &rows,
+    );
+}
+
+fn answers_by_name(body: &mut String, report: &RunReport) {
+    let all: u64 = report.totals.codes.values().fold(0, |sum, more| sum.saturating_add(*more));
+    let mut codes: Vec<(&String, &u64)> = report.totals.codes.iter().collect();
+    codes.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
+    let rows: Vec<Vec<String>> = codes
+        .into_iter()
+        .map(|(name, sum)| vec![name.clone(), count(*sum), percent(ratio(*sum as f64, all as f64))])
+        .collect();
+    table(body, "Answers and news", &["code", "count", "share"], &rows);
+}
+
+fn checks(body: &mut String, report: &RunReport) {
+    let rows: Vec<Vec<String>> =
+        report.verified.checks.iter().map(|(name, sum)| vec![name.clone(), count(*sum)]).collect();
+    table(body, "What was verified", &["check", "times"], &rows);
+}
+
+fn about(body: &mut String, report: &RunReport) {
+    let (target, load, machine) = (&report.target, &report.load, &report.machine);
+    let server = format!(
+        "{}, {} cores, {} partitions, answers wait for {}, {} as the load",
+        target.url,
+        target.cores,
+        target.partitions,
+        target.durability,
+        if target.same_machine { "on the same machine" } else { "not on the same machine" }
+    );
+    let hall = format!(
+        "{} (event {}): {} seats in {} rows of {} sections",
+        target.event_name,
+        target.event,
+        count(target.seats),
+        count(target.rows.into()),
+        count(target.sections.into())
+    );
+    let loaded = format!(
+        "{} connections over {}, {} threads, depth {}, {}, seed {}",
+        count(load.connections.into()),
+        load.transport,
+        load.threads,
+        load.depth,
+        if load.routed { "routed to cores" } else { "not routed" },
+        report.seed
+    );
+    let virtualised = if machine.virtualised { ", virtual" } else { "" };
+    let box_ = format!(
+        "{} x {}{virtualised}, {} MiB, kernel {}, data on {}, load average {}",
+        machine.cpus,
+        machine.cpu,
+        machine.memory_mib,
+        machine.kernel,
+        machine.filesystem,
+        machine.load_average
+    );
+    body.push_str("<section><h2>How it was run</h2><dl>\n");
+    for (name, value) in [
+        ("command", &report.command),
+        ("commit", &report.commit),
+        ("server", &server),
+        ("hall", &hall),
+        ("load", &loaded),
+        ("machine", &box_),
+        ("lasted", &seconds(report.duration_s)),
+    ] {
+        let _ = writeln!(body, "<dt>{name}</dt><dd>{}</dd>", escape(value));
+    }
+    body.push_str("</dl>\n");
+    if !report.scenario.is_empty() {
+        let _ = writeln!(
+            body,
+            "<details><summary>The scenario</summary><pre>{}</pre></details>",
+            escape(&report.scenario)
+        );
+    }
+    body.push_str("</section>\n<footer>Everything here is made from report.json in the same folder; the .hgrm files are for HdrHistogram's plotter.</footer>\n");
 }

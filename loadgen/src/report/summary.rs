@@ -97,7 +97,7 @@ fn sums(out: &mut String, report: &RunReport) {
         ("seats granted", totals.seats_granted),
         ("seats booked", totals.seats_booked),
     ] {
-        let _ = writeln!(out, "{name:<12} {:>12} {:>12}", count(sum), per_s(sum));
+        let _ = writeln!(out, "{name:<13} {:>11} {:>12}", count(sum), per_s(sum));
     }
     if totals.connect_failed + totals.connections_lost > 0 {
         let _ = writeln!(

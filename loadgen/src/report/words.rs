@@ -20,6 +20,7 @@ pub(crate) fn number(value: f64) -> String {
     match size {
         _ if !value.is_finite() => "–".to_owned(),
         0.0 => "0".to_owned(),
+        s if s < 1000.0 && s.fract() == 0.0 => format!("{value:.0}"),
         s if s < 0.001 => format!("{value:.1e}"),
         s if s < 0.1 => format!("{value:.3}"),
         s if s < 1.0 => format!("{value:.2}"),

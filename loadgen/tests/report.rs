@@ -1,0 +1,12 @@
+//! Reports of made-up runs: written, read, shown, compared, fitted.
+
+mod made_up;
+
+#[path = "report/answers.rs"]
+mod answers;
+#[path = "report/comparing.rs"]
+mod comparing;
+#[path = "report/files.rs"]
+mod files;
+#[path = "report/pages.rs"]
+mod pages;

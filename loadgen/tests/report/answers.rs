@@ -1,0 +1,136 @@
+//! The fit, what saturates, and the planner's question.
+
+use crate::made_up::{self, Noise};
+use frontrow_loadgen::report::{Question, Resource, Saturation, Tone, Totals, Usl, Verdict, capacity, page};
+
+fn law(gamma: f64, alpha: f64, beta: f64) -> impl Fn(f64) -> f64 {
+    move |n| gamma * n / (1.0 + alpha * (n - 1.0) + beta * n * (n - 1.0))
+}
+
+#[test]
+fn the_fit_finds_the_law_behind_noisy_points() {
+    for (gamma, alpha, beta) in [(1000.0, 0.05, 0.0005), (90_000.0, 0.3, 0.002), (5.0, 0.0, 0.01)] {
+        let (truth, mut noise) = (law(gamma, alpha, beta), Noise(9));
+        let sizes = [1.0, 2.0, 4.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0];
+        let points: Vec<(f64, f64)> =
+            sizes.iter().flat_map(|n| [*n; 3]).map(|n| (n, truth(n) * noise.about(0.01))).collect();
+        let fit = Usl::fit(&points).expect("a law");
+        for (found, truth) in [(fit.gamma, gamma), (fit.alpha, alpha), (fit.beta, beta)] {
+            assert!(
+                found.margin > 0.0 && (found.value - truth).abs() <= 2.5 * found.margin,
+                "{truth}: {fit}"
+            );
+        }
+        assert!((fit.gamma.value / gamma - 1.0).abs() < 0.05 && fit.r_squared > 0.98, "{fit}");
+        let peak = ((1.0 - alpha) / beta).sqrt();
+        assert!((fit.peak().expect("it falls") / peak - 1.0).abs() < 0.1, "{peak}: {fit}");
+    }
+}
+
+#[test]
+fn points_that_add_up_have_no_peak() {
+    let points: Vec<(f64, f64)> = (1..=6).map(|n| (f64::from(n), 100.0 * f64::from(n))).collect();
+    let fit = Usl::fit(&points).expect("a law");
+    assert!((fit.at(10.0) - 1000.0).abs() < 1.0 && fit.peak().is_none_or(|peak| peak > 1e4), "{fit}");
+}
+
+#[test]
+fn too_few_points_are_refused_in_words() {
+    let two_sizes = [(1.0, 10.0), (2.0, 19.0), (2.0, 19.5), (1.0, 10.1)];
+    let bad = [(0.0, 1.0), (f64::NAN, 2.0), (3.0, f64::INFINITY), (1.0, 2.0), (2.0, 3.0)];
+    for points in [&[][..], &two_sizes, &bad, &[(1.0, 1.0), (2.0, 2.0), (3.0, 3.0)]] {
+        let refused = Usl::fit(points).expect_err("too few");
+        assert!(refused.to_string().contains("too few"), "{refused}");
+    }
+}
+
+#[test]
+fn the_saturated_core_is_named_before_what_it_caused() {
+    let saturation = Saturation::of(&made_up::report());
+    let first = saturation.first().expect("something did");
+    assert_eq!(first.resource, Resource::Core(0));
+    assert!(saturation.found.iter().any(|one| one.resource == Resource::Bounds), "{saturation:?}");
+    assert_eq!(saturation.words(), "first to saturate: core 0");
+}
+
+#[test]
+fn a_load_that_is_late_was_the_limit() {
+    let mut report = made_up::report();
+    for sample in &mut report.series[3..20] {
+        sample.sent = sample.intended * 9 / 10;
+    }
+    let saturation = Saturation::of(&report);
+    assert!(saturation.load_was_the_limit(), "{saturation:?}");
+    let verdict = Verdict::of(&report, &saturation);
+    assert_eq!(verdict.tone, Tone::Doubtful);
+    assert!(verdict.line.contains("the load generator was the limit"), "{}", verdict.line);
+    assert!(page(&report).contains("the load generator was the limit"));
+    // With depth used up it is the server that makes requests wait.
+    report.load.connections = 10;
+    report.load.depth = 1;
+    report.series.iter_mut().for_each(|sample| sample.in_flight = 10);
+    assert!(!Saturation::of(&report).load_was_the_limit());
+}
+
+#[test]
+fn a_log_that_falls_behind_and_crowded_machines_are_seen() {
+    let mut report = made_up::report();
+    for sample in &mut report.series {
+        for core in &mut sample.cores {
+            core.busy = Some(0.3);
+            core.busy_refusals = 0;
+        }
+    }
+    assert_eq!(Saturation::of(&report).words(), "nothing saturated");
+    let mut behind = report.clone();
+    for (backlog, sample) in (1..).zip(&mut behind.series[20..30]) {
+        sample.cores[1].backlog_bytes = backlog * 2_000_000;
+    }
+    assert_eq!(Saturation::of(&behind).first().map(|s| s.resource), Some(Resource::Log(1)));
+    let mut slow = report.clone();
+    slow.series[30..40].iter_mut().for_each(|sample| sample.cores[0].commit_p99_us = 20_000.0);
+    assert_eq!(Saturation::of(&slow).first().map(|s| s.resource), Some(Resource::Log(0)));
+    report.series[10..20].iter_mut().for_each(|sample| sample.others_cpus = 3.9);
+    assert_eq!(Saturation::of(&report).first().map(|s| s.resource), Some(Resource::Others));
+}
+
+#[test]
+fn the_planners_question_is_answered_from_the_run() {
+    let report = made_up::report();
+    let question = Question { buyers: 500_000, seats: 60_000, minutes: 5.0 };
+    let answer = capacity(&report, &question);
+    let cores = answer.cores.expect("it tells");
+    // By hand: the least number of cores whose planned share carries the peak, by the same fit.
+    let fit = answer.by_cores.law().expect("measured at four sizes");
+    let holds = |k: u32| 0.7 * answer.per_core_per_s * 2.0 * fit.at(f64::from(k)) / fit.at(2.0);
+    assert!(holds(cores.least) >= answer.demand_per_s, "{answer}");
+    assert!(cores.least == 1 || holds(cores.least - 1) < answer.demand_per_s, "{answer}");
+    assert!(!cores.extrapolated, "{answer}");
+    // 252,000 visits or fewer at 1,667 a second, and some seconds to pay.
+    let sold_out = answer.sold_out_s.expect("they buy all");
+    assert!((100.0..200.0).contains(&sold_out), "{answer}");
+    let bigger = capacity(&report, &Question { buyers: 5_000_000, ..question });
+    assert!((bigger.demand_per_s / answer.demand_per_s - 10.0).abs() < 1e-6);
+    let none = capacity(&report, &Question { buyers: 20_000, ..question });
+    assert!(none.sold_out_s.is_none() && none.sentence.contains("not sold out"), "{none}");
+}
+
+#[test]
+fn what_was_not_measured_is_marked() {
+    let mut report = made_up::report();
+    report.scaling.clear();
+    let answer = capacity(&report, &Question { buyers: 3_000_000, seats: 60_000, minutes: 5.0 });
+    assert!(
+        answer.by_cores.law().is_none() && answer.cores.is_some_and(|cores| cores.extrapolated),
+        "{answer}"
+    );
+    assert!(
+        answer.sentence.contains("extrapolated") && answer.to_string().contains("EXTRAPOLATED"),
+        "{answer}"
+    );
+    report.series.clear();
+    report.totals = Totals::default();
+    let blind = capacity(&report, &Question { buyers: 1, seats: 1, minutes: 0.0 });
+    assert!(blind.cores.is_none() && blind.sold_out_s.is_none(), "{blind}");
+    assert!(blind.sentence.contains("does not tell") && blind.sentence.contains("not known"), "{blind}");
+}
