@@ -69,6 +69,21 @@ pub enum LoadError {
     /// A report could not be written or read.
     #[error(transparent)]
     Report(#[from] crate::report::ReportError),
+    /// A program to compare with is not there.
+    #[error(
+        "{0} is not installed: apt-get install redis-server postgresql, or leave it out with --only (see --help)"
+    )]
+    Missing(&'static str),
+    /// A program to compare with failed.
+    #[error("{program} failed ({why}); its last word: {last}")]
+    Peer {
+        /// The program.
+        program: String,
+        /// How it ended.
+        why: String,
+        /// The last line it printed.
+        last: String,
+    },
     /// A thread of the load generator ended.
     #[error("a load thread panicked; this is a fault of the load generator")]
     Panicked,

@@ -6,12 +6,14 @@
 //!   time, whether or not earlier ones are answered. Raw TCP on a Frontrow engine, WebSocket on tokio.
 //! - [`report`]: what came of a run. One model, written as JSON, histograms, a page, a summary; compared
 //!   with another run; fitted and turned into an answer for the planner.
+//! - [`peers`]: the same claims put on Redis and PostgreSQL in the same run, and the ratios.
 //! - [`table`]: closed-loop tables of claims beside a bare echo server, one process, pinned, interleaved.
 
 pub mod crowd;
 pub mod drive;
 mod error;
 mod machine;
+pub mod peers;
 pub mod report;
 pub mod table;
 

@@ -4,7 +4,7 @@ use frontrow_engine::Clock;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::fs::read_to_string;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A description of the machine, as far as the system tells.
@@ -100,22 +100,29 @@ pub(crate) fn today() -> String {
     format!("{year:04}-{month:02}-{day:02}")
 }
 
-/// Processor time that programs have used: everybody's, and this process's.
+/// Processor time that programs have used: everybody's, and that of what is measured.
 pub(crate) struct CpuTime {
+    watched: Watched,
     all_ticks: u64,
     own_ticks: u64,
     at_ns: u64,
 }
 
 impl CpuTime {
-    pub(crate) fn now() -> Self {
-        Self { all_ticks: all_user_ticks(), own_ticks: own_user_ticks(), at_ns: Clock::monotonic_ns() }
+    /// So far. What is measured is this process, and `watched`.
+    pub(crate) fn now(watched: Watched) -> Self {
+        let peers = match watched {
+            Watched::Own => 0,
+            Watched::Process(pid) => family(pid).into_iter().map(user_ticks).sum(),
+        };
+        let own_ticks = user_ticks(std::process::id()) + peers;
+        Self { watched, all_ticks: all_user_ticks(), own_ticks, at_ns: Clock::monotonic_ns() }
     }
 
     /// How many CPUs other processes have kept busy since, in user mode; in hundredths of a second, so for
     /// a short time only roughly.
     pub(crate) fn others_since(&self) -> f64 {
-        let now = Self::now();
+        let now = Self::now(self.watched);
         let own = now.own_ticks.saturating_sub(self.own_ticks);
         let others = now.all_ticks.saturating_sub(self.all_ticks).saturating_sub(own);
         let seconds = (now.at_ns - self.at_ns).max(1) as f64 / 1e9;
@@ -127,29 +134,43 @@ impl CpuTime {
 const SERVING: [&str; 2] = ["frontrow-0", "echo"];
 const LOGGING: &str = "wal-";
 
+/// Whose processor time is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watched {
+    /// The servers in this process.
+    Own,
+    /// Another process and its children.
+    Process(u32),
+}
+
 /// Processor time of the threads under test, in nanoseconds: unlike a rate, it hardly depends on what else
 /// runs on the machine.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ServerTime {
-    /// Of the cores that serve.
+    /// Of the cores that serve; of another process, all there is.
     pub(crate) serving_ns: u64,
     /// Of the threads that make their log durable.
     pub(crate) logging_ns: u64,
 }
 
 impl ServerTime {
-    /// So far, of all servers in this process.
-    pub(crate) fn now() -> Self {
+    /// So far.
+    pub(crate) fn of(watched: Watched) -> Self {
         let mut time = Self::default();
-        let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
-        for thread in threads.map(|thread| thread.path()) {
-            let name = read_to_string(thread.join("comm")).unwrap_or_default();
-            let scheduled = read_to_string(thread.join("schedstat")).unwrap_or_default();
-            let ran_ns: u64 = scheduled.split(' ').next().and_then(|field| field.parse().ok()).unwrap_or(0);
-            if SERVING.contains(&name.trim()) {
-                time.serving_ns += ran_ns;
-            } else if name.starts_with(LOGGING) {
-                time.logging_ns += ran_ns;
+        match watched {
+            Watched::Own => {
+                for thread in threads(std::process::id()) {
+                    let name = read_to_string(thread.join("comm")).unwrap_or_default();
+                    if SERVING.contains(&name.trim()) {
+                        time.serving_ns += ran_ns(&thread);
+                    } else if name.starts_with(LOGGING) {
+                        time.logging_ns += ran_ns(&thread);
+                    }
+                }
+            }
+            Watched::Process(pid) => {
+                let all = family(pid).into_iter().flat_map(threads);
+                time.serving_ns = all.map(|thread| ran_ns(&thread)).sum();
             }
         }
         time
@@ -164,17 +185,44 @@ impl ServerTime {
     }
 }
 
+/// A process and its children.
+fn family(pid: u32) -> Vec<u32> {
+    let parent_of = |pid: u32| -> Option<u32> {
+        behind_name(&read_to_string(format!("/proc/{pid}/stat")).ok()?).nth(1)?.parse().ok()
+    };
+    let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    numbers.filter(|&other| other == pid || parent_of(other) == Some(pid)).collect()
+}
+
+/// The folders of a process's threads.
+fn threads(pid: u32) -> Vec<PathBuf> {
+    let all = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    all.map(|thread| thread.path()).collect()
+}
+
+/// How long a thread has run, system calls included.
+fn ran_ns(thread: &Path) -> u64 {
+    let scheduled = read_to_string(thread.join("schedstat")).unwrap_or_default();
+    scheduled.split(' ').next().and_then(|field| field.parse().ok()).unwrap_or(0)
+}
+
 fn all_user_ticks() -> u64 {
     let stat = read_to_string("/proc/stat").unwrap_or_default();
     let fields = stat.lines().next().unwrap_or_default().split_whitespace().skip(1);
     fields.take(2).filter_map(|field| field.parse::<u64>().ok()).sum()
 }
 
-fn own_user_ticks() -> u64 {
-    let stat = read_to_string("/proc/self/stat").unwrap_or_default();
-    // The name in parentheses may hold anything; user time is the 12th field behind it.
-    let behind = stat.rsplit_once(") ").map_or("", |(_, behind)| behind);
-    behind.split(' ').nth(11).and_then(|field| field.parse().ok()).unwrap_or(0)
+/// User time of a process and of those of its children that have ended.
+fn user_ticks(pid: u32) -> u64 {
+    let stat = read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let field = |at: usize| behind_name(&stat).nth(at).and_then(|field| field.parse::<u64>().ok());
+    field(11).unwrap_or(0) + field(13).unwrap_or(0)
+}
+
+/// The fields of `/proc/PID/stat` behind the name, which in its parentheses may hold anything.
+fn behind_name(stat: &str) -> impl Iterator<Item = &str> {
+    stat.rsplit_once(") ").map_or("", |(_, behind)| behind).split(' ')
 }
 
 fn ticks_per_second() -> f64 {

@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use frontrow_loadgen::LoadError;
+use frontrow_loadgen::peers::{PeersOptions, run as run_peers};
 use frontrow_loadgen::table::{TableOptions, run as run_table};
 use std::process::ExitCode;
 
@@ -16,11 +17,16 @@ struct Cli {
 enum Command {
     /// Claims per second and latency at several depths, beside a bare echo server in the same run.
     Table(TableOptions),
+    /// The same claims on Frontrow, Redis and PostgreSQL in one run, and the ratios.
+    Peers(PeersOptions),
 }
 
 fn main() -> ExitCode {
-    let Command::Table(options) = Cli::parse().command;
-    match table(options) {
+    let done = match Cli::parse().command {
+        Command::Table(options) => table(options),
+        Command::Peers(options) => peers(options),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("frontrow-loadgen: {error}");
@@ -33,6 +39,18 @@ fn table(options: TableOptions) -> Result<(), LoadError> {
     let command = std::env::args().collect::<Vec<_>>().join(" ");
     let wanted = options.clone();
     let report = run_table(options, command, |line| eprintln!("{line}"))?;
+    println!("{}", report.table());
+    if let Some(folder) = wanted.out_folder(&report.date) {
+        report.write(&folder)?;
+        println!("Written to {}", folder.display());
+    }
+    Ok(())
+}
+
+fn peers(options: PeersOptions) -> Result<(), LoadError> {
+    let command = std::env::args().collect::<Vec<_>>().join(" ");
+    let wanted = options.clone();
+    let report = run_peers(options, command, |line| eprintln!("{line}"))?;
     println!("{}", report.table());
     if let Some(folder) = wanted.out_folder(&report.date) {
         report.write(&folder)?;

@@ -4,7 +4,7 @@
 //! and replies have each their own length, so that both match those of the server it stands beside.
 
 use crate::LoadError;
-use crate::machine::ServerTime;
+use crate::machine::{ServerTime, Watched};
 use crate::table::drive;
 use crate::table::meter::{Meter, Window};
 use crate::table::{ANSWER_BYTES, CLAIM_BYTES};
@@ -33,6 +33,13 @@ pub(crate) struct Load {
     pub(crate) patience: Duration,
     /// The CPU of the load thread.
     pub(crate) core: Option<usize>,
+}
+
+impl Load {
+    /// The same, as fast as goes.
+    pub(crate) fn fast(self) -> Self {
+        Self { depth: 64, ..self }
+    }
 }
 
 /// A running echo server; stops when dropped.
@@ -120,11 +127,12 @@ async fn call_all<E: Engine>(addr: SocketAddr, load: Load) -> Result<Meter, Load
     let window = Window::after(load.warmup, load.duration);
     let meter = Rc::new(RefCell::new(Meter::new(window)?));
     let calls = connections.into_iter().map(|halves| call::<E>(halves, load.depth, Rc::clone(&meter)));
-    let before = ServerTime::now();
+    let before = ServerTime::of(Watched::Own);
     drive::all::<E>(calls.collect(), load.patience).await?;
+    let used = ServerTime::of(Watched::Own).since(before);
     let meter = Rc::into_inner(meter).map(RefCell::into_inner);
     let mut meter = meter.ok_or_else(|| LoadError::Wrong("a conversation outlived its load".to_owned()))?;
-    meter.used_since(before);
+    meter.used(used);
     Ok(meter)
 }
 

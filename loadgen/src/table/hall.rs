@@ -1,5 +1,6 @@
 //! The seats on sale, who may ask for which, and who holds what: the load's own books.
 
+use crate::LoadError;
 use frontrow_shard::{EventId, Fence, RowRef, Seats, mix};
 use frontrow_venue::Plan;
 use std::collections::VecDeque;
@@ -83,32 +84,33 @@ impl SeatSet {
 }
 
 /// What one connection may claim, and what it holds.
-#[derive(Debug, Default)]
-pub(crate) struct Purse {
+#[derive(Debug)]
+pub(crate) struct Purse<F = Fence> {
     /// Free seats, in the order they will be asked for.
     pub(crate) stock: VecDeque<SeatNumber>,
     /// Held seats, oldest first.
-    pub(crate) held: VecDeque<(SeatNumber, Fence)>,
+    pub(crate) held: VecDeque<(SeatNumber, F)>,
+}
+
+impl<F> Default for Purse<F> {
+    fn default() -> Self {
+        Self { stock: VecDeque::new(), held: VecDeque::new() }
+    }
 }
 
 /// The load's books of one server, kept from run to run.
-pub(crate) struct Books {
+pub(crate) struct Books<F = Fence> {
     pub(crate) hall: Arc<Hall>,
-    pub(crate) purses: Vec<Purse>,
+    pub(crate) purses: Vec<Purse<F>>,
     pub(crate) taken: SeatSet,
 }
 
-impl Books {
+impl<F> Books<F> {
     /// Deals the seats at random to `connections`, none to two of them.
     pub(crate) fn deal(hall: Arc<Hall>, connections: usize, seed: u64) -> Self {
-        let mut seats: Vec<SeatNumber> = (0..hall.spots.len() as SeatNumber).collect();
-        for i in (1..seats.len()).rev() {
-            // Fisher and Yates, with a counter through a mixing function as the source of numbers.
-            let at = (u128::from(mix(seed ^ mix(i as u64))) * (i as u128 + 1)) >> 64;
-            seats.swap(i, at as usize);
-        }
+        let seats = shuffled(hall.spots.len(), seed);
         let share = seats.len().div_ceil(connections.max(1)).max(1);
-        let mut purses: Vec<Purse> = seats
+        let mut purses: Vec<Purse<F>> = seats
             .chunks(share)
             .map(|seats| Purse {
                 stock: seats.iter().copied().collect(),
@@ -120,10 +122,42 @@ impl Books {
         Self { hall, purses, taken }
     }
 
+    /// Every connection wants all seats, each in an order of its own, and has at least `tokens` wishes to
+    /// keep in flight.
+    pub(crate) fn crowd(hall: Arc<Hall>, connections: usize, tokens: usize, seed: u64) -> Self {
+        let purse = |number: usize| {
+            let order = shuffled(hall.spots.len(), mix(seed ^ number as u64));
+            let stock = order.iter().copied().cycle().take(tokens.max(order.len())).collect();
+            Purse { stock, held: VecDeque::with_capacity(hall.spots.len()) }
+        };
+        let purses = (0..connections).map(purse).collect();
+        let taken = SeatSet::new(hall.spots.len());
+        Self { hall, purses, taken }
+    }
+
+    /// An error if anything is held still.
+    pub(crate) fn all_back(&self) -> Result<(), LoadError> {
+        match self.held() {
+            0 => Ok(()),
+            held => Err(LoadError::Wrong(format!("{held} holds were left after all were released"))),
+        }
+    }
+
     /// How many seats the connections hold.
     pub(crate) fn held(&self) -> u64 {
         self.purses.iter().map(|purse| purse.held.len() as u64).sum()
     }
+}
+
+/// All seats in random order.
+fn shuffled(seats: usize, seed: u64) -> Vec<SeatNumber> {
+    let mut seats: Vec<SeatNumber> = (0..seats as SeatNumber).collect();
+    for i in (1..seats.len()).rev() {
+        // Fisher and Yates, with a counter through a mixing function as the source of numbers.
+        let at = (u128::from(mix(seed ^ mix(i as u64))) * (i as u128 + 1)) >> 64;
+        seats.swap(i, at as usize);
+    }
+    seats
 }
 
 #[cfg(test)]
@@ -135,7 +169,10 @@ mod tests {
         let plan = frontrow_venue::stadium::generate(&frontrow_venue::stadium::StadiumSpec::new(1000));
         let hall = Arc::new(Hall::new(1, &plan.expect("a plan")));
         assert_eq!(hall.spots.len(), 1000);
-        let books = Books::deal(hall, 7, 42);
+        let crowd = Books::<Fence>::crowd(Arc::clone(&hall), 3, 1500, 42);
+        assert!(crowd.purses.iter().all(|purse| purse.stock.len() == 1500));
+        assert_ne!(crowd.purses[0].stock, crowd.purses[1].stock, "each has an order of its own");
+        let books = Books::<Fence>::deal(hall, 7, 42);
         let mut seen = SeatSet::new(1000);
         assert!(books.purses.iter().flat_map(|purse| &purse.stock).all(|&seat| seen.insert(seat)));
         assert_eq!((seen.len(), books.purses.len(), books.held()), (1000, 7, 0));

@@ -44,7 +44,7 @@ pub(crate) struct Meter {
     /// Messages inside the window or not.
     all_messages: u64,
     latency_ns: Histogram<u64>,
-    /// What the servers used for all messages.
+    /// What the server used for all messages.
     used: ServerTime,
 }
 
@@ -64,9 +64,9 @@ impl Meter {
         }
     }
 
-    /// Notes what the servers used from before the first message until now.
-    pub(crate) fn used_since(&mut self, before: ServerTime) {
-        self.used = ServerTime::now().since(before);
+    /// Notes what the server used from before the first message to after the last.
+    pub(crate) fn used(&mut self, used: ServerTime) {
+        self.used = used;
     }
 
     /// Nanoseconds that the serving core used per message.

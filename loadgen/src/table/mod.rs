@@ -38,14 +38,17 @@
 //! a machine that is not idle the numbers are lower bounds, and the ratios are what to look at.
 
 pub(crate) mod claims;
+pub(crate) mod dialect;
 pub(crate) mod drive;
 pub(crate) mod echo;
+pub(crate) mod frontrow;
 pub(crate) mod hall;
 pub(crate) mod meter;
 mod options;
-mod report;
-mod run;
+pub(crate) mod report;
+pub(crate) mod run;
 pub(crate) mod subject;
+pub(crate) mod websocket;
 
 pub use claims::{ANSWER_BYTES, CLAIM_BYTES};
 pub use options::TableOptions;

@@ -50,7 +50,7 @@ pub struct TableOptions {
     #[arg(long)]
     pub data: Option<PathBuf>,
     /// Where report.json, table.md, command.txt and machine.txt go.
-    /// [default: bench-results/DATE-first-table; with --quick nowhere]
+    /// [default: a folder of bench-results with the day in its name; with --quick nowhere]
     #[arg(long)]
     pub out: Option<PathBuf>,
     /// Which seats are drawn.

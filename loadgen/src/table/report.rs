@@ -1,14 +1,15 @@
 //! What a measurement says: as numbers for programs, as a table for people.
 
 use crate::{LoadError, Machine};
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
 /// What was loaded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
 pub enum Subject {
     /// The bare echo server.
     Echo,
@@ -16,10 +17,24 @@ pub enum Subject {
     Memory,
     /// Frontrow, with its log durable before an answer leaves.
     Durable,
+    /// The same server as `memory`, over WebSocket.
+    Websocket,
+    /// The same server as `durable`, everybody wants the same thirty seats.
+    DurableHot,
+    /// Redis, nothing on disk.
+    Redis,
+    /// Redis, with every change on disk before its answer.
+    RedisAlways,
+    /// PostgreSQL, a seat named by its number.
+    PostgresId,
+    /// PostgreSQL, any free seat of a section.
+    PostgresSkipLocked,
+    /// PostgreSQL, everybody wants the same thirty seats.
+    PostgresHot,
 }
 
 impl Subject {
-    /// The order of a round.
+    /// The order of a round of the first table.
     pub const ALL: [Self; 3] = [Self::Echo, Self::Memory, Self::Durable];
 
     /// The name in the table.
@@ -28,6 +43,13 @@ impl Subject {
             Self::Echo => "echo",
             Self::Memory => "memory",
             Self::Durable => "durable",
+            Self::Websocket => "websocket",
+            Self::DurableHot => "durable-hot",
+            Self::Redis => "redis",
+            Self::RedisAlways => "redis-always",
+            Self::PostgresId => "postgres-id",
+            Self::PostgresSkipLocked => "postgres-skip-locked",
+            Self::PostgresHot => "postgres-hot",
         }
     }
 
@@ -60,7 +82,7 @@ pub struct Run {
     pub p99_us: f64,
     /// 99.9th percentile in microseconds.
     pub p999_us: f64,
-    /// Requests per second divided by the echo's of the same round and depth; 1 for the echo.
+    /// Requests per second divided by the echo's of the same round and depth; 1 for the echo, 0 without one.
     pub ratio: f64,
     /// Processor time of the serving core per request, in nanoseconds, system calls included.
     pub serving_ns: f64,
@@ -139,7 +161,7 @@ impl Row {
 }
 
 /// The middle of sorted values; between the two middle ones if their number is even.
-fn median(sorted: &[f64]) -> f64 {
+pub(crate) fn median(sorted: &[f64]) -> f64 {
     let (low, high) = (sorted.len().saturating_sub(1) / 2, sorted.len() / 2);
     match (sorted.get(low), sorted.get(high)) {
         (Some(low), Some(high)) => f64::midpoint(*low, *high),
@@ -216,15 +238,7 @@ impl Report {
             self.reply_bytes,
             self.durability,
         );
-        out.push_str(
-            "| depth | subject | claims/s | requests/s (least to most) | p50 µs | p99 µs | p99.9 µs | to echo (least to most) | target | | core ns per request | log ns per request | others' CPUs |\n\
-             | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: |\n",
-        );
-        for depth in &self.depths {
-            for row in &depth.rows {
-                line(&mut out, depth.depth, row);
-            }
-        }
+        lines(&mut out, &self.depths);
         let refused: u64 = self
             .depths
             .iter()
@@ -244,11 +258,6 @@ impl Report {
 
     /// Writes `report.json`, `table.md`, `command.txt` and `machine.txt` into `folder`.
     pub fn write(&self, folder: &Path) -> Result<(), LoadError> {
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            move |source| LoadError::File { path, source }
-        };
-        std::fs::create_dir_all(folder).map_err(failed(folder))?;
         let mut json = serde_json::to_string_pretty(self)
             .map_err(|error| LoadError::Option(format!("the report has no JSON form: {error}")))?;
         json.push('\n');
@@ -260,11 +269,34 @@ impl Report {
             ("command.txt", command),
             ("machine.txt", machine),
         ];
-        for (name, text) in files {
-            let path = folder.join(name);
-            std::fs::write(&path, text).map_err(failed(&path))?;
+        write_all(folder, &files)
+    }
+}
+
+/// Writes files into `folder`, which is made if it is not there.
+pub(crate) fn write_all(folder: &Path, files: &[(&str, String)]) -> Result<(), LoadError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| LoadError::File { path, source }
+    };
+    std::fs::create_dir_all(folder).map_err(failed(folder))?;
+    for (name, text) in files {
+        let path = folder.join(name);
+        std::fs::write(&path, text).map_err(failed(&path))?;
+    }
+    Ok(())
+}
+
+/// A table with a line per subject and depth.
+pub(crate) fn lines(out: &mut String, depths: &[Depth]) {
+    out.push_str(
+        "| depth | subject | claims/s | requests/s (least to most) | p50 µs | p99 µs | p99.9 µs | to echo (least to most) | target | | core ns per request | log ns per request | others' CPUs |\n\
+         | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: |\n",
+    );
+    for depth in depths {
+        for row in &depth.rows {
+            line(out, depth.depth, row);
         }
-        Ok(())
     }
 }
 
@@ -282,7 +314,7 @@ fn line(out: &mut String, depth: usize, row: &Row) {
         ..
     } = row.median;
     let claims = if row.subject == Subject::Echo { String::new() } else { format!("{claims_per_s:.0}") };
-    let ratio = if row.subject == Subject::Echo {
+    let ratio = if row.subject == Subject::Echo || ratio == 0.0 {
         String::new()
     } else {
         format!("{ratio:.2} ({:.2} to {:.2})", row.ratio_range.0, row.ratio_range.1)

@@ -1,13 +1,13 @@
 //! The first table: echo, memory and durable in turn, round by round, at each depth.
 
 use crate::LoadError;
-use crate::machine::{self, CpuTime, Machine};
+use crate::machine::{self, CpuTime, Machine, Watched};
 use crate::table::TableOptions;
-use crate::table::claims::{ANSWER_BYTES, CLAIM_BYTES};
+use crate::table::claims::{ANSWER_BYTES, CLAIM_BYTES, Counts};
 use crate::table::echo::{EchoServer, Load};
 use crate::table::meter::Meter;
 use crate::table::report::{Depth, Report, Row, Run, Subject};
-use crate::table::subject::Server;
+use crate::table::subject::{Server, Way};
 use frontrow_engine::{Engine, WithEngine, dispatch};
 use frontrow_venue::stadium::{StadiumSpec, generate};
 use std::collections::BTreeMap;
@@ -77,7 +77,7 @@ struct Subjects {
 }
 
 /// A new folder for the servers' data; removed when dropped.
-fn data_folder(options: &TableOptions) -> Result<tempfile::TempDir, LoadError> {
+pub(crate) fn data_folder(options: &TableOptions) -> Result<tempfile::TempDir, LoadError> {
     let beside_program = || std::env::current_exe().ok()?.parent().map(PathBuf::from);
     let above = options.data.clone().or_else(beside_program).unwrap_or_default();
     let make = || {
@@ -122,28 +122,21 @@ fn one<E: Engine>(
     subject: Subject,
     depth: usize,
 ) -> Result<Run, LoadError> {
-    let load = Load {
-        connections: options.connections,
-        depth,
-        warmup: options.duration() / 5,
-        duration: options.duration(),
-        patience: Duration::from_secs(options.patience) + options.duration(),
-        core: options.load_cpu(),
-    };
-    let used = CpuTime::now();
+    let load = options.load(depth);
+    let used = CpuTime::now(Watched::Own);
     let (meter, counts) = match subject {
         Subject::Echo => (subjects.echo.load::<E>(load)?, None),
-        Subject::Memory | Subject::Durable => {
+        _ => {
             let server =
                 if subject == Subject::Memory { &mut subjects.memory } else { &mut subjects.durable };
-            let outcome = server.load::<E>(load)?;
+            let outcome = server.load::<E>(Way::Tcp, load)?;
             (outcome.meter, Some(outcome.counts))
         }
     };
     Ok(run_of(&meter, counts.unwrap_or_default(), used.others_since(), options.duration()))
 }
 
-fn run_of(meter: &Meter, counts: crate::table::claims::Counts, others_cpu: f64, duration: Duration) -> Run {
+pub(crate) fn run_of(meter: &Meter, counts: Counts, others_cpu: f64, duration: Duration) -> Run {
     let seconds = duration.as_secs_f64();
     let refused: BTreeMap<String, u64> =
         counts.refused.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
@@ -166,7 +159,22 @@ fn run_of(meter: &Meter, counts: crate::table::claims::Counts, others_cpu: f64, 
 impl TableOptions {
     /// The folder asked for, or one with the day in its name; none for a quick run without a wish.
     pub fn out_folder(&self, date: &str) -> Option<PathBuf> {
-        let default = || (!self.quick).then(|| PathBuf::from(format!("bench-results/{date}-first-table")));
+        self.folder_of(date, "first-table")
+    }
+
+    pub(crate) fn load(&self, depth: usize) -> Load {
+        Load {
+            connections: self.connections,
+            depth,
+            warmup: self.duration() / 5,
+            duration: self.duration(),
+            patience: Duration::from_secs(self.patience) + self.duration(),
+            core: self.load_cpu(),
+        }
+    }
+
+    pub(crate) fn folder_of(&self, date: &str, what: &str) -> Option<PathBuf> {
+        let default = || (!self.quick).then(|| PathBuf::from(format!("bench-results/{date}-{what}")));
         self.out.clone().or_else(default)
     }
 }

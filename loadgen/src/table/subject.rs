@@ -2,9 +2,12 @@
 
 use crate::LoadError;
 use crate::table::TableOptions;
+use crate::machine::Watched;
 use crate::table::claims::{self, Aim, Outcome, Target};
 use crate::table::echo::Load;
+use crate::table::frontrow::{Frontrow, Login};
 use crate::table::hall::{Books, Hall};
+use crate::table::websocket::WebSocket;
 use frontrow_engine::{Clock, Engine};
 use frontrow_server::config::{self, Config, Machine};
 use frontrow_server::http::Sales;
@@ -15,8 +18,10 @@ use frontrow_venue::Plan;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The event's number: the only one.
+/// The event that the table is about.
 const EVENT: EventId = 1;
+/// The event whose few seats everybody wants.
+const HOT_EVENT: EventId = 2;
 /// How long holds last: long enough that none expires in a run.
 const HOLD_MS: u32 = 3_600_000;
 /// The secret that users' tokens are signed with.
@@ -34,8 +39,21 @@ const QUICK: [(&str, &str); 4] = [
 /// A running server and the load's books about it.
 pub(crate) struct Server {
     running: Running,
-    target: Target,
+    partitions: u16,
+    target: Target<Login>,
     books: Option<Books>,
+    hot: Option<Books>,
+}
+
+/// How a load reaches a server, and which seats it is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Raw TCP, everybody has seats of their own.
+    Tcp,
+    /// WebSocket, everybody has seats of their own.
+    WebSocket,
+    /// Raw TCP, everybody wants the same few seats, see [`Server::open_hot`].
+    Hot,
 }
 
 impl Server {
@@ -48,47 +66,64 @@ impl Server {
     ) -> Result<Self, LoadError> {
         let config = configure(options, durability, data)?;
         let running = frontrow_server::start(&config, false)?;
-        let rules = EventRules {
-            hold_ms: HOLD_MS,
-            max_per_user: 0,
-            orphans: OrphanRule::Off,
-            ..EventRules::default()
-        };
-        let specs = catalogue::specs(EVENT, plan, &rules, config.partitions.count)
-            .map_err(|error| LoadError::Event(error.to_string()))?;
-        wait_for(async {
-            running.handle().create_event(specs).await?;
-            running.handle().set_state(EVENT, EventState::Open).await
-        })?
-        .map_err(|code| LoadError::Event(code.name().to_owned()))?;
         let minter = Minter::new(SECRET.as_bytes(), &Expected::default());
         let now_s = Clock::wall_ms() / 1000;
         let user = |number: usize| {
             let user = number as u64 + 1;
             (user, minter.mint(user, now_s, TOKEN_LASTS_S))
         };
-        let target =
-            Target { addr: running.core_tcp[0], users: (0..options.connections).map(user).collect() };
-        let hall = Arc::new(Hall::new(EVENT, plan));
-        let books = Some(Books::deal(hall, options.connections, options.seed));
-        Ok(Self { running, target, books })
+        let logins = (0..options.connections).map(user).collect();
+        let target = Target { addr: running.core_tcp[0], logins, watched: Watched::Own };
+        let partitions = config.partitions.count;
+        let mut server = Self { running, partitions, target, books: None, hot: None };
+        let hall = server.open(EVENT, plan)?;
+        server.books = Some(Books::deal(hall, options.connections, options.seed));
+        Ok(server)
+    }
+
+    /// Puts the few seats of `plan` on sale as well, all of them wanted by every connection.
+    pub(crate) fn open_hot(&mut self, options: &TableOptions, plan: &Plan) -> Result<(), LoadError> {
+        let hall = self.open(HOT_EVENT, plan)?;
+        let deepest = options.depths.iter().copied().max().unwrap_or(1);
+        self.hot = Some(Books::crowd(hall, options.connections, deepest, options.seed));
+        Ok(())
+    }
+
+    fn open(&self, event: EventId, plan: &Plan) -> Result<Arc<Hall>, LoadError> {
+        let rules = EventRules {
+            hold_ms: HOLD_MS,
+            max_per_user: 0,
+            orphans: OrphanRule::Off,
+            ..EventRules::default()
+        };
+        let specs = catalogue::specs(event, plan, &rules, self.partitions)
+            .map_err(|error| LoadError::Event(error.to_string()))?;
+        let handle = self.running.handle();
+        wait_for(async {
+            handle.create_event(specs).await?;
+            handle.set_state(event, EventState::Open).await
+        })?
+        .map_err(|code| LoadError::Event(code.name().to_owned()))?;
+        Ok(Arc::new(Hall::new(event, plan)))
     }
 
     /// Puts `load` on the server, compares its view of the seats with the clients', and gives all seats back.
-    pub(crate) fn load<E: Engine>(&mut self, load: Load) -> Result<Outcome, LoadError> {
-        let books = self.books.take().ok_or(LoadError::Panicked)?;
-        let (books, outcome) = claims::run::<E>(self.target.clone(), books, load, Aim::Claim)?;
+    pub(crate) fn load<E: Engine>(&mut self, way: Way, load: Load) -> Result<Outcome, LoadError> {
+        let books = if way == Way::Hot { self.hot.take() } else { self.books.take() };
+        let books = books.ok_or(LoadError::Panicked)?;
+        let aim = if way == Way::Hot { Aim::Churn } else { Aim::Claim };
+        let target = self.target.clone();
+        let (books, outcome) = if way == Way::WebSocket {
+            let target = Target { addr: self.running.http, ..target };
+            claims::run::<E, WebSocket>(target, books, load, aim)?
+        } else {
+            claims::run::<E, Frontrow>(target, books, load, aim)?
+        };
         self.compare(&books)?;
-        let fast = Load { depth: 64, ..load };
-        let (books, _) = claims::run::<E>(self.target.clone(), books, fast, Aim::Release)?;
-        if books.held() != 0 {
-            return Err(LoadError::Wrong(format!(
-                "{} holds were left after all were released",
-                books.held()
-            )));
-        }
+        let (books, _) = claims::run::<E, Frontrow>(self.target.clone(), books, load.fast(), Aim::Release)?;
+        books.all_back()?;
         self.compare(&books)?;
-        self.books = Some(books);
+        *(if way == Way::Hot { &mut self.hot } else { &mut self.books }) = Some(books);
         Ok(outcome)
     }
 
