@@ -3,7 +3,7 @@ CARGO ?= cargo
 # One target directory, so that nothing is built twice.
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: run test check unit python edge bench-shard bench-table bench-log fuzz fmt clean need-cargo need-python
+.PHONY: run test check unit python edge bench-shard bench-table bench-peers bench-log fuzz fmt clean need-cargo need-python
 
 ## make run: builds and serves the sample hall on 127.0.0.1 (HTTP and WebSocket 7410, raw TCP 7411).
 run: need-cargo
@@ -35,6 +35,10 @@ bench-shard: need-cargo
 
 bench-table: need-cargo
 	$(CARGO) run --release -p frontrow-loadgen -- table
+
+## The same claims on Frontrow, Redis and PostgreSQL in one run (apt-get install redis-server postgresql).
+bench-peers: need-cargo
+	$(CARGO) run --release -p frontrow-loadgen -- peers
 
 bench-log: need-cargo
 	$(CARGO) run --release -p frontrow-wal --example commit_cost

@@ -133,7 +133,7 @@ fn wait_until<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
         if Clock::monotonic_ns() > until_ns {
             return None;
         }
-        runtime.block_on(tokio::time::sleep(LOOK_EVERY));
+        runtime.block_on(async { tokio::time::sleep(LOOK_EVERY).await });
     }
 }
 

@@ -139,7 +139,9 @@ impl Postgres {
                 return Err(wrong(format!("a hold that is none: {row:?}")));
             };
             if ours.get(seat) != Some(&(*owner, *fence)) {
-                return Err(wrong(format!("seat {seat} is held by {owner} with {fence}, not by the clients")));
+                return Err(wrong(format!(
+                    "seat {seat} is held by {owner} with {fence}, not by the clients"
+                )));
             }
         }
         if rows.len() == ours.len() {
@@ -166,9 +168,10 @@ fn unprivileged() -> Option<(u32, u32)> {
     }
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let ids = |name: &str| {
-        let mut fields = users.lines().map(|line| line.split(':')).find_map(|mut fields| {
-            (fields.next() == Some(name)).then_some(fields)
-        })?;
+        let mut fields = users
+            .lines()
+            .map(|line| line.split(':'))
+            .find_map(|mut fields| (fields.next() == Some(name)).then_some(fields))?;
         Some((fields.nth(1)?.parse().ok()?, fields.next()?.parse().ok()?))
     };
     Some(ids("postgres").or_else(|| ids("nobody")).unwrap_or((65534, 65534)))

@@ -52,7 +52,12 @@ impl<P: FnMut(&str)> WithEngine for Comparison<P> {
         let mut peers = Peers::start::<E>(&options, folder.path())?;
         let mut measured = Measured::default();
         for round in 1..=table.rounds {
-            measured.round::<E>(&options, &mut peers, &format!("round {round} of {}", table.rounds), &mut progress)?;
+            measured.round::<E>(
+                &options,
+                &mut peers,
+                &format!("round {round} of {}", table.rounds),
+                &mut progress,
+            )?;
         }
         let (engine, versions) = (peers.engine(), peers.versions());
         peers.stop();

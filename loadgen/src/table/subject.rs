@@ -1,8 +1,8 @@
 //! The server under test: a whole Frontrow in this process, with one shard core and one event on sale.
 
 use crate::LoadError;
-use crate::table::TableOptions;
 use crate::machine::Watched;
+use crate::table::TableOptions;
 use crate::table::claims::{self, Aim, Outcome, Target};
 use crate::table::echo::Load;
 use crate::table::frontrow::{Frontrow, Login};

@@ -78,10 +78,7 @@ fn next_message(socket: &mut Socket) -> Result<Option<Bytes>, LoadError> {
 }
 
 /// Asks for the upgrade and reads until it is granted.
-async fn upgrade<E: Engine>(
-    addr: SocketAddr,
-    (reader, writer): &mut Halves<E>,
-) -> Result<Socket, LoadError> {
+async fn upgrade<E: Engine>(addr: SocketAddr, (reader, writer): &mut Halves<E>) -> Result<Socket, LoadError> {
     // The default of 128 KiB is filled with zeros at every read.
     let config = WebSocketConfig::default().read_buffer_size(8 * 1024);
     let mut step = client_with_config(format!("ws://{addr}/v1/ws"), Memory::default(), Some(config));
