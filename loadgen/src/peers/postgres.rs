@@ -113,7 +113,7 @@ impl Postgres {
         let manner = Manner::of(subject).ok_or(LoadError::Panicked)?;
         let books = self.books[manner as usize].take().ok_or(LoadError::Panicked)?;
         let aim = if manner == Manner::Hot { Aim::Churn } else { Aim::Claim };
-        let logins = (1..=self.connections as i64).map(|owner| (owner, manner)).collect();
+        let logins = (1..).take(self.connections).map(|owner| (owner, manner)).collect();
         let target = Target { addr: self.addr, logins, watched: self.watched() };
         let (books, outcome) = claims::run::<E, Claims>(target.clone(), books, load, aim)?;
         self.compare(manner, &books)?;
@@ -127,9 +127,9 @@ impl Postgres {
     /// Winners are seats: what is held there is what the clients hold, with owner and fence.
     fn compare(&mut self, manner: Manner, books: &Books<i64>) -> Result<(), LoadError> {
         let mut ours = HashMap::new();
-        for (number, purse) in books.purses.iter().enumerate() {
+        for (owner, purse) in (1_i64..).zip(&books.purses) {
             for (seat, fence) in &purse.held {
-                ours.insert(i64::from(*seat), (number as i64 + 1, *fence));
+                ours.insert(i64::from(*seat), (owner, *fence));
             }
         }
         let rows = self.control.ask(&manner.held())?;

@@ -93,7 +93,7 @@ impl Redis {
     /// Winners are seats: there is a key for each seat that a client holds, and no other but the counter's.
     fn compare(&mut self, held: u64) -> Result<(), LoadError> {
         let keys = self.control.number(&[b"DBSIZE"])?;
-        if keys == held as i64 + 1 {
+        if keys == held.cast_signed() + 1 {
             return Ok(());
         }
         Err(LoadError::Wrong(format!("Redis has {} seats held, the clients {held}", keys - 1)))

@@ -119,7 +119,7 @@ impl Measured {
             }
             progress(&line);
         }
-        if peers.durable.is_none() {
+        if !options.subjects().contains(&Subject::Durable) {
             return Ok(());
         }
         for &depth in &options.batches {
@@ -221,7 +221,7 @@ impl Peers {
                 there(&mut self.postgres, subject)?.load::<E>(subject, load)?
             }
         };
-        Ok(run_of(&outcome.meter, outcome.counts, used.others_since(), load.duration))
+        Ok(run_of(outcome, used.others_since(), load.duration))
     }
 
     /// The process that serves a subject.

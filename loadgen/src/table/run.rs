@@ -3,9 +3,8 @@
 use crate::LoadError;
 use crate::machine::{self, CpuTime, Machine, Watched};
 use crate::table::TableOptions;
-use crate::table::claims::{ANSWER_BYTES, CLAIM_BYTES, Counts};
+use crate::table::claims::{ANSWER_BYTES, CLAIM_BYTES, Counts, Outcome};
 use crate::table::echo::{EchoServer, Load};
-use crate::table::meter::Meter;
 use crate::table::report::{Depth, Report, Row, Run, Subject};
 use crate::table::subject::{Server, Way};
 use frontrow_engine::{Engine, WithEngine, dispatch};
@@ -124,19 +123,18 @@ fn one<E: Engine>(
 ) -> Result<Run, LoadError> {
     let load = options.load(depth);
     let used = CpuTime::now(Watched::Own);
-    let (meter, counts) = match subject {
-        Subject::Echo => (subjects.echo.load::<E>(load)?, None),
-        _ => {
-            let server =
-                if subject == Subject::Memory { &mut subjects.memory } else { &mut subjects.durable };
-            let outcome = server.load::<E>(Way::Tcp, load)?;
-            (outcome.meter, Some(outcome.counts))
-        }
+    let outcome = if subject == Subject::Echo {
+        Outcome { meter: subjects.echo.load::<E>(load)?, counts: Counts::default() }
+    } else {
+        let memory = subject == Subject::Memory;
+        let server = if memory { &mut subjects.memory } else { &mut subjects.durable };
+        server.load::<E>(Way::Tcp, load)?
     };
-    Ok(run_of(&meter, counts.unwrap_or_default(), used.others_since(), options.duration()))
+    Ok(run_of(outcome, used.others_since(), options.duration()))
 }
 
-pub(crate) fn run_of(meter: &Meter, counts: Counts, others_cpu: f64, duration: Duration) -> Run {
+pub(crate) fn run_of(outcome: Outcome, others_cpu: f64, duration: Duration) -> Run {
+    let Outcome { meter, counts } = outcome;
     let seconds = duration.as_secs_f64();
     let refused: BTreeMap<String, u64> =
         counts.refused.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
