@@ -149,6 +149,7 @@ fn what_is_off_is_found_with_its_remedy() {
             ("others-load", Warn, "1.50 CPUs"),
             ("steal", Bad, "0.40 CPUs"),
             ("disk-sync", Warn, "O_DIRECT is refused (Invalid argument); write and fdatasync p50 9000 us"),
+            ("disk-sync", Warn, "while other things kept 1.5 CPUs busy"),
             ("disk-space", Bad, "1 GiB free of 2 GiB; 1.3 GiB of segments"),
         ],
     );

@@ -10,7 +10,9 @@ const MOUNTS: &str = "/proc/self/mountinfo";
 /// Microseconds of a commit of one block at the 99th percentile.
 const SLOW_US: f64 = 5_000.0;
 const BAD_US: f64 = 30_000.0;
-/// Hours' worth of nothing: free space below so many times the segments at the start is tight.
+/// CPUs busy with other things from which on a write's time is partly the waiting for a CPU.
+const BUSY_CPUS: f64 = 0.5;
+/// Free space below so many times the segments at the start is tight.
 const SPACE_TIMES: u64 = 4;
 
 pub(super) fn check(host: &Host, found: &mut Vec<Finding>) {
@@ -136,8 +138,16 @@ fn speed(host: &Host) -> Finding {
         (Ok(it), _) => (format!("O_DIRECT|O_DSYNC p50 {:.0} us, p99 {:.0} us", it.p50_us, it.p99_us), *it),
         (Err(why), _) => (format!("O_DIRECT is refused ({why})"), synced),
     };
-    let text =
-        format!("{direct}; write and fdatasync p50 {:.0} us, p99 {:.0} us", synced.p50_us, synced.p99_us);
+    let busy = host.live.load.as_ref().map_or(0.0, |load| load.busy);
+    let beside = if busy > BUSY_CPUS {
+        format!(" (while other things kept {busy:.1} CPUs busy: waiting for a CPU is in it)")
+    } else {
+        String::new()
+    };
+    let text = format!(
+        "{direct}; write and fdatasync p50 {:.0} us, p99 {:.0} us{beside}",
+        synced.p50_us, synced.p99_us
+    );
     let finding = Finding::ok("disk-sync", text, SOURCE);
     if host.config.log.durability == Durability::Memory {
         return finding;
@@ -150,8 +160,8 @@ fn speed(host: &Host) -> Finding {
     if judged.p99_us > SLOW_US {
         let severity = if judged.p50_us > BAD_US { Severity::Bad } else { Severity::Warn };
         return finding.because(severity, why).by_hand(
-            "a local NVMe disk with power-loss protection; keep other writers off this disk; see io-scheduler and \
-             write-throttle",
+            "if others-load is a finding, mend that first and measure again; else a local NVMe disk with power-loss \
+             protection, without other writers",
         );
     }
     if speed.direct.is_err() && host.config.log.durability == Durability::Direct {

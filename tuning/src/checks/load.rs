@@ -28,10 +28,12 @@ pub(super) fn check(host: &Host, found: &mut Vec<Finding>) {
     found.push(if load.busy < QUIET_CPUS {
         busy
     } else {
-        let why = "whatever runs on a shard's CPU stops that shard for milliseconds at a time, and p99 is what others leave";
+        let why = "whoever wakes up waits for the others' turn to end: a commit of 0.1 ms was measured to take 4 ms, \
+                   which `nice` does not change; and a shard whose CPU is taken stops for as long";
         busy.because(Severity::Warn, why).by_hand(
-            "move it elsewhere, or keep it off the shards' CPUs (CPUAffinity= in its unit, a cpuset, or isolcpus= for all \
-             of it); `ps -eo pcpu,psr,comm --sort -pcpu | head` names it",
+            "move it elsewhere, or keep it off the server's CPUs (CPUAffinity= in its unit, a cpuset, isolcpus=); \
+             `ps -eo pcpu,psr,comm --sort -pcpu | head` names it. Where it must stay: CPUSchedulingPolicy=rr and \
+             CPUSchedulingPriority=1 in the server's unit, or `chrt -r 1 frontrow serve`",
         )
     });
     let steal = Finding::ok("steal", format!("{:.2} CPUs given to other machines", load.stolen), SOURCE);
