@@ -23,8 +23,8 @@ THP = "/sys/kernel/mm/transparent_hugepage/enabled"
 SHARED = ["--depths", "1,64", "--rounds", "2"]
 
 
-def variant(name, args=(), env=None, kernel=None):
-    return {"name": name, "args": list(args), "env": env or {}, "kernel": kernel or {}}
+def variant(name, args=(), env=None, kernel=None, before=()):
+    return {"name": name, "args": list(args), "env": env or {}, "kernel": kernel or {}, "before": list(before)}
 
 
 def setting(name, key, value):
@@ -51,9 +51,9 @@ def knobs(scheduler):
             setting("8192", "partitions.requests_remembered", 8192),
         ],
         "engine": [variant("io_uring", ["--engine", "io_uring"]), variant("epoll", ["--engine", "epoll"])],
+        "priority": [variant("as others"), variant("before others", before=["chrt", "-r", "1"])],
         "log_cpus": [
             setting("auto", "server.log_cpus", "auto"),
-            setting("away from the shard", "server.log_cpus", "[1]"),
             setting("on the shard's CPU", "server.log_cpus", "[0]"),
         ],
     }
@@ -83,7 +83,7 @@ def turn(options, which, folder):
     for path, value in which["kernel"].items():
         pathlib.Path(path).write_text(value)
     size = ["--quick"] if options.quick else [*SHARED, "--duration-ms", str(options.ms), "--seats", str(options.seats)]
-    command = [options.loadgen, "table", *size]
+    command = [*which["before"], options.loadgen, "table", *size]
     command += ["--data", options.data, "--out", str(folder), *which["args"]]
     done = subprocess.run(command, env={**os.environ, **which["env"]}, capture_output=True, text=True, timeout=120)
     if done.returncode != 0:
@@ -94,7 +94,7 @@ def turn(options, which, folder):
         for row in depth["rows"]:
             for when, run in zip(("cold", "warm"), row["rounds"]):
                 rows[f"{row['subject']} {name} {when}"] = run
-    return {"command": " ".join(command[1:]), "rows": rows}
+    return {"command": " ".join(command), "rows": rows}
 
 
 def compare(turns, base, other, key, field):
