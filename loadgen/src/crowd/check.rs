@@ -203,6 +203,7 @@ fn check_behaviour(at: &At<'_>, behaviour: &Behaviour) -> Result<(), ScenarioErr
         ("pay", b.pay),
         ("cancel", b.cancel),
         ("queue", b.queue),
+        ("queue_behind", b.queue_behind),
         ("come_back", b.come_back),
     ];
     for (key, chance) in chances {

@@ -13,11 +13,14 @@ mod lines;
 mod notes;
 mod people;
 mod person;
+mod play;
+mod presets;
 mod replies;
 mod scenario;
 mod slab;
 mod steps;
 mod timers;
+mod trouble;
 mod verify;
 
 pub use check::ScenarioError;
@@ -144,7 +147,7 @@ pub fn crowds(
     scenario.check(hall)?;
     let threads = plan.threads.max(1);
     let topology = plan.routing.as_ref().map(|routing| &routing.topology);
-    let play = Arc::new(people::Play::new(scenario, hall, plan.first_user, topology));
+    let play = Arc::new(play::Play::new(scenario, hall, plan.first_user, topology));
     let shared = verify::Shared::new(hall, threads);
     let crowd = |thread| {
         let cores = plan.routing.as_ref().map_or(&[][..], |routing| &routing.connection_core);

@@ -2,17 +2,16 @@
 
 use super::arrivals::Stream;
 use super::dice::Dice;
-use super::hall::Hall;
-use super::interest::Wishes;
 use super::lines::Lines;
 use super::notes::Notes;
 use super::person::{Asked, Question, Stage, Visit};
-use super::scenario::{Behaviour, Scenario, Storm};
+use super::play::Play;
+use super::scenario::{Group, Storm};
 use super::slab::{NONE, Slab};
 use super::timers::{Due, Timers};
 use super::verify::checks::Check;
 use super::{Action, Carried, ConnectionId, Nanos, Outcome, Tag};
-use frontrow_protocol::{News, Topology};
+use frontrow_protocol::News;
 use frontrow_shard::Millis;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -20,44 +19,6 @@ use std::sync::Arc;
 /// First wait before a connection that failed is tried again; it doubles, up to [`LONGEST_BACKOFF_NS`].
 const BACKOFF_NS: Nanos = 100_000_000;
 const LONGEST_BACKOFF_NS: Nanos = 10_000_000_000;
-
-/// A group, ready to play.
-pub(crate) struct Role {
-    pub(crate) wishes: Wishes,
-    pub(crate) behaviour: Behaviour,
-}
-
-/// What all crowds of a run share.
-pub(crate) struct Play {
-    pub(crate) scenario: Scenario,
-    pub(crate) hall: Arc<Hall>,
-    pub(crate) roles: Vec<Role>,
-    pub(crate) first_user: u64,
-    /// Core of each row of the hall, if connections are chosen by it.
-    pub(crate) core_of_row: Option<Vec<u16>>,
-}
-
-impl Play {
-    pub(crate) fn new(
-        scenario: &Scenario,
-        hall: &Arc<Hall>,
-        first_user: u64,
-        topology: Option<&Topology>,
-    ) -> Self {
-        let role = |group| Role { wishes: Wishes::new(group, hall), behaviour: group.behaviour.clone() };
-        let core = |topology: &Topology| {
-            let rows = hall.rows().iter();
-            rows.map(|row| topology.core_of(row.at).unwrap_or(0)).collect()
-        };
-        Self {
-            scenario: scenario.clone(),
-            hall: Arc::clone(hall),
-            roles: scenario.groups.iter().map(role).collect(),
-            first_user,
-            core_of_row: topology.map(core),
-        }
-    }
-}
 
 /// The people of one load thread.
 pub struct Crowd {
@@ -95,7 +56,7 @@ impl Crowd {
         thread: u16,
         threads: u16,
     ) -> Self {
-        let stream = |(i, group): (usize, &super::scenario::Group)| {
+        let stream = |(i, group): (usize, &Group)| {
             let dice = Dice::new(seed, (i as u64 + 1) << 32 | u64::from(thread));
             Stream::new(&group.arrivals, play.scenario.duration_s, dice, thread, threads)
         };

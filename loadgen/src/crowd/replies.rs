@@ -49,21 +49,17 @@ impl Crowd {
             }
             Code::Queued => self.queued(slot, asked, reply, now),
             code => {
-                let may_queue = matches!(code, Code::SeatHeld | Code::NotEnoughTogether | Code::QueuedFirst);
                 self.out_of_queue(slot);
-                self.refused_or_over(slot, asked, may_queue, now);
+                let Some(&visit) = self.visits.get(slot) else { return };
+                let behaviour = self.behaviour(&visit);
+                let queue = match code {
+                    Code::SeatHeld | Code::NotEnoughTogether => behaviour.queue,
+                    Code::QueuedFirst => behaviour.queue_behind,
+                    _ => 0.0,
+                };
+                self.refused(slot, asked, queue, now);
             }
         }
-    }
-
-    fn refused_or_over(&mut self, slot: u32, asked: &Asked, may_queue: bool, now: Nanos) {
-        let Some(&visit) = self.visits.get(slot) else { return };
-        let last = visit.tries >= self.behaviour(&visit).retries;
-        let joined = matches!(asked.question, Question::Command(Command::Join(_)));
-        if last && (joined || !may_queue) {
-            return self.end_in_vain(slot, now);
-        }
-        self.refused(slot, asked, may_queue, now);
     }
 
     fn queued(&mut self, slot: u32, asked: &Asked, reply: &Reply, now: Nanos) {

@@ -4,18 +4,6 @@ use super::check::ScenarioError;
 use frontrow_shard::{Adjacency, EventRules};
 use serde::{Deserialize, Serialize};
 
-/// The presets: name and text.
-const PRESETS: &[(&str, &str)] = &[
-    ("onsale", include_str!("../../scenarios/onsale.toml")),
-    ("steady", include_str!("../../scenarios/steady.toml")),
-    ("waitlist", include_str!("../../scenarios/waitlist.toml")),
-    ("expiry-storm", include_str!("../../scenarios/expiry-storm.toml")),
-    ("hot-row", include_str!("../../scenarios/hot-row.toml")),
-    ("scalper", include_str!("../../scenarios/scalper.toml")),
-    ("reconnect-storm", include_str!("../../scenarios/reconnect-storm.toml")),
-    ("mixed", include_str!("../../scenarios/mixed.toml")),
-];
-
 /// What happens in a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -271,6 +259,8 @@ pub struct Behaviour {
     pub retry: Think,
     /// Joins the queue of what was refused instead of trying elsewhere.
     pub queue: f64,
+    /// The same for a person who is told that others wait for these seats already.
+    pub queue_behind: f64,
     /// How long a person waits in a queue before leaving it.
     pub patience: Think,
     /// Comes again after a visit that ended without a booking.
@@ -297,6 +287,7 @@ impl Default for Behaviour {
             retries: 0,
             retry: Think { min_ms: 100.0, mean_ms: 500.0 },
             queue: 0.0,
+            queue_behind: 0.5,
             patience: Think { min_ms: 5000.0, mean_ms: 30_000.0 },
             come_back: 0.0,
             away: Think { min_ms: 1000.0, mean_ms: 5000.0 },
@@ -323,25 +314,6 @@ fn one() -> f64 {
 }
 
 impl Scenario {
-    /// The names of the presets.
-    pub fn names() -> impl Iterator<Item = &'static str> {
-        PRESETS.iter().map(|&(name, _)| name)
-    }
-
-    /// A preset's text, with its comments.
-    pub fn text(name: &str) -> Option<&'static str> {
-        PRESETS.iter().find(|&&(known, _)| known == name).map(|&(_, text)| text)
-    }
-
-    /// A preset.
-    pub fn named(name: &str) -> Result<Self, ScenarioError> {
-        let text = Self::text(name).ok_or_else(|| ScenarioError::UnknownName {
-            name: name.to_owned(),
-            known: Self::names().collect::<Vec<_>>().join(", "),
-        })?;
-        Self::parse(text)
-    }
-
     /// Reads a scenario and checks what can be checked without a hall.
     pub fn parse(text: &str) -> Result<Self, ScenarioError> {
         let scenario: Self = toml::from_str(text).map_err(|error| ScenarioError::Toml(error.to_string()))?;

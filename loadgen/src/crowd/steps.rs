@@ -7,14 +7,10 @@ use super::person::{Asked, Question, Stage, Visit};
 use super::scenario::{Behaviour, Think};
 use super::slab::NONE;
 use super::timers::Due;
-use super::verify::checks::Check;
 use super::verify::facts::Fact;
 use super::{ConnectionId, Nanos};
-use frontrow_protocol::WireCode;
 use frontrow_shard::{Command, Leave, Proof, RowRef};
 
-/// How often a step is put off by an overloaded server before the person gives up.
-const PATIENCE_WITH_SERVER: u8 = 20;
 /// Draws of a row until one lies on the wanted core, or of a connection until one is not in the queue already.
 const DRAWS: usize = 8;
 
@@ -170,14 +166,14 @@ impl Crowd {
         }
     }
 
-    /// Wants the same elsewhere, or gives up.
-    pub(crate) fn refused(&mut self, slot: u32, asked: &Asked, may_queue: bool, now: Nanos) {
+    /// Joins the queue (with probability `queue`), wants the same elsewhere, or gives up.
+    pub(crate) fn refused(&mut self, slot: u32, asked: &Asked, queue: f64, now: Nanos) {
         let Some(&visit) = self.visits.get(slot) else { return };
         let behaviour = self.behaviour(&visit);
-        let (queue, retry, retries) = (behaviour.queue, behaviour.retry, behaviour.retries);
+        let (retry, retries) = (behaviour.retry, behaviour.retries);
         let place = asked.question.place();
         let was_claim = !matches!(asked.question, Question::Command(Command::Join(_)));
-        if may_queue && was_claim && !self.winding_down && self.dice.chance(queue) {
+        if was_claim && !self.winding_down && self.dice.chance(queue) {
             let play = std::sync::Arc::clone(&self.play);
             let wishes = &play.roles[usize::from(visit.group)].wishes;
             let command = wishes.join(place, visit.wish.party);
@@ -186,7 +182,7 @@ impl Crowd {
             }
         }
         if visit.tries >= retries || self.winding_down {
-            return self.end_visit(slot);
+            return self.end_in_vain(slot, now);
         }
         let row = self.another_row(&visit);
         if let Some(visit) = self.visits.get_mut(slot) {
@@ -213,57 +209,6 @@ impl Crowd {
             }
         }
         row
-    }
-
-    /// The server could not take a request: nothing was decided. The step is taken again, a little later.
-    pub(crate) fn put_off(&mut self, asked: &Asked, code: WireCode, retry_after_ms: u32, now: Nanos) {
-        let user = self.user_of(asked.connection);
-        let fault = !code.retryable() && !matches!(code, WireCode::TokenExpired | WireCode::Unauthenticated);
-        self.notes.check(Check::Sense, !fault, || {
-            format!("user {user}: {:?}, which is well formed, was refused as {}", asked.question, code.name())
-        });
-        let slot = asked.visit;
-        let Some(visit) = self.visits.get_mut(slot) else { return };
-        visit.put_off += 1;
-        let give_up =
-            visit.put_off >= PATIENCE_WITH_SERVER || !code.retryable() || code == WireCode::Internal;
-        let before = match visit.stage {
-            Stage::Asking => Stage::Wanting,
-            Stage::Leaving | Stage::Looking => Stage::Waiting,
-            Stage::Extending | Stage::Paying | Stage::Releasing => Stage::Holding,
-            Stage::Booking => Stage::Purchasing,
-            Stage::Cancelling => Stage::Owning,
-            other => other,
-        };
-        let unsure = code == WireCode::Internal;
-        self.unasked(slot, unsure);
-        if before == Stage::Waiting && !give_up {
-            self.stage(slot, before);
-            return self.arm(slot, now + Nanos::from(retry_after_ms.max(50)) * 1_000_000);
-        }
-        if give_up || (before == Stage::Wanting && self.winding_down) {
-            return self.walk_away(slot, now);
-        }
-        if before == Stage::Wanting {
-            // Whoever asked to wait does not wait.
-            if let Some(visit) = self.visits.get_mut(slot) {
-                visit.waits = false;
-            }
-        }
-        self.stage(slot, before);
-        let wait = Nanos::from(retry_after_ms.max(1)) * 1_000_000;
-        let jitter = Nanos::from(self.dice.below((wait / 2).min(1_000_000_000) as u32 + 1));
-        self.arm(slot, now + wait + jitter);
-    }
-
-    /// Tells the verifier that what was asked was not done (or, `unsure`, leaves it open).
-    fn unasked(&mut self, slot: u32, unsure: bool) {
-        let Some(visit) = self.visits.get(slot).filter(|_| !unsure) else { return };
-        match visit.stage {
-            Stage::Booking => self.notes.fact(slot, Fact::NotBooked),
-            Stage::Releasing | Stage::Cancelling => self.notes.fact(slot, Fact::NotEnded),
-            _ => {}
-        }
     }
 
     /// Has seats, has thought: what now?

@@ -213,8 +213,11 @@ impl Simulation {
             if let Some(Reverse(timed)) = self.agenda.peek() {
                 next = next.min(timed.0.max(self.now));
             }
-            if next > until || self.crowds.iter().all(Carried::is_done) {
-                self.now = self.now.max(next.min(until));
+            if self.crowds.iter().all(Carried::is_done) {
+                return;
+            }
+            if next > until {
+                self.now = until;
                 return;
             }
             self.now = next;
@@ -282,17 +285,14 @@ impl Simulation {
                     self.routed.0 += u64::from(right);
                     self.routed.1 += u64::from(!right);
                 }
-                let id = match self.lost.remove(&(connection, tag)) {
-                    Some(id) => {
-                        assert!(repeats, "a request whose answer was lost is asked again as such");
-                        self.repeated += 1;
-                        id
-                    }
-                    None => {
-                        assert!(!repeats, "only a request whose answer was lost is asked again");
-                        self.new_id()
-                    }
-                };
+                let lost = self.lost.remove(&(connection, tag));
+                assert_eq!(
+                    repeats,
+                    lost.is_some(),
+                    "what was lost, and nothing else, is asked again as such"
+                );
+                self.repeated += u64::from(repeats);
+                let id = lost.unwrap_or_else(|| self.new_id());
                 self.submit(connection, tag, id, Ask::Command(command));
             }
             Action::Status { connection, tag, place, .. } => {
