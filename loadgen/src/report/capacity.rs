@@ -15,10 +15,11 @@
 //! - sold out: v·M visits arriving at N / (60·T) a second, plus the time people take to pay: seats held over seats
 //!   granted per second (Little's law)
 
+use super::buyers::{Notes, SoldOut, demand, sold_out, step_s};
 use super::model::{RunReport, Sample};
-use super::saturation::{Resource, SATURATED, Saturation};
+use super::saturation::{Resource, SATURATED, Saturation, polls};
 use super::usl::Usl;
-use super::words::{count, number, ratio, seconds};
+use super::words::{count, number, percent, ratio, seconds};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -26,8 +27,6 @@ use std::fmt;
 const PLANNED: f64 = 0.7;
 /// Contention assumed where cores were not measured.
 const CAUTIOUS: f64 = 0.05;
-/// The peak factor where the run was at a set rate and so says nothing about arrivals.
-const ASSUMED_PEAK: f64 = 3.0;
 const MOST_CORES: u32 = 1024;
 
 /// N buyers for M seats in T minutes.
@@ -128,7 +127,7 @@ pub fn capacity(report: &RunReport, question: &Question) -> Capacity {
     let mut notes = Notes::default();
     let per_core = per_core(report, &saturation, &mut notes);
     let demand = demand(report, *question, &mut notes);
-    let cores = cores(report, by_cores.law(), per_core, demand, &mut notes);
+    let cores = cores(report, *question, by_cores.law(), (per_core, demand), &mut notes);
     let sold_out = sold_out(report, *question, &mut notes);
     let sentence = sentence(*question, cores, demand, per_core, &sold_out);
     Capacity {
@@ -160,12 +159,6 @@ impl fmt::Display for Capacity {
     }
 }
 
-#[derive(Default)]
-struct Notes {
-    grounds: Vec<String>,
-    caveats: Vec<String>,
-}
-
 /// (Requests in flight, answers per second) at the most cores measured.
 pub(crate) fn depth_points(report: &RunReport) -> Vec<(f64, f64)> {
     let most = report.scaling.iter().map(|point| point.cores).max();
@@ -189,10 +182,6 @@ pub(crate) fn core_points(report: &RunReport) -> Vec<(f64, f64)> {
     })
 }
 
-fn step_s(report: &RunReport) -> f64 {
-    if report.series_step_s > 0.0 { report.series_step_s } else { 1.0 }
-}
-
 fn per_core(report: &RunReport, saturation: &Saturation, notes: &mut Notes) -> f64 {
     let cores = f64::from(report.target.cores.max(1));
     let good =
@@ -214,7 +203,11 @@ fn per_core(report: &RunReport, saturation: &Saturation, notes: &mut Notes) -> f
         ));
         return best / cores;
     }
-    let seen = || report.series.iter().flat_map(|sample| &sample.cores).filter(|core| core.busy.is_some());
+    let truly = |place: usize| !polls(&report.series, place as u16);
+    let seen = || {
+        let all = report.series.iter().flat_map(|sample| sample.cores.iter().enumerate());
+        all.filter(|(place, core)| core.busy.is_some() && truly(*place)).map(|(_, core)| core)
+    };
     let busy: f64 = seen().filter_map(|core| core.busy).sum();
     let answers: f64 = seen().map(|core| core.answers_per_s).sum();
     if busy > 0.0 && answers > 0.0 {
@@ -236,56 +229,28 @@ fn per_core(report: &RunReport, saturation: &Saturation, notes: &mut Notes) -> f
     (best / cores).max(closed)
 }
 
-fn demand(report: &RunReport, question: Question, notes: &mut Notes) -> f64 {
-    if report.totals.visits == 0 {
-        notes.caveats.push("The run had no visits, so requests per buyer are not known.".to_owned());
-        return 0.0;
-    }
-    let per_visit = ratio(report.totals.answered as f64, report.totals.visits as f64);
-    let peak = if report.load.rate_per_s > 0.0 {
-        notes.caveats.push(format!(
-            "The run was at a set rate and says nothing about how people arrive: a peak of {ASSUMED_PEAK} times the mean is assumed."
-        ));
-        ASSUMED_PEAK
-    } else {
-        let peak = peak_factor(&report.series);
-        notes
-            .grounds
-            .push(format!("The busiest second asked {} times the mean, as in this run.", number(peak)));
-        peak
-    };
-    notes.grounds.push(format!("A buyer made {} requests, retries included.", number(per_visit)));
-    ratio(peak * per_visit * question.buyers as f64, 60.0 * question.minutes)
-}
-
-fn peak_factor(series: &[Sample]) -> f64 {
-    let mut due: Vec<u64> = series.iter().map(|sample| sample.intended).skip_while(|due| *due == 0).collect();
-    let total: u64 = due.iter().sum();
-    let mut left = (total as f64 * 0.05) as u64;
-    while let Some(last) = due.last().copied().filter(|last| *last <= left) {
-        left -= last;
-        due.pop();
-    }
-    let mean = ratio(due.iter().sum::<u64>() as f64, due.len() as f64);
-    ratio(due.iter().max().copied().unwrap_or(0) as f64, mean).max(1.0)
-}
-
 fn cores(
     report: &RunReport,
+    question: Question,
     fit: Option<&Usl>,
-    per_core: f64,
-    demand: f64,
+    (per_core, demand): (f64, f64),
     notes: &mut Notes,
 ) -> Option<Cores> {
     if per_core <= 0.0 || demand <= 0.0 {
         return None;
     }
-    notes.grounds.push(format!("Cores are planned to {} % of what they hold.", PLANNED * 100.0));
+    let now = f64::from(report.target.cores.max(1));
+    notes.grounds.insert(
+        0,
+        format!(
+            "As it is, with {}, it carries {} buyers in that time: planned to {} of what it holds.",
+            plural(u32::from(report.target.cores.max(1))),
+            number(question.buyers as f64 * PLANNED * per_core * now / demand),
+            percent(PLANNED)
+        ),
+    );
     let scale = |k: f64| match fit {
-        Some(usl) => {
-            ratio(usl.at(k), usl.at(f64::from(report.target.cores.max(1))))
-                * f64::from(report.target.cores.max(1))
-        }
+        Some(usl) => now * ratio(usl.at(k), usl.at(now)),
         None => k,
     };
     let least_with =
@@ -310,41 +275,19 @@ fn cores(
             "EXTRAPOLATED: at most {} cores were measured; more rests on {how}.",
             number(measured)
         ));
+        if let Some(usl) = fit.filter(|usl| usl.r_squared < 0.95 || usl.alpha.margin > 0.1) {
+            notes.caveats.push(format!(
+                "The fit over cores is loose (contention {} ± {}): measure more numbers of cores before you rely on it.",
+                percent(usl.alpha.value),
+                percent(usl.alpha.margin)
+            ));
+        }
     }
     Some(Cores { least, cautious, extrapolated })
 }
 
-enum SoldOut {
-    After(f64),
-    /// Seats that would be sold.
-    Never(f64),
-    Unknown,
-}
-
-fn sold_out(report: &RunReport, question: Question, notes: &mut Notes) -> SoldOut {
-    let totals = &report.totals;
-    if totals.seats_booked == 0 || totals.visits == 0 || question.minutes <= 0.0 || question.buyers == 0 {
-        notes.caveats.push("Nobody bought in this run, so how fast seats sell is not known.".to_owned());
-        return SoldOut::Unknown;
-    }
-    let due =
-        |until: f64| report.series.iter().filter(|s| s.t_s <= until).map(|s| s.intended).sum::<u64>() as f64;
-    let share = totals.sold_out_at_s.map_or(1.0, |at| ratio(due(at + step_s(report)), due(f64::INFINITY)));
-    let share = if share > 0.0 { share } else { 1.0 };
-    let visits_per_seat = totals.visits as f64 * share / totals.seats_booked as f64;
-    let held: f64 = report.series.iter().map(|sample| sample.seats_held as f64 * step_s(report)).sum();
-    let pay_s = ratio(held, totals.seats_granted as f64);
-    let (needed, per_s) =
-        (visits_per_seat * question.seats as f64, question.buyers as f64 / (60.0 * question.minutes));
-    notes.grounds.push(format!(
-        "It took {} visits to sell a seat, and a seat was held for {} until it was paid or given back.",
-        number(visits_per_seat),
-        seconds(pay_s)
-    ));
-    if needed > question.buyers as f64 {
-        return SoldOut::Never(question.buyers as f64 / visits_per_seat);
-    }
-    SoldOut::After(needed / per_s + pay_s)
+fn plural(cores: u32) -> String {
+    if cores == 1 { "1 core".to_owned() } else { format!("{cores} cores") }
 }
 
 fn sentence(
@@ -363,7 +306,6 @@ fn sentence(
     let cores = match cores {
         None => "this run does not tell how many cores it takes".to_owned(),
         Some(cores) => {
-            let plural = |n: u32| if n == 1 { "1 core".to_owned() } else { format!("{n} cores") };
             let range = if cores.cautious > cores.least {
                 format!("{} to {}", cores.least, plural(cores.cautious))
             } else {

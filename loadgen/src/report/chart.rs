@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 const POINTS: usize = 400;
 const COLUMNS: usize = 180;
 
-const TIME: &str = "time since the start (s)";
+const TIME: &str = "time since the start";
 
 /// A plot and how to read it.
 pub(crate) struct Figure {
@@ -237,7 +237,7 @@ fn heat(report: &RunReport) -> Option<Figure> {
             picture.cell([left() + cell * place as f64, y, cell, row - 2.0], share, &says);
         }
     }
-    picture.x_axis(&Axis::over(TIME, Scale::Linear, Unit::Plain, std::iter::empty()).to(end));
+    picture.x_axis(&Axis::over(TIME, Scale::Linear, Unit::Seconds, std::iter::empty()).to(end));
     let scale: String = [0.0, 0.25, 0.5, 0.75, 1.0].iter().fold(String::new(), |mut out, share| {
         let hot = if *share >= super::saturation::SATURATED { " hot" } else { "" };
         let _ = write!(
@@ -287,7 +287,7 @@ fn timed(
     let lines: Vec<Line> = lines.into_iter().filter(|line| !line.points.is_empty()).collect();
     let seen = lines.iter().flat_map(|line| &line.points).any(|point| point.1 > 0.0);
     let end = report.series.last().map_or(1.0, |sample| sample.t_s);
-    let x = Axis::over(TIME, Scale::Linear, Unit::Plain, std::iter::empty()).to(end);
+    let x = Axis::over(TIME, Scale::Linear, Unit::Seconds, std::iter::empty()).to(end);
     let y = Axis::over(label, scale, unit, values(&lines));
     seen.then(|| Figure { title, caption, picture: plot(title, &x, &y, &lines) })
 }

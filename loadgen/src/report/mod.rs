@@ -1,5 +1,6 @@
 //! What came of a run: one model ([`model`]), written and read in several ways.
 
+mod buyers;
 mod capacity;
 mod chart;
 mod compare;

@@ -183,15 +183,27 @@ fn bounds(series: &[Sample]) -> Option<Saturated> {
     let found = stretch(series, |s| refused(s) > 0 && refused(s) as f64 >= 0.001 * s.answered as f64)?;
     let total: u64 = found.iter().map(refused).sum();
     let lasted = found.len() as f64 * series.get(1).map_or(1.0, |second| second.t_s - series[0].t_s);
-    let evidence = format!("{} requests were answered `busy` within {}", count(total), seconds(lasted));
+    let evidence = format!("{} requests were answered “busy” within {}", count(total), seconds(lasted));
     Some(Saturated { resource: Resource::Bounds, since_s: begin(found, series), evidence })
 }
 
 fn core_busy(series: &[Sample], core: u16) -> Option<Saturated> {
     let busy = |s: &Sample| at(core)(s).and_then(|core| core.busy).unwrap_or(0.0);
+    if polls(series, core) {
+        return None;
+    }
     let found = stretch(series, |s| busy(s) >= SATURATED)?;
     let evidence = format!("its thread ran for up to {} of the time", percent(most(found, busy)));
     Some(Saturated { resource: Resource::Core(core), since_s: begin(found, series), evidence })
+}
+
+/// Whether a core's thread runs all the time, whatever there is to do: then its busy share says nothing.
+pub(crate) fn polls(series: &[Sample], core: u16) -> bool {
+    let seen =
+        || series.iter().filter_map(at(core)).filter_map(|core| Some((core.busy?, core.answers_per_s)));
+    let most = seen().map(|(_, answers)| answers).fold(0.0, f64::max);
+    let idle = || seen().filter(|(_, answers)| *answers < 0.25 * most);
+    idle().count() >= 2 && idle().all(|(busy, _)| busy >= SATURATED)
 }
 
 fn core_log(series: &[Sample], core: u16) -> Option<Saturated> {
@@ -222,6 +234,8 @@ fn unseen(series: &[Sample]) -> Option<String> {
         Some("The run has no series, so nothing can be said about what saturates.".to_owned())
     } else if cores().next().is_none() {
         Some("The server's metrics could not be read, so its cores and its log were not watched.".to_owned())
+    } else if (0..self::cores(series)).any(|core| polls(series, core)) {
+        Some("A core's thread runs all the time, with much to do or little (it polls): how busy it was is not known.".to_owned())
     } else if cores().all(|core| core.busy.is_none()) {
         Some("The server is on another machine, so how busy its cores were is not known.".to_owned())
     } else {

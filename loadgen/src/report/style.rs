@@ -22,7 +22,7 @@ h3{font-size:1rem;margin:0 0 6px}
 .good b,td.good{color:var(--good)}.doubtful b,td.doubtful{color:var(--doubt)}.bad b,td.bad{color:var(--bad);font-weight:700}
 .doubt{margin:6px 0;padding:8px 12px;background:var(--card);border-left:4px solid var(--doubt)}
 .wrong{margin:6px 0;padding:8px 12px;background:var(--card);border-left:4px solid var(--bad);overflow-wrap:anywhere}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:10px;margin:14px 0}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(45%,230px),1fr));gap:10px;margin:14px 0}
 .tile{background:var(--card);border-radius:8px;padding:10px 12px}
 .tile span{display:block;color:var(--soft);font-size:.85rem}
 .tile strong{font-size:1.25rem;font-variant-numeric:tabular-nums}
@@ -59,7 +59,7 @@ svg .label{fill:var(--ink);font-size:12.5px}
 .mark{stroke-dasharray:none}
 .cell{fill:var(--c0)}.cell.hot{fill:var(--c1);stroke:var(--ink);stroke-width:.7}
 footer{margin-top:40px;color:var(--soft);font-size:.85rem}
-@media print{:root{--paper:#fff;--ink:#000;--soft:#444;--card:#fff;--rule:#bbb;--c0:#0072b2;--c1:#d55e00;--c2:#00805e;--c3:#a8467c;--c4:#a06d00}
+@media print{:root{--paper:#fff;--ink:#000;--soft:#444;--card:#fff;--rule:#bbb;--c0:#0072b2;--c1:#d55e00;--c2:#00805e;--c3:#a8467c;--c4:#a06d00;--c5:#6e7781;--good:#00704f;--doubt:#8a5a00;--bad:#b3261e}
 main{max-width:none;padding:0}h2{break-after:avoid}details>*{display:block}.wide{overflow:visible}.cell,.key{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 ";
 

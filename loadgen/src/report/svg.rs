@@ -3,7 +3,7 @@
 //! Made here and not by a plotting crate: those bake their colours and fonts in, and the two plots that matter most
 //! (the percentile axis and the heat map) would be hand-made in them, too.
 
-use super::words::{bytes, micros, number};
+use super::words::{bytes, micros, number, seconds};
 use std::fmt::Write as _;
 
 const WIDTH: f64 = 640.0;
@@ -48,6 +48,7 @@ pub(crate) enum Unit {
     Plain,
     Micros,
     Bytes,
+    Seconds,
     Percentile,
 }
 
@@ -57,7 +58,8 @@ impl Unit {
             Self::Plain => number(value),
             Self::Micros => micros(value),
             Self::Bytes => bytes(value),
-            Self::Percentile => format!("{value} %"),
+            Self::Seconds => seconds(value),
+            Self::Percentile => value.to_string(),
         }
     }
 }
@@ -115,7 +117,7 @@ impl Axis {
     fn ticks(&self) -> Vec<f64> {
         match self.scale {
             Scale::Linear => {
-                let step = nice(self.high / 6.0);
+                let step = self.unit.step(self.high / 6.0);
                 (0..=12).map(|n| f64::from(n) * step).take_while(|tick| *tick <= self.high).collect()
             }
             Scale::Log => {
@@ -131,10 +133,24 @@ impl Axis {
     }
 }
 
-/// The next of 1, 2, 5, 10, … times a power of ten.
-fn nice(step: f64) -> f64 {
-    let unit = 10_f64.powf(step.log10().floor());
-    [1.0, 2.0, 5.0, 10.0].into_iter().map(|n| n * unit).find(|n| *n >= step * 0.999).unwrap_or(step)
+impl Unit {
+    /// The next step from one tick to another that reads well: 1, 2 or 5 times a power of ten; powers of two of a
+    /// binary unit; parts of a minute and of an hour.
+    fn step(self, least: f64) -> f64 {
+        let least = least * 0.999;
+        match self {
+            Self::Bytes => 2_f64.powf(least.max(1.0).log2().ceil()),
+            Self::Seconds if least > 20.0 => [30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14_400, 43_200]
+                .into_iter()
+                .map(f64::from)
+                .find(|step| *step >= least)
+                .unwrap_or_else(|| (least / 86_400.0).ceil() * 86_400.0),
+            _ => {
+                let unit = 10_f64.powf(least.log10().floor());
+                [1.0, 2.0, 5.0, 10.0].map(|n| n * unit).into_iter().find(|n| *n >= least).unwrap_or(least)
+            }
+        }
+    }
 }
 
 /// A series in a plot. `look` chooses colour and dashes: 0 to 5.

@@ -77,8 +77,12 @@ fn series(seconds: u32, noise: &mut Noise) -> Vec<Sample> {
             let wave = (t / 6.0) * (1.0 - t / 6.0).exp();
             let due = 46_000.0 * wave * noise.about(0.03) + 300.0;
             let answered = due.min(41_000.0 * noise.about(0.02));
-            let got = (answered * 0.06).min(50_000.0 - booked - held);
-            let paid = if t < 4.0 { 0.0 } else { held * 0.18 };
+            let got = (answered * 0.12).min(50_000.0 - booked - held);
+            let paid = match t {
+                t if t < 4.0 => 0.0,
+                t if t < 42.0 => held * 0.18,
+                _ => held,
+            };
             held += got - paid;
             booked = (booked + paid).min(50_000.0);
             let crowded = (due / 41_000.0).min(1.2);

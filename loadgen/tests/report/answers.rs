@@ -73,6 +73,15 @@ fn a_load_that_is_late_was_the_limit() {
 }
 
 #[test]
+fn a_core_that_polls_is_not_called_saturated() {
+    let mut report = made_up::report();
+    report.series.iter_mut().flat_map(|sample| &mut sample.cores).for_each(|core| core.busy = Some(0.99));
+    let saturation = Saturation::of(&report);
+    assert_eq!(saturation.first().map(|first| first.resource), Some(Resource::Bounds), "{saturation:?}");
+    assert!(saturation.unseen.is_some_and(|why| why.contains("polls")));
+}
+
+#[test]
 fn a_log_that_falls_behind_and_crowded_machines_are_seen() {
     let mut report = made_up::report();
     for sample in &mut report.series {
@@ -109,6 +118,7 @@ fn the_planners_question_is_answered_from_the_run() {
     // 252,000 visits or fewer at 1,667 a second, and some seconds to pay.
     let sold_out = answer.sold_out_s.expect("they buy all");
     assert!((100.0..200.0).contains(&sold_out), "{answer}");
+    assert!(answer.grounds[0].starts_with("As it is, with 2 cores, it carries"), "{answer}");
     let bigger = capacity(&report, &Question { buyers: 5_000_000, ..question });
     assert!((bigger.demand_per_s / answer.demand_per_s - 10.0).abs() < 1e-6);
     let none = capacity(&report, &Question { buyers: 20_000, ..question });

@@ -138,6 +138,12 @@ fn long_runs_and_many_cores_stay_small() {
 }
 
 #[test]
+fn the_summary_is_as_it_was() {
+    let golden = include_str!("summary.txt");
+    assert_eq!(summary(&made_up::report()), golden, "if this is meant, make tests/report/summary.txt anew");
+}
+
+#[test]
 fn verdicts_say_what_stands_against_a_run() {
     let mut report = made_up::report();
     let verdict = |report: &RunReport| Verdict::of(report, &Saturation::of(report));
