@@ -90,6 +90,9 @@ impl Bench {
 
 /// Operations per second of a mix of claim, book, cancel, release and expire over `seats` seats.
 fn mixed(seats: u32, operations: u64) -> (f64, f64, [u64; 6]) {
+    /// How many requests ahead memory is asked for: see the server's pump.
+    const INDEX_AHEAD: usize = 16;
+    const ROW_AHEAD: usize = 8;
     const BATCH: usize = 256;
     let mut bench = Bench::new(seats, 1 << 16);
     let (mut held, mut booked): (VecDeque<Granted>, VecDeque<Granted>) = Default::default();
@@ -133,11 +136,17 @@ fn mixed(seats: u32, operations: u64) -> (f64, f64, [u64; 6]) {
             batch.push(request);
         }
         let start = processor_seconds();
-        for request in &batch {
-            bench.partition.prefetch(request);
-        }
         answers.clear();
-        for request in &batch {
+        for request in batch.iter().take(INDEX_AHEAD) {
+            bench.partition.prefetch_index(request);
+        }
+        for (i, request) in batch.iter().enumerate() {
+            if let Some(ahead) = batch.get(i + INDEX_AHEAD) {
+                bench.partition.prefetch_index(ahead);
+            }
+            if let Some(ahead) = batch.get(i + ROW_AHEAD) {
+                bench.partition.prefetch_row(ahead);
+            }
             answers.push(bench.apply(&Op::Request(*request)));
             done += 1;
         }

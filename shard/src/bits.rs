@@ -149,15 +149,32 @@ pub(crate) fn run_starts<B: SeatBits>(free: B, joins: B, n: u32) -> B {
     starts
 }
 
-/// Length of the longest run of `free` seats, each joined to the next.
+/// Length of the longest run of `free` seats, each joined to the next: the longest run of pairs, by doubling
+/// windows as long as there are any, then adding the halves back that still fit.
 pub(crate) fn longest_run<B: SeatBits>(free: B, joins: B) -> u32 {
-    let steps = free.and(joins);
-    let (mut run, mut length) = (free, 0);
-    while !run.is_empty() {
-        length += 1;
-        run = steps.and(run.down(1));
+    let pairs = free.and(joins).and(free.down(1));
+    if pairs.is_empty() {
+        return u32::from(!free.is_empty());
     }
-    length
+    // windows[i]: places from which 2^i pairs follow one another.
+    let mut windows = [B::EMPTY; 8];
+    let (mut top, mut window) = (0, pairs);
+    loop {
+        windows[top] = window;
+        let doubled = window.and(window.down(1 << top));
+        if doubled.is_empty() {
+            break;
+        }
+        (top, window) = (top + 1, doubled);
+    }
+    let (mut starts, mut have) = (windows[top], 1_u32 << top);
+    for i in (0..top).rev() {
+        let longer = starts.and(windows[i].down(have));
+        if !longer.is_empty() {
+            (starts, have) = (longer, have + (1 << i));
+        }
+    }
+    have + 1
 }
 
 /// Places from which a window of `n` has at least one of `wanted` in it.
@@ -167,8 +184,11 @@ pub(crate) fn windows_with<B: SeatBits>(wanted: B, n: u32) -> B {
 
 /// Length of the longest run of `free` seats with one of `accessible` in it.
 pub(crate) fn longest_run_with<B: SeatBits>(free: B, joins: B, accessible: B) -> u32 {
-    let longest = longest_run(free, joins);
     let wanted = accessible.and(free);
+    if wanted.is_empty() {
+        return 0;
+    }
+    let longest = longest_run(free, joins);
     (1..=longest)
         .rev()
         .find(|&n| !run_starts(free, joins, n).and(windows_with(wanted, n)).is_empty())

@@ -5,6 +5,7 @@ use crate::ids::{EventId, Millis, PartitionId, Parts, RowRef, UserId};
 use crate::op::Supply;
 use crate::queue::Map;
 use crate::row::Rows;
+use crate::row_index::RowIndex;
 use crate::rules::{EventRules, EventSpec, EventState};
 
 /// A section, as every partition knows it.
@@ -12,8 +13,6 @@ use crate::rules::{EventRules, EventSpec, EventState};
 pub(crate) struct Section {
     /// How many rows it has, on whatever partition.
     pub(crate) rows: u16,
-    /// Where its rows begin in [`EventPart::row_slots`].
-    row_base: u32,
     /// The partition that coordinates it.
     pub(crate) home: PartitionId,
     /// Whether somebody waits for it, by the home's word: then free seats are lent to the home first.
@@ -56,7 +55,7 @@ pub(crate) struct EventPart {
     pub(crate) state: EventState,
     pub(crate) rules: EventRules,
     pub(crate) sections: Vec<Section>,
-    row_slots: Vec<u32>,
+    index: RowIndex,
     pub(crate) rows: Rows,
     pub(crate) holds: Holds,
     /// First handle of this event's holds in the timing wheel.
@@ -71,7 +70,6 @@ pub(crate) struct EventPart {
 
 impl EventPart {
     pub(crate) fn new(spec: &EventSpec, own: PartitionId, partitions: u16, digest: u64) -> Self {
-        let mut base = 0;
         let mut homes = Vec::new();
         let mut homed_seats = 0_usize;
         let mut sections = Vec::with_capacity(spec.section_rows.len());
@@ -84,15 +82,14 @@ impl EventPart {
             } else {
                 NONE
             };
-            sections.push(Section { rows, row_base: base, home, watched: false, round: 0, home_index });
-            base += u32::from(rows);
+            sections.push(Section { rows, home, watched: false, round: 0, home_index });
         }
-        let mut row_slots = vec![NONE; base as usize];
+        let mut index = RowIndex::with_room_for(spec.rows.len());
         let mut rows = Rows::with_room_for(&spec.rows);
         let mut seats = 0;
         for row in &spec.rows {
             let slot = rows.add(row);
-            row_slots[(sections[usize::from(row.section)].row_base + u32::from(row.row)) as usize] = slot;
+            index.insert(row.section, row.row, slot);
             seats += row.categories.len();
         }
         Self {
@@ -100,7 +97,7 @@ impl EventPart {
             state: EventState::Draft,
             rules: spec.rules,
             sections,
-            row_slots,
+            index,
             rows,
             // Every seat could be held alone, and every seat of a section homed here be a section claim.
             holds: Holds::new(seats + homed_seats),
@@ -114,9 +111,12 @@ impl EventPart {
 
     /// The slot of a row; `None` if it is another partition's.
     pub(crate) fn slot_of(&self, section: u16, row: u16) -> Option<u32> {
-        let base = self.sections[usize::from(section)].row_base;
-        let slot = self.row_slots[(base + u32::from(row)) as usize];
-        (slot != NONE).then_some(slot)
+        self.index.find(section, row)
+    }
+
+    /// Asks the processor for the line that [`EventPart::slot_of`] will read.
+    pub(crate) fn prefetch_index(&self, section: u16, row: u16) {
+        self.index.prefetch(section, row);
     }
 
     /// The name of the row at `slot`.

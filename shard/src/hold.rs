@@ -200,6 +200,13 @@ impl Holds {
         was
     }
 
+    /// Asks the processor for the slot that the next hold will have.
+    pub(crate) fn prefetch_free(&self) {
+        let next = if self.free == NONE { self.slots.len() as u32 } else { self.free };
+        // Past the end of what is in use is still inside the room set aside, and a prefetch cannot fault.
+        crate::prefetch(self.slots.as_ptr().wrapping_add(next as usize));
+    }
+
     pub(crate) fn prefetch(&self, slot: u32) {
         if let Some(hold) = self.slots.get(slot as usize) {
             crate::prefetch(&raw const *hold);

@@ -14,7 +14,7 @@
 //! | `waiting`, `queue` | fair queues |
 //! | `section`, `section_queue`, `lending` | claims and queues over rows on several cores |
 //! | `account`, `mail` | seats per user; messages between partitions |
-//! | `row`, `bits`, `hold`, `event`, `wheel`, `requests` | the arenas and indexes |
+//! | `row`, `row_index`, `bits`, `hold`, `event`, `wheel`, `requests` | the arenas and indexes |
 //! | `record` | how an operation stands in the log |
 
 mod account;
@@ -36,6 +36,7 @@ mod queue;
 pub mod record;
 mod requests;
 mod row;
+mod row_index;
 pub mod rules;
 mod section;
 mod section_queue;

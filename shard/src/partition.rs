@@ -14,7 +14,8 @@ use crate::requests::{Fold, Known, Requests, digest};
 use crate::row::{Choice, RowState};
 use crate::rules::{EventRules, EventState};
 use crate::section::Task;
-use crate::wheel::{Timer, Wheel};
+use crate::wheel::{AHEAD, Timer, Wheel};
+use std::cell::RefCell;
 use std::hash::{Hash, Hasher};
 
 /// How much of everything one partition may have. All of it is room set aside at start-up.
@@ -434,10 +435,10 @@ impl Partition {
     /// The next hold that is due, as the operation that ends it. Looks at no more than `budget` timers,
     /// which it counts down. Only the wheel changes, which is an index and not state.
     pub fn next_due(&mut self, now: Millis, budget: &mut u32) -> Option<Op> {
-        let (pages, events) = (&self.handle_pages, &mut self.events);
-        let handle = self.wheel.poll(now, budget, |handle| {
-            let ev = pages[(handle / HANDLES_PER_PAGE) as usize] as usize;
-            let part = &mut events[ev];
+        let (pages, events) = (&self.handle_pages, RefCell::new(&mut self.events));
+        let event_of = |handle: u32| pages[(handle / HANDLES_PER_PAGE) as usize] as usize;
+        let ask = |handle: u32| {
+            let part = &mut events.borrow_mut()[event_of(handle)];
             let quantum = part.quantum_ms();
             let hold = &mut part.holds[handle - part.handle_base];
             if !hold.state.is_timed() {
@@ -449,7 +450,17 @@ impl Partition {
                 return Timer::At(hold.expires_ms);
             }
             Timer::At(hold.expires_ms.min(now + quantum))
-        })?;
+        };
+        let soon = |handle: u32, ahead: usize| {
+            let part = &events.borrow()[event_of(handle)];
+            let slot = handle - part.handle_base;
+            if ahead == AHEAD[0] {
+                part.holds.prefetch(slot);
+            } else if let Some(hold) = part.holds.get(slot) {
+                part.rows.prefetch(hold.row);
+            }
+        };
+        let handle = self.wheel.poll(now, budget, ask, soon)?;
         let ev = self.handle_pages[(handle / HANDLES_PER_PAGE) as usize] as usize;
         let part = &self.events[ev];
         let slot = handle - part.handle_base;
@@ -588,29 +599,35 @@ impl Partition {
         self.post.received_from(from)
     }
 
-    /// Asks the processor for the memory that `request` will need. Called for a whole batch before the first
-    /// of it is applied, so that the misses overlap.
-    pub fn prefetch(&self, request: &Request) {
+    /// Asks the processor for the indexes that `request` will be looked up in. The first of two steps: call it
+    /// some requests ahead, so that the misses overlap; then [`Partition::prefetch_row`], some fewer ahead.
+    pub fn prefetch_index(&self, request: &Request) {
         self.requests.prefetch(request.id);
         let place = request.command.place();
         let Ok(ev) = self.event_index(place.event) else { return };
         let part = &self.events[ev];
-        if place.section as usize >= part.sections.len() {
-            return;
+        if !place.is_section() {
+            part.prefetch_index(place.section, place.row);
         }
+        match &request.command {
+            Command::Extend(p)
+            | Command::BeginPayment(p)
+            | Command::Book(p)
+            | Command::Release(p)
+            | Command::Cancel(p) => part.holds.prefetch(p.fence.slot),
+            _ => part.holds.prefetch_free(),
+        }
+    }
+
+    /// Asks the processor for the row of `request`, which the index tells.
+    pub fn prefetch_row(&self, request: &Request) {
+        let place = request.command.place();
+        let Ok(ev) = self.event_index(place.event) else { return };
+        let part = &self.events[ev];
         if !place.is_section()
-            && place.row < part.sections[usize::from(place.section)].rows
             && let Some(slot) = part.slot_of(place.section, place.row)
         {
             part.rows.prefetch(slot);
-        }
-        if let Command::Extend(p)
-        | Command::BeginPayment(p)
-        | Command::Book(p)
-        | Command::Release(p)
-        | Command::Cancel(p) = &request.command
-        {
-            part.holds.prefetch(p.fence.slot);
         }
     }
 

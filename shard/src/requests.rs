@@ -11,6 +11,9 @@ use crate::op::{Command, Request};
 use std::hash::{Hash, Hasher};
 
 const WAYS: usize = 8;
+/// Slots of the table for each request remembered. With four, a bucket of eight has two live slots on average and
+/// hardly ever eight: a full bucket forgets its oldest request before its turn, and costs a cache miss.
+const SLOTS_PER_REQUEST: usize = 4;
 
 /// An answer packed with the request it belongs to.
 #[derive(Clone, Copy)]
@@ -50,7 +53,7 @@ pub(crate) enum Known {
 pub(crate) struct Requests {
     ring: Vec<Entry>,
     capacity: usize,
-    /// How many were ever remembered; the ring entry of number `n` is `n % capacity`.
+    /// How many were ever remembered; the ring entry of number `n` is `n % capacity`, a power of two.
     next: u32,
     table: Vec<u64>,
     /// Index in `table` of the first slot that starts a cache line.
@@ -69,7 +72,7 @@ impl Requests {
     /// Remembers the last `capacity` requests, a power of two of 8 or more.
     pub(crate) fn new(capacity: usize) -> Self {
         let capacity = capacity.next_power_of_two().max(WAYS);
-        let table = vec![0_u64; capacity * 2 + WAYS];
+        let table = vec![0_u64; capacity * SLOTS_PER_REQUEST + WAYS];
         let base = table.as_ptr().align_offset(64).min(WAYS - 1);
         Self {
             ring: Vec::with_capacity(capacity),
@@ -107,7 +110,7 @@ impl Requests {
     ) {
         let mut entry = Entry::new(id, digest, answer, now);
         entry.keep(parts.map(|parts| self.keep_parts(parts)));
-        let at = self.next as usize % self.capacity;
+        let at = self.next as usize & (self.capacity - 1);
         if at < self.ring.len() {
             let old = self.ring[at].time(now);
             self.horizon = self.horizon.max(old);
@@ -130,7 +133,7 @@ impl Requests {
             }
         }
         if (oldest as usize) < self.capacity {
-            let victim = self.table[bucket + way] as u32 as usize % self.capacity;
+            let victim = self.table[bucket + way] as u32 as usize & (self.capacity - 1);
             self.horizon = self.horizon.max(self.ring[victim].time(now));
         }
         self.table[bucket + way] = (u64::from(print) << 32) | u64::from(number);
@@ -153,10 +156,12 @@ impl Requests {
             .then(|| &self.parts[(entry.parts % cap) as usize])
     }
 
-    /// Asks the processor for the lines that `look_up` will read.
+    /// Asks the processor for the line that `look_up` will read, and for the entry that `remember` will write.
     pub(crate) fn prefetch(&self, id: RequestId) {
         let (bucket, _) = self.bucket(id);
         crate::prefetch(&raw const self.table[bucket]);
+        let entry = self.ring.as_ptr().wrapping_add(self.next as usize & (self.capacity - 1));
+        crate::prefetch(entry);
     }
 
     /// Folds everything remembered into `hash`.
@@ -184,9 +189,9 @@ impl Requests {
 
     fn bucket(&self, id: RequestId) -> (usize, u32) {
         let hash = mix(id as u64 ^ mix((id >> 64) as u64));
-        let buckets = (self.capacity * 2 / WAYS) as u64;
+        let buckets = (self.capacity * SLOTS_PER_REQUEST / WAYS) as u64;
         // The print is never zero, so an empty slot never looks like a match.
-        (self.base + (hash % buckets) as usize * WAYS, (hash >> 32) as u32 | 1)
+        (self.base + (hash & (buckets - 1)) as usize * WAYS, (hash >> 32) as u32 | 1)
     }
 
     /// How many requests ago a slot's entry was made; a dead or empty slot is older than the ring.
@@ -201,7 +206,7 @@ impl Requests {
             if (slot >> 32) as u32 != print || self.age(slot) as usize >= self.capacity {
                 return None;
             }
-            let at = slot as u32 as usize % self.capacity;
+            let at = slot as u32 as usize & (self.capacity - 1);
             (self.ring[at].id == wanted).then_some(at)
         })
     }

@@ -16,6 +16,9 @@ const SLOTS: u64 = 256;
 const LEVELS: usize = 3;
 const NONE: u32 = u32::MAX;
 const PER_CHUNK: usize = 14;
+/// How many entries before its turn a handle is announced, farthest first.
+pub(crate) const AHEAD: [usize; 2] = [8, 3];
+const _: () = assert!(AHEAD[0] < PER_CHUNK && AHEAD[1] < AHEAD[0]);
 
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
@@ -85,12 +88,14 @@ impl Wheel {
     }
 
     /// The next handle that is due at `now_ms`. `ask` is told each handle that comes up. `budget` counts
-    /// down by one for every entry and every tick passed, and bounds the call.
+    /// down by one for every entry and every tick passed, and bounds the call. `soon` is told of handles that
+    /// will come up some entries later, and how many, so that their memory can be asked for.
     pub(crate) fn poll(
         &mut self,
         now_ms: Millis,
         budget: &mut u32,
         mut ask: impl FnMut(u32) -> Timer,
+        mut soon: impl FnMut(u32, usize),
     ) -> Option<u32> {
         let target = now_ms / TICK_MS;
         if self.len == 0 {
@@ -98,7 +103,9 @@ impl Wheel {
             return None;
         }
         while *budget > 0 {
-            if let Some(handle) = self.pop(0, (self.tick % SLOTS) as usize) {
+            let slot = (self.tick % SLOTS) as usize;
+            self.announce(slot, &mut soon);
+            if let Some(handle) = self.pop(0, slot) {
                 *budget -= 1;
                 match ask(handle) {
                     Timer::At(at) if at <= now_ms => return Some(handle),
@@ -137,6 +144,21 @@ impl Wheel {
         self.tick = next;
         *budget = budget.saturating_sub(1);
         true
+    }
+
+    /// Tells of the entries that are [`AHEAD`] further down in the finest bucket `slot`.
+    fn announce(&self, slot: usize, soon: &mut impl FnMut(u32, usize)) {
+        let Some(chunk) = self.chunks.get(self.buckets[0][slot] as usize) else { return };
+        let len = chunk.len as usize;
+        for ahead in AHEAD {
+            if let Some(at) = len.checked_sub(ahead + 1) {
+                soon(chunk.handles[at], ahead);
+            }
+        }
+        if let Some(next) = self.chunks.get(chunk.next as usize).filter(|_| len <= AHEAD[0]) {
+            // The next chunk is full; its top comes up when this one is used up.
+            soon(next.handles[PER_CHUNK - 1 - (AHEAD[0] - len)], AHEAD[0]);
+        }
     }
 
     fn push(&mut self, level: usize, slot: usize, handle: u32) {
@@ -201,7 +223,7 @@ mod tests {
                 now += step;
                 let mut budget = u32::MAX;
                 while let Some(handle) =
-                    wheel.poll(now, &mut budget, |h| Timer::At(start + deadlines[h as usize]))
+                    wheel.poll(now, &mut budget, |h| Timer::At(start + deadlines[h as usize]), |_, _| ())
                 {
                     let due = start + deadlines[handle as usize];
                     prop_assert!(due <= now, "early");
@@ -224,10 +246,15 @@ mod tests {
             let mut budget = 64;
             let mut asked = 0;
             while wheel
-                .poll(1_000_100, &mut budget, |_| {
-                    asked += 1;
-                    Timer::At(1_000_000)
-                })
+                .poll(
+                    1_000_100,
+                    &mut budget,
+                    |_| {
+                        asked += 1;
+                        Timer::At(1_000_000)
+                    },
+                    |_, _| (),
+                )
                 .is_some()
             {
                 seen += 1;
@@ -249,7 +276,7 @@ mod tests {
                 wheel.arm(handle, now + 5_000, now);
             }
             let mut budget = u32::MAX;
-            assert_eq!(wheel.poll(now + 9_000, &mut budget, |_| Timer::Gone), None);
+            assert_eq!(wheel.poll(now + 9_000, &mut budget, |_| Timer::Gone, |_, _| ()), None);
             assert_eq!(wheel.len, 0);
         }
         assert!(wheel.chunks.len() < 200, "{}", wheel.chunks.len());

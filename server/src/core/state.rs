@@ -34,12 +34,35 @@ pub(crate) struct Core<E: Engine> {
     pub(crate) stopping: Cell<bool>,
 }
 
-/// Why an operation was applied, and so what is to be done when it is in the log.
-pub(crate) enum Cause {
-    Job(Job),
+/// Why an operation was applied, and so what is to be done when it is in the log. `J` is the job or a
+/// reference to it: it is copied only if it has to wait.
+pub(crate) enum Cause<J> {
+    Job(J),
     Letter { from: PartitionId, to: PartitionId, seq: u64 },
     Expiry,
     Admin(AdminReply),
+}
+
+impl Cause<&Job> {
+    pub(crate) fn owned(self) -> Cause<Job> {
+        match self {
+            Self::Job(job) => Cause::Job(*job),
+            Self::Letter { from, to, seq } => Cause::Letter { from, to, seq },
+            Self::Expiry => Cause::Expiry,
+            Self::Admin(reply) => Cause::Admin(reply),
+        }
+    }
+}
+
+impl Cause<Job> {
+    pub(crate) fn borrowed(&self) -> Cause<&Job> {
+        match self {
+            Self::Job(job) => Cause::Job(job),
+            Self::Letter { from, to, seq } => Cause::Letter { from: *from, to: *to, seq: *seq },
+            Self::Expiry => Cause::Expiry,
+            Self::Admin(reply) => Cause::Admin(reply.clone()),
+        }
+    }
 }
 
 /// An applied operation whose record the log had no room for yet. Nothing else is applied before it.
@@ -50,7 +73,7 @@ pub(crate) struct Stalled {
     pub(crate) kind: u8,
     pub(crate) payload: Vec<u8>,
     pub(crate) answer: Answer,
-    pub(crate) cause: Cause,
+    pub(crate) cause: Cause<Job>,
 }
 
 /// What leaves for another core at the end of a step.
@@ -70,7 +93,6 @@ pub(crate) struct State<E: Engine> {
     pub(crate) encoder: Encoder,
     pub(crate) effects: Effects,
     pub(crate) jobs: [VecDeque<Job>; CLASSES],
-    pub(crate) batch: Vec<Job>,
     pub(crate) letters: VecDeque<(PartitionId, Letter)>,
     pub(crate) admin: VecDeque<(PartitionId, frontrow_shard::Op, AdminReply)>,
     pub(crate) stalled: Option<Stalled>,
@@ -89,7 +111,9 @@ pub(crate) struct State<E: Engine> {
     pub(crate) hints: Hints,
     /// Rows changed since hints and watchers were last told.
     pub(crate) dirty: HashSet<RowRef>,
-    /// Rows that hints and watchers will be told of, in their turn.
+    /// Rows that their watchers will be told of, in their turn.
+    pub(crate) unseen: VecDeque<RowRef>,
+    /// Rows that hints will be told of, in their turn.
     pub(crate) untold: VecDeque<RowRef>,
     /// Queues changed since the waiting were last told their positions.
     pub(crate) moved: HashSet<RowRef>,

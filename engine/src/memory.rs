@@ -1,0 +1,147 @@
+//! Huge pages for what is large: arenas and rings are read at random, and with pages of 4 KiB nearly every such
+//! read misses the processor's table of addresses, too.
+
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Size and alignment of a huge page on x86-64 and, with 4 KiB pages, on aarch64.
+const HUGE: usize = 2 << 20;
+
+static WANTED: AtomicBool = AtomicBool::new(true);
+
+/// The system's allocator, except that blocks of 2 MiB and more are mappings of their own, aligned so that the
+/// kernel can give them huge pages, and marked as worth them (`madvise`; see
+/// `/sys/kernel/mm/transparent_hugepage/enabled`).
+///
+/// Such a block is rounded up to whole huge pages, and its first touch makes 2 MiB resident.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HugePages;
+
+impl HugePages {
+    /// Whether blocks made from now on are marked. On from the start.
+    pub fn want(wanted: bool) {
+        WANTED.store(wanted, Ordering::Relaxed);
+    }
+}
+
+/// The mapping's length for a block, if it gets one.
+fn mapped_bytes(layout: Layout) -> Option<usize> {
+    (layout.size() >= HUGE && layout.align() <= HUGE)
+        .then(|| layout.size().checked_next_multiple_of(HUGE))
+        .flatten()
+}
+
+/// A new mapping of zeros, `bytes` long and aligned to [`HUGE`]; null if there is no memory.
+fn map(bytes: usize) -> *mut u8 {
+    let Some(with_slack) = bytes.checked_add(HUGE) else { return null_mut() };
+    let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
+    // SAFETY: a new anonymous mapping at an address of the kernel's choice touches nobody's memory.
+    let Ok(start) = (unsafe { mmap_anonymous(null_mut(), with_slack, access, flags) }) else {
+        return null_mut();
+    };
+    let before = start.cast::<u8>().align_offset(HUGE);
+    let block = start.cast::<u8>().wrapping_add(before);
+    // SAFETY: both pieces lie inside the mapping just made, beside the block, and nobody knows of them. A
+    // failure leaves address space unused and nothing else.
+    unsafe {
+        if before > 0 {
+            let _ = munmap(start, before);
+        }
+        if before < HUGE {
+            let _ = munmap(block.wrapping_add(bytes).cast(), HUGE - before);
+        }
+    }
+    if WANTED.load(Ordering::Relaxed) {
+        // SAFETY: the range is ours. A kernel without huge pages refuses, and small pages do as well.
+        let _ = unsafe { madvise(block.cast(), bytes, Advice::LinuxHugepage) };
+    }
+    block
+}
+
+// SAFETY: small blocks are the system allocator's from birth to death; large ones are mappings of their own, told
+// apart by the layout alone, which is the same at `alloc` and `dealloc`. Neither unwinds.
+unsafe impl GlobalAlloc for HugePages {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        match mapped_bytes(layout) {
+            Some(bytes) => map(bytes),
+            // SAFETY: the caller's promises are passed on.
+            None => unsafe { System.alloc(layout) },
+        }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        match mapped_bytes(layout) {
+            Some(bytes) => map(bytes),
+            // SAFETY: the caller's promises are passed on.
+            None => unsafe { System.alloc_zeroed(layout) },
+        }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        match mapped_bytes(layout) {
+            // SAFETY: the block is a whole mapping made by `map` with the same length, and nobody uses it any more.
+            Some(bytes) => drop(unsafe { munmap(block.cast(), bytes) }),
+            // SAFETY: the block came from the system's allocator with this layout.
+            None => unsafe { System.dealloc(block, layout) },
+        }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        // SAFETY: the caller promises a size that is not zero and does not overflow when rounded up to the alignment.
+        let wanted = unsafe { Layout::from_size_align_unchecked(new_size, layout.align()) };
+        match (mapped_bytes(layout), mapped_bytes(wanted)) {
+            // SAFETY: the block came from the system's allocator, and stays there.
+            (None, None) => unsafe { System.realloc(block, layout, new_size) },
+            (Some(old), Some(new)) if old == new => block,
+            _ => {
+                // SAFETY: the new block is another one and long enough for the shorter of the two.
+                let moved = unsafe { self.alloc(wanted) };
+                if !moved.is_null() {
+                    // SAFETY: as above; then nobody uses the old one any more.
+                    unsafe {
+                        std::ptr::copy_nonoverlapping(block, moved, layout.size().min(new_size));
+                        self.dealloc(block, layout);
+                    }
+                }
+                moved
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout(bytes: usize) -> Layout {
+        Layout::from_size_align(bytes, 8).expect("a layout")
+    }
+
+    #[test]
+    fn a_large_block_is_aligned_zero_and_keeps_its_content_when_it_grows() {
+        let (small, large, larger) = (layout(1000), layout(3 * HUGE + 5), layout(9 * HUGE));
+        // SAFETY: every block is used inside its length and freed once, with its layout.
+        unsafe {
+            let block = HugePages.alloc_zeroed(large);
+            assert!(!block.is_null() && block.align_offset(HUGE) == 0);
+            assert!((0..large.size()).step_by(4096).all(|at| *block.add(at) == 0));
+            block.add(large.size() - 1).write(7);
+            let grown = HugePages.realloc(block, large, larger.size());
+            assert_eq!(*grown.add(large.size() - 1), 7);
+            grown.write(9);
+            let shrunk = HugePages.realloc(grown, larger, small.size());
+            assert_eq!(*shrunk, 9);
+            let again = HugePages.realloc(shrunk, small, large.size());
+            assert_eq!(*again, 9);
+            HugePages.dealloc(again, large);
+        }
+    }
+
+    #[test]
+    fn no_memory_is_null_and_not_a_crash() {
+        // SAFETY: nothing is used that was not given.
+        assert!(unsafe { HugePages.alloc(layout(1 << 60)) }.is_null());
+    }
+}
