@@ -24,6 +24,9 @@ use session::Session;
 use show::Out;
 use std::process::ExitCode;
 
+#[global_allocator]
+static MEMORY: frontrow_engine::HugePages = frontrow_engine::HugePages;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let out = Out { json: cli.common.json };

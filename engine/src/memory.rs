@@ -9,20 +9,30 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Size and alignment of a huge page on x86-64 and, with 4 KiB pages, on aarch64.
 const HUGE: usize = 2 << 20;
 
-static WANTED: AtomicBool = AtomicBool::new(true);
+static WANTED: AtomicBool = AtomicBool::new(false);
+static POPULATED: AtomicBool = AtomicBool::new(false);
 
 /// The system's allocator, except that blocks of 2 MiB and more are mappings of their own, aligned so that the
 /// kernel can give them huge pages, and marked as worth them (`madvise`; see
 /// `/sys/kernel/mm/transparent_hugepage/enabled`).
 ///
-/// Such a block is rounded up to whole huge pages, and its first touch makes 2 MiB resident.
+/// Such a block is rounded up to whole huge pages, and its first touch makes 2 MiB resident. Clearing so much at
+/// once takes long enough to be felt, so blocks made while the process starts are best populated at once.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HugePages;
 
 impl HugePages {
-    /// Whether blocks made from now on are marked. On from the start.
+    /// Whether blocks made from now on are marked. Not before this is called.
     pub fn want(wanted: bool) {
         WANTED.store(wanted, Ordering::Relaxed);
+    }
+
+    /// Runs `make`; the marked blocks made meanwhile, by whatever thread, are backed by memory before they are used.
+    pub fn populated<T>(make: impl FnOnce() -> T) -> T {
+        POPULATED.store(WANTED.load(Ordering::Relaxed), Ordering::Relaxed);
+        let made = make();
+        POPULATED.store(false, Ordering::Relaxed);
+        made
     }
 }
 
@@ -56,6 +66,10 @@ fn map(bytes: usize) -> *mut u8 {
     if WANTED.load(Ordering::Relaxed) {
         // SAFETY: the range is ours. A kernel without huge pages refuses, and small pages do as well.
         let _ = unsafe { madvise(block.cast(), bytes, Advice::LinuxHugepage) };
+        if POPULATED.load(Ordering::Relaxed) {
+            // SAFETY: as above. A kernel before 5.14 refuses, and the first touch does it.
+            let _ = unsafe { madvise(block.cast(), bytes, Advice::LinuxPopulateWrite) };
+        }
     }
     block
 }

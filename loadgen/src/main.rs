@@ -21,6 +21,10 @@ enum Command {
     Peers(PeersOptions),
 }
 
+/// The server under test of `table` runs in this process, with the memory it would have in its own.
+#[global_allocator]
+static MEMORY: frontrow_engine::HugePages = frontrow_engine::HugePages;
+
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Table(options) => table(options),

@@ -5,7 +5,7 @@ use crate::config::{self, Config};
 use crate::core::{self, CoreError, Handle, RecoveryError, Setup, Threads};
 use crate::http::{self, Connections, Http, Sales, Stopper};
 use crate::identity::{Keys, KeysError};
-use frontrow_engine::{Clock, EngineError, EngineKind};
+use frontrow_engine::{Clock, EngineError, EngineKind, HugePages};
 use frontrow_shard::{Code, EventState, Limits, Partition};
 use frontrow_wal::{DataDir, DirOptions, WalError};
 use std::fmt::Write as _;
@@ -104,12 +104,13 @@ pub struct Running {
 /// Starts everything; returns when it serves. With `demo`, an empty catalogue gets the sample hall, on sale.
 pub fn start(config: &Config, demo: bool) -> Result<Running, StartError> {
     raise_descriptor_limit();
+    HugePages::want(config.partitions.huge_pages);
     let executors = config.server.shard_cpus.len().max(1);
     let choice = frontrow_engine::choose(engine_of(config), executors, &frontrow_engine::probe())?;
     let data = &config.server.data;
     let options = DirOptions { created_ms: Clock::wall_ms(), ..DirOptions::new(config.partitions.count) };
     let dir = DataDir::open(data, options)?;
-    let recovered = core::recover(&dir, limits_of(config))?;
+    let recovered = HugePages::populated(|| core::recover(&dir, limits_of(config)))?;
     // Before the catalogue is opened, which clears away what an unfinished creation left behind.
     for event in recovered.partitions.iter().flat_map(Partition::events) {
         let path = data.join("events").join(format!("{event}.json"));

@@ -72,7 +72,11 @@ impl Requests {
     /// Remembers the last `capacity` requests, a power of two of 8 or more.
     pub(crate) fn new(capacity: usize) -> Self {
         let capacity = capacity.next_power_of_two().max(WAYS);
-        let table = vec![0_u64; capacity * SLOTS_PER_REQUEST + WAYS];
+        // A large block may come aligned to its pages; then a line more would be a page more.
+        let mut table = vec![0_u64; capacity * SLOTS_PER_REQUEST];
+        if table.as_ptr().align_offset(64) != 0 {
+            table = vec![0_u64; capacity * SLOTS_PER_REQUEST + WAYS];
+        }
         let base = table.as_ptr().align_offset(64).min(WAYS - 1);
         Self {
             ring: Vec::with_capacity(capacity),

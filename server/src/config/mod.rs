@@ -113,6 +113,8 @@ pub struct Partitions {
     pub queues: u32,
     /// Section claims that each partition can be putting together at one time.
     pub section_claims: u32,
+    /// Whether memory is asked for in huge pages, and all of it at the start.
+    pub huge_pages: bool,
 }
 
 /// `[log]`
@@ -364,6 +366,7 @@ fn partitions(source: &mut Source) -> Partitions {
         waiting: source.take("partitions.waiting", "65536", &number(16..=1 << 24)),
         queues: source.take("partitions.queues", "4096", &number(16..=1 << 24)),
         section_claims: source.take("partitions.section_claims", "4096", &number(16..=1 << 20)),
+        huge_pages: source.take("partitions.huge_pages", "false", &flag()),
     }
 }
 
