@@ -7,6 +7,7 @@
 //! - [`report`]: what came of a run. One model, written as JSON, histograms, a page, a summary; compared
 //!   with another run; fitted and turned into an answer for the planner.
 //! - [`peers`]: the same claims put on Redis and PostgreSQL in the same run, and the ratios.
+//! - [`selftest`]: is what [`drive`] measures true? Against a server double whose truth is known.
 //! - [`table`]: closed-loop tables of claims beside a bare echo server, one process, pinned, interleaved.
 
 pub mod crowd;
@@ -15,6 +16,7 @@ mod error;
 mod machine;
 pub mod peers;
 pub mod report;
+pub mod selftest;
 pub mod table;
 
 pub use error::LoadError;

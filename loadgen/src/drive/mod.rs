@@ -28,4 +28,5 @@ mod websocket;
 
 pub use driving::{Driving, start};
 pub use plan::{DrivePlan, Transport};
+pub(crate) use tally::empty_histogram;
 pub use tally::{Class, Tally};
