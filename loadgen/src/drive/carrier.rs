@@ -124,9 +124,9 @@ impl<C: Carried> Carrier<C> {
     /// One turn of the metronome: everything due is handed to its connection. `openings` gets connections
     /// that are to be opened now.
     pub(super) fn turn(&mut self, openings: &mut Vec<Opening>) -> Next {
-        let mut now = self.now();
+        let now = self.now();
         if self.link.stop.load(Ordering::Relaxed) {
-            self.end_all("the load was stopped", now);
+            self.give_up(now);
             return Next::Done;
         }
         if !self.winding && self.link.wind_down.load(Ordering::Relaxed) {
@@ -151,8 +151,8 @@ impl<C: Carried> Carrier<C> {
         self.link.in_flight.store(self.in_flight, Ordering::Relaxed);
         self.link.waiting.store(self.waiting, Ordering::Relaxed);
         if self.in_flight == 0 && self.waiting == 0 && self.crowd.is_done() {
-            now = self.now();
-            self.end_all("the load is over", now);
+            // Nothing is open between crowd and server: that connections close now is no news to the crowd.
+            self.lines.iter().for_each(Line::end);
             return Next::Done;
         }
         let mut next = self.looked_at + LOOK;
@@ -227,15 +227,8 @@ impl<C: Carried> Carrier<C> {
             }
             Stage::Opening | Stage::Open | Stage::Closing => {
                 (line.stage, line.since) = (Stage::Closing, now);
-                self.end(at);
+                self.lines[at].end();
             }
-        }
-    }
-
-    /// Ends the connection of a line from aside; its reader tells us when it has.
-    fn end(&mut self, at: usize) {
-        if let Some(ender) = &self.lines[at].ender {
-            ender.end();
         }
     }
 
@@ -476,18 +469,18 @@ impl<C: Carried> Carrier<C> {
             Stage::Opening if over(line.since) => {
                 let reason = format!("no welcome within {wait:?}");
                 let opening = Opening { at, generation: line.generation, connection };
-                self.end(at);
+                self.lines[at].end();
                 self.ended(&opening, &reason);
             }
             Stage::Closing if over(line.since) => {
                 let opening = Opening { at, generation: line.generation, connection };
-                self.end(at);
+                self.lines[at].end();
                 self.ended(&opening, "");
             }
             Stage::Open if line.oldest_sent().is_some_and(over) => {
                 let reason = format!("no answer within {wait:?}");
                 let opening = Opening { at, generation: line.generation, connection };
-                self.end(at);
+                self.lines[at].end();
                 self.ended(&opening, &reason);
             }
             Stage::Open if now.saturating_sub(line.sent_at) > PING_AFTER => {
@@ -498,18 +491,14 @@ impl<C: Carried> Carrier<C> {
         }
     }
 
-    /// Closes everything: nothing is carried any more.
-    fn end_all(&mut self, reason: &str, now: Nanos) {
+    /// Closes everything, whatever is in flight.
+    fn give_up(&mut self, now: Nanos) {
         for at in 0..self.lines.len() {
-            if self.lines[at].stage == Stage::Closed {
-                continue;
+            if self.lines[at].stage != Stage::Closed {
+                self.lines[at].end();
+                self.finish(at, now);
             }
-            self.lines[at].stage = Stage::Closing;
-            self.lines[at].reason = Some(reason.to_owned());
-            self.end(at);
-            self.finish(at, now);
         }
-        self.to_open.clear();
         self.link.in_flight.store(0, Ordering::Relaxed);
         self.link.waiting.store(0, Ordering::Relaxed);
     }

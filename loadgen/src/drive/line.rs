@@ -169,6 +169,13 @@ impl Line {
         (self.stage, self.since, self.sent_at) = (Stage::Open, now, now);
     }
 
+    /// Ends its connection from aside; the connection's reader tells when that has happened.
+    pub(super) fn end(&self) {
+        if let Some(ender) = &self.ender {
+            ender.end();
+        }
+    }
+
     pub(super) fn in_flight(&self) -> usize {
         self.slots.len() - self.free.len()
     }

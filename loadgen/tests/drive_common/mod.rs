@@ -17,24 +17,24 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tempfile::TempDir;
 
-pub const SECRET: &str = "a secret of the load generator's tests, thirty-two bytes and more";
+pub(crate) const SECRET: &str = "a secret of the load generator's tests, thirty-two bytes and more";
 const EVENT: u32 = 1;
 
 /// Claims one seat after the other, of its own rows, at even distances, and releases what it got.
-pub struct Script {
-    pub connections: Vec<ConnectionId>,
+pub(crate) struct Script {
+    pub(crate) connections: Vec<ConnectionId>,
     /// Seats claimed, each once.
-    pub claims: u64,
-    pub interval: Nanos,
-    pub open: BTreeMap<ConnectionId, Nanos>,
-    pub began: Option<Nanos>,
-    pub asked: u64,
-    pub outcomes: BTreeMap<Tag, Vec<String>>,
-    pub lost: u64,
-    pub news: u64,
+    pub(crate) claims: u64,
+    pub(crate) interval: Nanos,
+    pub(crate) open: BTreeMap<ConnectionId, Nanos>,
+    pub(crate) began: Option<Nanos>,
+    pub(crate) asked: u64,
+    pub(crate) outcomes: BTreeMap<Tag, Vec<String>>,
+    pub(crate) lost: u64,
+    pub(crate) news: u64,
     /// Once this many were asked, every connection is dropped abruptly; those without an answer are repeated.
-    pub drop_at: Option<u64>,
-    pub claimed: HashMap<Tag, (ConnectionId, Nanos, Command)>,
+    pub(crate) drop_at: Option<u64>,
+    pub(crate) claimed: HashMap<Tag, (ConnectionId, Nanos, Command)>,
     /// All seats on sale.
     seats: Vec<(RowRef, u8)>,
     to_do: Vec<Action>,
@@ -44,7 +44,7 @@ pub struct Script {
 }
 
 impl Script {
-    pub fn new(
+    pub(crate) fn new(
         connections: Vec<ConnectionId>,
         claims: u64,
         interval: Duration,
@@ -71,7 +71,7 @@ impl Script {
     }
 
     /// Claims only.
-    pub fn keeping(mut self) -> Self {
+    pub(crate) fn keeping(mut self) -> Self {
         self.releases = false;
         self
     }
@@ -94,7 +94,7 @@ impl Script {
         out.push(Action::Request { connection, tag, intended, command, repeats: false });
     }
 
-    pub fn answers(&self) -> BTreeMap<&str, u64> {
+    pub(crate) fn answers(&self) -> BTreeMap<&str, u64> {
         let mut counts = BTreeMap::new();
         for outcome in self.outcomes.values().flatten() {
             *counts.entry(outcome.as_str()).or_default() += 1;
@@ -186,14 +186,14 @@ impl Carried for Script {
 }
 
 /// A real server, with its data in a folder of its own, and one event on sale.
-pub struct Server {
-    pub running: Running,
-    pub seats: Vec<(RowRef, u8)>,
+pub(crate) struct Server {
+    pub(crate) running: Running,
+    pub(crate) seats: Vec<(RowRef, u8)>,
     _data: TempDir,
 }
 
 impl Server {
-    pub fn start(engine: EngineKind, seats: u32) -> Self {
+    pub(crate) fn start(engine: EngineKind, seats: u32) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         runtime.block_on(Self::start_in(engine, seats))
     }
@@ -229,18 +229,18 @@ impl Server {
         Self { running, seats, _data: data }
     }
 
-    pub fn stop(self) {
+    pub(crate) fn stop(self) {
         self.running.stop();
     }
 }
 
-pub fn tokens(connections: u32) -> Vec<String> {
+pub(crate) fn tokens(connections: u32) -> Vec<String> {
     let minter = Minter::new(SECRET.as_bytes(), &Expected::default());
     let now_s = Clock::wall_ms() / 1000;
     (0..connections).map(|connection| minter.mint(u64::from(connection) + 1, now_s, 3600)).collect()
 }
 
-pub fn plan(transport: Transport, tcp: SocketAddr, http: SocketAddr, connections: u32) -> DrivePlan {
+pub(crate) fn plan(transport: Transport, tcp: SocketAddr, http: SocketAddr, connections: u32) -> DrivePlan {
     DrivePlan {
         transport,
         engine: EngineKind::Auto,
