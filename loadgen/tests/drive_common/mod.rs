@@ -181,7 +181,7 @@ impl Carried for Script {
         let answered = |tag: &Tag| {
             self.outcomes.get(tag).and_then(|outcomes| outcomes.last()).is_some_and(|last| last != "unknown")
         };
-        asked_all && self.to_do.is_empty() && self.claimed.keys().all(|tag| answered(tag))
+        asked_all && self.to_do.is_empty() && self.claimed.keys().all(answered)
     }
 }
 
