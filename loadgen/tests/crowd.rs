@@ -91,9 +91,9 @@ fn steady_is_carried_without_a_violation() {
 }
 
 #[test]
-fn the_on_sale_sells_out() {
+fn the_on_sale_sells_the_hall() {
     let (_, books, _) = is_clean(&small("onsale"), hall(2, 8), 60);
-    assert!(books.sold_out_at.is_some() && books.seats_booked > 300, "{books:?}");
+    assert!(books.seats_booked >= 310, "of 320 seats a single one or two may be left: {books:?}");
 }
 
 #[test]

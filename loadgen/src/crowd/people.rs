@@ -346,10 +346,6 @@ impl Carried for Crowd {
                     if let Some(asked) = self.asked.get_mut(at).filter(|_| asked.visit != NONE) {
                         asked.lost = true;
                     }
-                    // The connection may be back before this word of it came.
-                    if self.lines.get(asked.connection).is_some_and(|line| line.open) {
-                        self.ask_again(at, now);
-                    }
                 }
             }
             Outcome::Error(code, retry_after_ms) => {
