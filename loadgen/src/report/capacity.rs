@@ -125,6 +125,11 @@ pub fn capacity(report: &RunReport, question: &Question) -> Capacity {
     let saturation = Saturation::of(report);
     let (by_depth, by_cores) = (Fit::of(&depth_points(report)), Fit::of(&core_points(report)));
     let mut notes = Notes::default();
+    if report.verified.violation_count > 0 {
+        notes.caveats.push("The run has violations: plan nothing on it.".to_owned());
+    } else if report.interrupted || !report.doubts.is_empty() {
+        notes.caveats.push("The run is partial or doubtful, and so is this answer.".to_owned());
+    }
     let per_core = per_core(report, &saturation, &mut notes);
     let demand = demand(report, *question, &mut notes);
     let cores = cores(report, *question, by_cores.law(), (per_core, demand), &mut notes);

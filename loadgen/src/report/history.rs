@@ -173,7 +173,7 @@ fn index_page(entries: &[Entry], damaged: &[usize]) -> String {
     let mut body = String::from("<header><h1>Benchmarks of Frontrow</h1><p class=\"lead\">");
     let _ = write!(
         body,
-        "{} runs, newest first. A line shows one scenario on one kind of machine; each point is a run.",
+        "{} runs, newest first. A line shows one scenario on one kind of machine; each point is a run. Runs that failed are not in the trend.",
         count(entries.len() as u64)
     );
     body.push_str("</p></header>\n");
@@ -228,10 +228,10 @@ fn class(verdict: &str) -> &'static str {
 
 fn trends(body: &mut String, entries: &[Entry]) {
     let mut groups: BTreeMap<(&str, &str), Vec<&Entry>> = BTreeMap::new();
-    for entry in entries {
+    for entry in entries.iter().filter(|entry| entry.violations == 0) {
         groups.entry((&entry.name, &entry.machine)).or_default().push(entry);
     }
-    body.push_str("<section><h2>Trend</h2><div class=\"wide\"><table><thead><tr><th>run</th><th class=\"n\">runs</th><th>answers per second</th><th class=\"n\">last</th><th>p99 of a claim</th><th class=\"n\">last</th><th>machine</th></tr></thead><tbody>\n");
+    body.push_str("<section><h2>Trend</h2><div class=\"wide\"><table><thead><tr><th>run</th><th class=\"n\">runs</th><th>answers/s (a search: visits/s that meet its objective)</th><th class=\"n\">last</th><th>p99 of a claim</th><th class=\"n\">last</th><th>machine</th></tr></thead><tbody>\n");
     for ((name, machine), group) in groups {
         let rates: Vec<f64> =
             group.iter().map(|entry| entry.found_per_s.unwrap_or(entry.answered_per_s)).collect();

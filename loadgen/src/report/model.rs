@@ -211,6 +211,9 @@ pub struct Sample {
     pub intended: u64,
     /// See `intended`.
     pub sent: u64,
+    /// Of those sent: more than a millisecond late by the load's own doing. `None` if it was not counted.
+    #[serde(default)]
+    pub late: Option<u64>,
     /// See `intended`.
     pub answered: u64,
     /// See `intended`.

@@ -2,7 +2,7 @@
 //!
 //! | resource | sign, in at least two samples one after the other |
 //! | --- | --- |
-//! | load generator | fewer than 98 % of the due requests sent while depth allowed them, or its threads at 90 % of their CPUs |
+//! | load generator | 5 % of the requests sent more than a millisecond late by its own doing, or its threads at 90 % of their CPUs |
 //! | server core | its thread on a CPU for at least 90 % of the time |
 //! | log of a core | a backlog above 1 MiB that keeps growing, or commits four times as slow as in the run's calmest quarter and above 5 ms |
 //! | other processes | they keep a quarter of a CPU busy while the machine as a whole is 95 % busy |
@@ -17,7 +17,8 @@ use serde::Serialize;
 
 /// Busy share from which a core counts as saturated.
 pub(crate) const SATURATED: f64 = 0.9;
-const LATE: f64 = 0.98;
+/// Share of a moment's requests that may leave late.
+const LATE: f64 = 0.05;
 const BACKLOG: u64 = 1 << 20;
 const SLOW_COMMIT_US: f64 = 5_000.0;
 
@@ -143,22 +144,15 @@ fn at(core: u16) -> impl Fn(&Sample) -> Option<&CoreSample> {
 
 fn load(report: &RunReport) -> Option<Saturated> {
     let (series, load) = (&report.series, &report.load);
-    let room = f64::from(load.connections) * f64::from(load.depth.max(1));
-    let late = |s: &Sample| {
-        s.intended >= 100 && (s.sent as f64) < LATE * s.intended as f64 && (s.in_flight as f64) < 0.5 * room
-    };
+    let late_share = |s: &Sample| ratio(s.late.unwrap_or(0) as f64, s.sent as f64);
+    let late = |s: &Sample| late_share(s) >= LATE;
     let threads = f64::from(load.threads);
     let spent = |s: &Sample| threads > 0.0 && s.load_cpus >= SATURATED * threads;
     let found = stretch(series, |s| late(s) || spent(s))?;
     let evidence = if found.iter().any(late) {
-        let least = found
-            .iter()
-            .filter(|s| late(s))
-            .map(|s| ratio(s.sent as f64, s.intended as f64))
-            .fold(1.0, f64::min);
         format!(
-            "only {} of the requests that were due were sent, although depth allowed more",
-            percent(least)
+            "up to {} of a second's requests left more than a millisecond late by its own doing",
+            percent(most(found, late_share))
         )
     } else {
         format!("its {} threads kept {} CPUs busy", load.threads, number(most(found, |s| s.load_cpus)))

@@ -18,7 +18,7 @@ h3{font-size:1rem;margin:0 0 6px}
 .lead{font-size:1.05rem;margin:6px 0}
 .verdict{font-size:clamp(1.2rem,2.6vw,1.75rem);line-height:1.3;font-weight:650;margin:8px 0 14px;padding-left:14px;border-left:6px solid}
 .verdict b{display:block;font-size:.8rem;letter-spacing:.08em}
-.good{border-color:var(--good)}.doubtful{border-color:var(--doubt)}.bad{border-color:var(--bad)}
+.verdict.good{border-color:var(--good)}.verdict.doubtful{border-color:var(--doubt)}.verdict.bad{border-color:var(--bad)}
 .good b,td.good{color:var(--good)}.doubtful b,td.doubtful{color:var(--doubt)}.bad b,td.bad{color:var(--bad);font-weight:700}
 .doubt{margin:6px 0;padding:8px 12px;background:var(--card);border-left:4px solid var(--doubt)}
 .wrong{margin:6px 0;padding:8px 12px;background:var(--card);border-left:4px solid var(--bad);overflow-wrap:anywhere}

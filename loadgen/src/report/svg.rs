@@ -210,7 +210,10 @@ impl Picture {
             if let Some(place) = axis.place(tick) {
                 let x = LEFT + place * inner();
                 let _ = writeln!(self.out, "<path class=\"grid\" d=\"M{x:.1} {TOP}V{:.1}\"/>", bottom + 4.0);
-                self.text(x, bottom + 18.0, "tick mid", &axis.unit.write(tick));
+                // A long word at the right edge would be cut.
+                let anchor = if place > 0.97 { "tick end" } else { "tick mid" };
+                let shift = if place > 0.97 { RIGHT - 2.0 } else { 0.0 };
+                self.text(x + shift, bottom + 18.0, anchor, &axis.unit.write(tick));
             }
         }
         self.text(LEFT + inner() / 2.0, self.height - 8.0, "label mid", axis.label);

@@ -101,6 +101,7 @@ fn series(seconds: u32, noise: &mut Noise) -> Vec<Sample> {
                 t_s: t,
                 intended: due as u64,
                 sent: due as u64,
+                late: Some(0),
                 answered: answered as u64,
                 refused: (answered * 0.3) as u64,
                 granted: (got / 2.1) as u64,

@@ -57,7 +57,7 @@ fn the_saturated_core_is_named_before_what_it_caused() {
 fn a_load_that_is_late_was_the_limit() {
     let mut report = made_up::report();
     for sample in &mut report.series[3..20] {
-        sample.sent = sample.intended * 9 / 10;
+        sample.late = Some(sample.sent / 10);
     }
     let saturation = Saturation::of(&report);
     assert!(saturation.load_was_the_limit(), "{saturation:?}");
@@ -65,11 +65,12 @@ fn a_load_that_is_late_was_the_limit() {
     assert_eq!(verdict.tone, Tone::Doubtful);
     assert!(verdict.line.contains("the load generator was the limit"), "{}", verdict.line);
     assert!(page(&report).contains("the load generator was the limit"));
-    // With depth used up it is the server that makes requests wait.
-    report.load.connections = 10;
-    report.load.depth = 1;
-    report.series.iter_mut().for_each(|sample| sample.in_flight = 10);
+    // Requests that a server makes wait are not the load's doing.
+    report.series.iter_mut().for_each(|sample| (sample.late, sample.sent) = (Some(0), sample.intended / 2));
     assert!(!Saturation::of(&report).load_was_the_limit());
+    // Threads without a moment's rest are.
+    report.series[..10].iter_mut().for_each(|sample| sample.load_cpus = 1.95);
+    assert!(Saturation::of(&report).load_was_the_limit());
 }
 
 #[test]
