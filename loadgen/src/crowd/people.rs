@@ -342,10 +342,9 @@ impl Carried for Crowd {
     fn outcome(&mut self, tag: Tag, outcome: Outcome<'_>, now: Nanos) {
         match outcome {
             Outcome::Unknown => {
-                if let Some((at, asked)) = self.take_asked(tag, false) {
-                    if let Some(asked) = self.asked.get_mut(at).filter(|_| asked.visit != NONE) {
-                        asked.lost = true;
-                    }
+                let known = self.take_asked(tag, false).filter(|(_, asked)| asked.visit != NONE);
+                if let Some(asked) = known.and_then(|(at, _)| self.asked.get_mut(at)) {
+                    asked.lost = true;
                 }
             }
             Outcome::Error(code, retry_after_ms) => {
