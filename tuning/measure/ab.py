@@ -83,7 +83,8 @@ def turn(options, which, folder):
     for path, value in which["kernel"].items():
         pathlib.Path(path).write_text(value)
     size = ["--quick"] if options.quick else [*SHARED, "--duration-ms", str(options.ms), "--seats", str(options.seats)]
-    command = [*which["before"], options.loadgen, "table", *size]
+    first = which["before"] or (["chrt", "-r", "1"] if options.undisturbed else [])
+    command = [*first, options.loadgen, "table", *size]
     command += ["--data", options.data, "--out", str(folder), *which["args"]]
     done = subprocess.run(command, env={**os.environ, **which["env"]}, capture_output=True, text=True, timeout=120)
     if done.returncode != 0:
@@ -145,6 +146,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--ms", type=int, default=200)
     parser.add_argument("--seats", type=int, default=100_000)
+    parser.add_argument("--undisturbed", action="store_true", help="before all other programs, which stand still meanwhile")
     parser.add_argument("--quick", action="store_true", help="tiny inputs: shows that it works, measures nothing")
     parser.add_argument("--knobs", help="names, with commas; all without it")
     options = parser.parse_args()

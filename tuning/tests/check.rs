@@ -39,7 +39,7 @@ fn a_container_with_a_quota_and_a_filter_is_told_what_stands_in_the_way() {
     let report = expect(
         &host,
         &[
-            ("io_uring", Warn, "seccomp=tuning/container/seccomp.json"),
+            ("io_uring", Note, "seccomp=tuning/container/seccomp.json"),
             ("seccomp", Note, "a filter"),
             ("cpu-quota", Bad, "1.5 CPUs' time in every 100 ms, stopped in 31 of 1000 periods"),
             ("memory", Bad, "512 MiB to be had"),
@@ -74,7 +74,7 @@ fn an_old_kernel_has_no_ring() {
     machine.file("/proc/sys/kernel/osrelease", "4.19.0-27-amd64\n");
     machine
         .file("/proc/self/limits", "Max open files 1 unlimited files\nMax locked memory 65536 65536 bytes\n");
-    for (engine, severity) in [("auto", Warn), ("io_uring", Bad), ("epoll", Note)] {
+    for (engine, severity) in [("auto", Note), ("io_uring", Bad), ("epoll", Note)] {
         let mut host = machine.host(&format!("[server]\nengine = \"{engine}\"\n"));
         host.live.io_uring = Err("io_uring is not in this kernel".to_owned());
         let report =
@@ -86,7 +86,7 @@ fn an_old_kernel_has_no_ring() {
     machine.file("/proc/sys/kernel/io_uring_disabled", "2\n");
     let mut host = machine.host("");
     host.live.io_uring = Err("io_uring is forbidden".to_owned());
-    expect(&host, &[("io_uring", Warn, "sysctl -w kernel.io_uring_disabled=0")]);
+    expect(&host, &[("io_uring", Note, "sysctl -w kernel.io_uring_disabled=0")]);
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn what_is_off_is_found_with_its_remedy() {
             ("syn-backlog", Warn, "tcp_max_syn_backlog=4096"),
             ("slow-start", Note, "tcp_slow_start_after_idle=0"),
             ("port-range", Warn, "ip_local_reserved_ports=7411"),
-            ("huge-pages", Warn, "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled"),
+            ("huge-pages", Note, "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled"),
             ("thp-defrag", Note, "echo madvise"),
             ("clock", Warn, "echo tsc > "),
             ("io-scheduler", Note, "echo none > /sys/block/nvme0n1/queue/scheduler"),
@@ -160,8 +160,11 @@ fn huge_pages_are_had_by_asking_too() {
     let machine = Fixture::good(2);
     machine.file("/sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n");
     let mut host = machine.host("");
-    let report = expect(&host, &[("huge-pages", Warn, "GLIBC_TUNABLES=glibc.malloc.hugetlb=1")]);
-    assert!(finding(&report, "huge-pages").can_apply());
+    let report = expect(&host, &[("huge-pages", Note, "GLIBC_TUNABLES=glibc.malloc.hugetlb=1")]);
+    assert!(
+        !finding(&report, "huge-pages").can_apply(),
+        "it costs as much as it gives: not without being asked"
+    );
     host.live.tunables = Some("glibc.malloc.check=0:glibc.malloc.hugetlb=1".to_owned());
     expect(&host, &[("huge-pages", Good, "get them")]);
 }

@@ -8,7 +8,7 @@ use frontrow_tuning::{Step, check, script};
 use std::path::Path;
 use std::process::Command;
 
-const THP: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
+const THP: &str = "/sys/kernel/mm/transparent_hugepage/defrag";
 const SCHEDULER: &str = "/sys/block/nvme0n1/queue/scheduler";
 const PORTS: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 const SWAPPINESS: &str = "/proc/sys/vm/swappiness";
@@ -16,7 +16,7 @@ const SWAPPINESS: &str = "/proc/sys/vm/swappiness";
 /// Some things off, of each kind: a value, a choice, a pair.
 fn off() -> Fixture {
     let machine = Fixture::good(2);
-    machine.file(THP, "always [madvise] never\n");
+    machine.file(THP, "[always] defer madvise never\n");
     machine.file(SCHEDULER, "none [mq-deadline]\n");
     machine.file(PORTS, "40000\t50000\n");
     machine.file(SWAPPINESS, "60\n");
@@ -58,7 +58,7 @@ fn the_script_mends_once_and_is_undone() {
     assert_eq!((text.matches("changed").count(), text.matches("already").count()), (0, 4), "{text}");
     let text = sh(&undo, &machine, &undo);
     assert_eq!(text.matches("restored").count(), 4, "{text}");
-    assert_eq!((machine.text(THP), machine.text(PORTS)), ("madvise".into(), "40000 50000".into()));
+    assert_eq!((machine.text(THP), machine.text(PORTS)), ("always".into(), "40000 50000".into()));
     assert_eq!((machine.text(SWAPPINESS), machine.text(SCHEDULER)), ("60".into(), "mq-deadline".into()));
 }
 
@@ -71,7 +71,7 @@ fn values_are_applied_once_reported_and_undone() {
     let done = apply(&machine.root(), &steps, &undo).expect("an undo file");
     assert!(done.iter().all(|it| matches!(it.outcome, Outcome::Changed { .. })), "{done:?}");
     let line = done.iter().find(|it| it.step.path == THP).expect("there").to_string();
-    assert_eq!(line, format!("changed  {THP}: madvise -> always"));
+    assert_eq!(line, format!("changed  {THP}: always -> madvise"));
     let kept = std::fs::read_to_string(&undo).expect("there");
     let again = apply(&machine.root(), &steps, &undo).expect("an undo file");
     assert!(again.iter().all(|it| it.outcome == Outcome::Already), "{again:?}");

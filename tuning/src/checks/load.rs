@@ -32,7 +32,8 @@ pub(super) fn check(host: &Host, found: &mut Vec<Finding>) {
                    which `nice` does not change; and a shard whose CPU is taken stops for as long";
         busy.because(Severity::Warn, why).by_hand(
             "move it elsewhere, or keep it off the server's CPUs (CPUAffinity= in its unit, a cpuset, isolcpus=); \
-             `ps -eo pcpu,psr,comm --sort -pcpu | head` names it. Where it must stay: CPUSchedulingPolicy=rr and \
+             `ps -eo pcpu,psr,comm --sort -pcpu | head` names it. Where it must stay: server.pin = false, so that \
+             threads can step aside; or CPUSchedulingPolicy=rr and \
              CPUSchedulingPriority=1 in the server's unit, or `chrt -r 1 frontrow serve`",
         )
     });

@@ -71,21 +71,21 @@ fn huge_pages(host: &Host) -> Result<Finding, ReadError> {
     let asks = host.live.tunables.as_deref().is_some_and(|text| text.split(':').any(|it| it == TUNABLE));
     let finding = Finding::ok("huge-pages", "", THP);
     let found = |text: String| Finding { found: text, ..finding.clone() };
-    let why = "claims spread over the arenas at random, and with pages of 4 KiB most of them miss the TLB as well as the \
-               caches";
+    let why = "claims go about the arenas at random and miss the TLB; but the first touch of a large page costs more, and \
+               in the first seconds of a sale that was measured to outweigh it (docs/tuning.md): try it with your own load";
+    let by_hand =
+        format!("GLIBC_TUNABLES={TUNABLE} for the server (glibc 2.35 or newer), or `echo always > {THP}`");
     Ok(match (mode.as_str(), asks) {
         ("always", _) => found(format!("transparent huge pages are `always`: the arenas ({arenas}) get them")),
         ("madvise", true) => found(format!("`madvise`, and {TUNABLE} asks for them: the arenas ({arenas}) get them")),
         ("madvise", false) => found(format!(
             "transparent huge pages are `madvise`, and nothing asks for them: the arenas ({arenas}) get pages of 4 KiB"
         ))
-        .because(Severity::Warn, why)
-        .by_writing(vec![Step::new(THP, "always")])
-        .or_else(&format!("or start the server with GLIBC_TUNABLES={TUNABLE} (glibc 2.35 or newer; changes nothing else)")),
+        .because(Severity::Note, why)
+        .by_hand(by_hand),
         (other, _) => found(format!("transparent huge pages are `{other}`: the arenas ({arenas}) get pages of 4 KiB"))
-            .because(Severity::Warn, why)
-            .by_writing(vec![Step::new(THP, "madvise")])
-            .or_else(&format!("and start the server with GLIBC_TUNABLES={TUNABLE}")),
+            .because(Severity::Note, why)
+            .by_hand(format!("`echo madvise > {THP}`, then {by_hand}")),
     })
 }
 

@@ -32,9 +32,9 @@ END
     fi
 }
 
-# huge-pages (warn): transparent huge pages are `madvise`, and nothing asks for them: the arenas (1.1 GiB) get pages of 4 KiB
-# claims spread over the arenas at random, and with pages of 4 KiB most of them miss the TLB as well as the caches
-put '/sys/kernel/mm/transparent_hugepage/enabled' 'always'
+# thp-defrag (note): huge pages are made up `always`
+# every program that touches new memory may stop to move pages about; arenas ask once, at their first touch
+put '/sys/kernel/mm/transparent_hugepage/defrag' 'madvise'
 
 # swap (note): 0 B used of 1 GiB, vm.swappiness 60
 # a claim that meets a page on the disk waits for it, and all claims of its core with it; memory that a quiet event does not use is what goes first
@@ -55,6 +55,6 @@ put '/proc/sys/net/ipv4/ip_local_port_range' '16384 60999'
 #   net.ipv4.ip_local_port_range = 16384 60999
 
 # To outlive a restart, in /etc/tmpfiles.d/frontrow.conf:
-#   w /sys/kernel/mm/transparent_hugepage/enabled - - - - always
+#   w /sys/kernel/mm/transparent_hugepage/defrag - - - - madvise
 #   w /sys/block/nvme0n1/queue/scheduler - - - - none
 exit $failed
