@@ -67,12 +67,11 @@ impl Postgres {
             let above = folder.parent().unwrap_or(folder);
             chown(above, Some(user), Some(group)).map_err(failed)?;
         }
-        let bins = installed();
+        let [initdb, postgres] = installed()?;
         let data = folder.join("data");
         let mut args: Vec<OsString> = vec!["--pgdata".into(), data.clone().into()];
         args.extend(["--username=postgres", "--auth=trust", "--no-sync", "--encoding=UTF8"].map(Into::into));
-        let program = find("initdb", &bins)?;
-        Spec { program, args, cpu: None, user, log: folder.with_extension("initdb.log") }.run()?;
+        Spec { program: initdb, args, cpu: None, user, log: folder.with_extension("initdb.log") }.run()?;
         let addr = free_address()?;
         let mut args: Vec<OsString> = vec!["-D".into(), data.into()];
         let port = format!("port={}", addr.port());
@@ -80,8 +79,13 @@ impl Postgres {
         for setting in SETTINGS.into_iter().chain([port.as_str(), most.as_str()]) {
             args.extend(["-c".into(), setting.into()]);
         }
-        let program = find("postgres", &bins)?;
-        let spec = Spec { program, args, cpu: options.server_cpu(), user, log: folder.with_extension("log") };
+        let spec = Spec {
+            program: postgres,
+            args,
+            cpu: options.server_cpu(),
+            user,
+            log: folder.with_extension("log"),
+        };
         let (child, mut control) = spec.start(Signal::INT, || Control::connect(addr).ok())?;
         let hot = Arc::new(Hall::new(2, hot));
         control.ask(sql::SCHEMA)?;
@@ -151,14 +155,15 @@ impl Postgres {
     }
 }
 
-/// Where Debian puts the server's programs, the newest last.
-fn installed() -> Vec<PathBuf> {
+/// Its programs, `initdb` and `postgres`: of the search path, or else where Debian puts them.
+pub(crate) fn installed() -> Result<[PathBuf; 2], LoadError> {
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut versions: Vec<(u32, PathBuf)> = versions
         .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
         .collect();
     versions.sort_unstable();
-    versions.into_iter().map(|(_, folder)| folder).collect()
+    let bins: Vec<PathBuf> = versions.into_iter().map(|(_, folder)| folder).collect();
+    Ok([find("initdb", &bins)?, find("postgres", &bins)?])
 }
 
 /// Whom to run it as, since it refuses to run as root: the package's own user, or else nobody.

@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ impl Redis {
         durable: bool,
         hall: &Arc<Hall>,
     ) -> Result<Self, LoadError> {
-        let program = find("redis-server", &[])?;
+        let program = installed()?;
         std::fs::create_dir_all(folder)
             .map_err(|source| LoadError::File { path: folder.to_owned(), source })?;
         let addr = free_address()?;
@@ -98,6 +98,11 @@ impl Redis {
         }
         Err(LoadError::Wrong(format!("Redis has {} seats held, the clients {held}", keys - 1)))
     }
+}
+
+/// Its program.
+pub(crate) fn installed() -> Result<PathBuf, LoadError> {
+    find("redis-server", &[])
 }
 
 /// A connection for questions in between.
@@ -215,5 +220,39 @@ impl Dialect for Claims {
         let used = received.len() - rest.len();
         received.drain(..used);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn take(asked: Asked, reply: &[u8]) -> Result<Vec<Verdict<u64>>, LoadError> {
+        let mut claims = Claims { owner: b"7".to_vec(), asked: VecDeque::from([(0, asked)]) };
+        let (mut received, mut seen) = (reply.to_vec(), Vec::new());
+        claims.take(&mut received, |slot, verdict| {
+            assert_eq!(slot, 0);
+            seen.push(verdict);
+            Ok(())
+        })?;
+        Ok(seen)
+    }
+
+    #[test]
+    fn replies_become_verdicts() {
+        let claim = Asked::Claim(3);
+        assert_eq!(take(claim, b":12\r\n").expect("a fence"), [Verdict::Granted(3, 12)]);
+        assert_eq!(take(claim, b":0\r\n").expect("refused"), [Verdict::Refused("held")]);
+        assert_eq!(take(Asked::Release, b":1\r\n").expect("done"), [Verdict::Released]);
+        assert_eq!(take(Asked::Release, b":0\r\n").expect("refused"), [Verdict::Refused("not_held")]);
+        assert_eq!(take(claim, b":1").expect("not whole"), []);
+    }
+
+    #[test]
+    fn replies_that_cannot_be_fail() {
+        for reply in [&b":-1\r\n"[..], b"+OK\r\n", b"-ERR no such function\r\n", b":1\r\n:1\r\n"] {
+            assert!(take(Asked::Claim(3), reply).is_err(), "{reply:?}");
+        }
+        assert!(take(Asked::Release, b":2\r\n").is_err());
     }
 }

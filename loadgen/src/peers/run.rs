@@ -4,7 +4,7 @@ use crate::LoadError;
 use crate::machine::{self, CpuTime, Machine, Watched};
 use crate::peers::postgres::Postgres;
 use crate::peers::redis::Redis;
-use crate::peers::{PeersOptions, PeersReport, ratio};
+use crate::peers::{PeersOptions, PeersReport, postgres, ratio, redis};
 use crate::table::claims::{Counts, Outcome};
 use crate::table::echo::{EchoServer, Load};
 use crate::table::hall::Hall;
@@ -159,6 +159,14 @@ impl Peers {
         let table = &options.table;
         let subjects = options.subjects();
         let wanted = |any: &[Subject]| any.iter().any(|subject| subjects.contains(subject));
+        let of_postgres = [Subject::PostgresId, Subject::PostgresSkipLocked, Subject::PostgresHot];
+        // What is missing is said before anything is started.
+        if wanted(&[Subject::Redis, Subject::RedisAlways]) {
+            redis::installed()?;
+        }
+        if wanted(&of_postgres) {
+            postgres::installed()?;
+        }
         let plan = stadium(table.seats)?;
         let echo = wanted(&[Subject::Echo]).then(|| EchoServer::start::<E>(table.server_cpu()));
         let memory = wanted(&[Subject::Memory, Subject::Websocket])
@@ -174,7 +182,7 @@ impl Peers {
             let start = || Redis::start(&folder.join(subject.name()), table, durable, &hall);
             wanted(&[subject]).then(start).transpose()
         };
-        let postgres = wanted(&[Subject::PostgresId, Subject::PostgresSkipLocked, Subject::PostgresHot])
+        let postgres = wanted(&of_postgres)
             .then(|| Postgres::start(&folder.join("postgres"), table, &hall, &stadium(HOT_SEATS)?));
         Ok(Self {
             echo: echo.transpose()?,

@@ -317,3 +317,69 @@ impl<F: Copy + std::fmt::Debug> Desk<F> {
         Ok(was)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::hall::Hall;
+
+    /// Says what a server that lies would make it say.
+    struct Script(Vec<Verdict<u8>>);
+
+    impl Dialect for Script {
+        type Login = ();
+        type Fence = u8;
+
+        async fn enter<E: Engine>(
+            _: SocketAddr,
+            (): &(),
+            _: Arc<Hall>,
+            _: usize,
+        ) -> Result<(Halves<E>, Self), LoadError> {
+            Err(LoadError::Panicked)
+        }
+
+        fn claim(&mut self, _: u16, _: SeatNumber, _: &mut Vec<u8>) {}
+
+        fn release(&mut self, _: u16, _: SeatNumber, _: u8, _: &mut Vec<u8>) {}
+
+        fn take(
+            &mut self,
+            _: &mut Vec<u8>,
+            mut each: impl FnMut(u16, Verdict<u8>) -> Result<(), LoadError>,
+        ) -> Result<(), LoadError> {
+            let mut script = self.0.drain(..).zip(0..);
+            script.try_for_each(|(verdict, slot)| each(slot, verdict))
+        }
+    }
+
+    /// Two users that want seats 4 and 5; each hears its script. What the second comes to.
+    fn hear(first: Vec<Verdict<u8>>, second: Vec<Verdict<u8>>) -> Result<(), LoadError> {
+        let window = Window { from_ns: 0, until_ns: 1000 };
+        let meter = Meter::new(window)?;
+        let mut tally = Tally { taken: SeatSet::new(64), meter, counts: Counts::default() };
+        let mut hear = |script| {
+            let purse = Purse { stock: [4, 5].into(), ..Purse::default() };
+            let (mut dialect, mut desk) = (Script(script), Desk::new(purse, 2, Aim::Claim));
+            desk.fill(&mut dialect, &mut Vec::new(), 1, &mut tally)?;
+            desk.take_all(&mut dialect, &mut Vec::new(), 2, &mut tally)
+        };
+        hear(first)?;
+        hear(second)
+    }
+
+    #[test]
+    fn a_double_sale_is_found() {
+        let held = Verdict::Refused("held");
+        assert!(hear(vec![Verdict::Granted(4, 1), held], vec![held, Verdict::Granted(5, 2)]).is_ok());
+        let error = hear(vec![Verdict::Granted(4, 1)], vec![Verdict::Granted(4, 2)]).expect_err("sold twice");
+        assert!(error.to_string().contains("granted while it was held"), "{error}");
+    }
+
+    #[test]
+    fn answers_to_what_was_not_asked_are_found() {
+        assert!(hear(vec![], vec![Verdict::Released]).is_err(), "a claim is not released");
+        let three = vec![Verdict::Refused("held"); 3];
+        assert!(hear(vec![], three).is_err(), "only two were asked");
+    }
+}
