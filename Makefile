@@ -3,7 +3,7 @@ CARGO ?= cargo
 # One target directory, so that nothing is built twice.
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: run test check unit python edge bench-shard bench-table bench-peers bench-log fuzz fmt clean need-cargo need-python
+.PHONY: run test check unit python edge bench-shard bench-table bench-peers bench-log load bench-load fuzz fmt clean need-cargo need-python
 
 ## make run: builds and serves the sample hall on 127.0.0.1 (HTTP and WebSocket 7410, raw TCP 7411).
 run: need-cargo
@@ -29,6 +29,10 @@ python: need-python
 	python3 tuning/measure/ab.py --quick --rounds 1 --knobs durability --loadgen target/debug/frontrow-loadgen \
 		--out target/tuning-quick
 
+## make load: an on-sale against the server that `make run` started; a minute later there is a page to open.
+load: need-cargo
+	@$(CARGO) run --release --quiet -p frontrow-loadgen -- onsale
+
 ## Figures. Run them on a quiet machine; results go to bench-results/.
 bench-shard: need-cargo
 	$(CARGO) bench -p frontrow-shard --bench shard
@@ -39,6 +43,11 @@ bench-table: need-cargo
 ## The same claims on Frontrow, Redis and PostgreSQL in one run (apt-get install redis-server postgresql).
 bench-peers: need-cargo
 	$(CARGO) run --release -p frontrow-loadgen -- peers
+
+## Capacity, overload at twice that, an expiry storm, a reconnect storm, on a server started for it.
+bench-load: need-cargo
+	$(CARGO) build --release -p frontrow-cli -p frontrow-loadgen
+	./target/release/frontrow-loadgen bench
 
 bench-log: need-cargo
 	$(CARGO) run --release -p frontrow-wal --example commit_cost

@@ -1,5 +1,6 @@
 //! What can go wrong with a measurement.
 
+use frontrow_client::HttpError;
 use std::io;
 use std::path::PathBuf;
 
@@ -45,6 +46,48 @@ pub enum LoadError {
         "no end after {0} s: requests stay unanswered; see what the server says, or give it more --patience"
     )]
     Patience(u64),
+    /// A scenario.
+    #[error(transparent)]
+    Scenario(#[from] crate::crowd::ScenarioError),
+    /// Nobody answers.
+    #[error("no server at {url} ({reason}): start one with `make run`, or name another with --server")]
+    NoServer {
+        /// Where one was looked for.
+        url: String,
+        /// What the system says.
+        reason: String,
+    },
+    /// The server answers over HTTP, and says no.
+    #[error("the server at this address refuses: {0}")]
+    HttpRefused(String),
+    /// The server does not take the connection.
+    #[error("the server does not let the load's users in: {0}; see --token-secret-file")]
+    Unwelcome(String),
+    /// The server gives no tokens to whoever asks.
+    #[error(
+        "this server is not in development mode and gives no tokens; name the file with the secret of \
+         identity.hs256_secret_file with --token-secret-file"
+    )]
+    NoTokens,
+    /// Making an event takes the operator's key.
+    #[error(
+        "no operator's key to make an event for this run: {} cannot be read ({reason}); give --data with the \
+         server's data directory, or --admin-key, or an event that is on sale already with --event", path.display()
+    )]
+    NoAdminKey {
+        /// Where a development server leaves it.
+        path: PathBuf,
+        /// The system's word.
+        reason: String,
+    },
+    /// The bench's own server.
+    #[error("{} did not become a server: {reason}; see what stands above", program.display())]
+    OwnServer {
+        /// The program.
+        program: PathBuf,
+        /// What is known.
+        reason: String,
+    },
     /// More connections than the process may have files open.
     #[error(
         "{needed} file descriptors are needed for {connections} connections, the limit is {limit}: raise it \
@@ -90,6 +133,15 @@ pub enum LoadError {
 }
 
 impl LoadError {
+    /// A request over HTTP went wrong.
+    pub(crate) fn http(error: HttpError) -> Self {
+        match error {
+            HttpError::Unreachable { url, reason } => Self::NoServer { url, reason },
+            HttpError::Address(_) => Self::Option(error.to_string()),
+            HttpError::Refused { .. } | HttpError::Answer(_) => Self::HttpRefused(error.to_string()),
+        }
+    }
+
     pub(crate) fn connection(doing: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Connection { doing, source }
     }

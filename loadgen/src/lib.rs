@@ -8,15 +8,20 @@
 //!   with another run; fitted and turned into an answer for the planner.
 //! - [`peers`]: the same claims put on Redis and PostgreSQL in the same run, and the ratios.
 //! - [`selftest`]: is what [`drive`] measures true? Against a server double whose truth is known.
+//! - [`options`], [`runs`]: the command line, and what it starts: one run, a search, a ramp, a soak.
+//! - [`observe`]: what is looked at once a second meanwhile.
 //! - [`table`]: closed-loop tables of claims beside a bare echo server, one process, pinned, interleaved.
 
 pub mod crowd;
 pub mod drive;
 mod error;
 mod machine;
+pub mod observe;
+pub mod options;
 pub mod peers;
 pub mod report;
 pub mod selftest;
+pub mod runs;
 pub mod table;
 
 pub use error::LoadError;

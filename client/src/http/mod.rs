@@ -129,6 +129,12 @@ impl Http {
         self.post("/v1/dev/token", &json!({ "user": user.to_string() })).await
     }
 
+    /// The server's counters, in Prometheus' text format.
+    pub async fn metrics(&self) -> Result<String, HttpError> {
+        let bytes = self.fetch(Method::GET, "/metrics", None, Bytes::new()).await?;
+        String::from_utf8(bytes.into()).map_err(|error| HttpError::Answer(error.to_string()))
+    }
+
     /// Creates an event from a seating plan (pretix JSON, a stored plan, CSV), in state draft. `kind` is the
     /// plan's media type, if known: `text/csv` or `application/json`.
     pub async fn create_event(
@@ -199,6 +205,18 @@ impl Http {
         kind: Option<&str>,
         body: Bytes,
     ) -> Result<T, HttpError> {
+        let bytes = self.fetch(method, path, kind, body).await?;
+        serde_json::from_slice(&bytes).map_err(|error| HttpError::Answer(error.to_string()))
+    }
+
+    /// The bytes of a good answer.
+    async fn fetch(
+        &self,
+        method: Method,
+        path: &str,
+        kind: Option<&str>,
+        body: Bytes,
+    ) -> Result<Bytes, HttpError> {
         let request = self.build(method, path, kind, body)?;
         let exchange = timeout(PATIENCE, self.exchange(request)).await;
         let (status, bytes) =
@@ -206,7 +224,7 @@ impl Http {
         if !status.is_success() {
             return Err(refusal(status, &bytes));
         }
-        serde_json::from_slice(&bytes).map_err(|error| HttpError::Answer(error.to_string()))
+        Ok(bytes)
     }
 
     fn build(

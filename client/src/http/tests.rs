@@ -31,6 +31,13 @@ async fn what_the_server_says_is_read() {
 }
 
 #[tokio::test]
+async fn metrics_are_text() {
+    let (http, asked) = once("200 OK", "frontrow_connections 7\n# EOF\n").await;
+    assert_eq!(http.metrics().await.unwrap(), "frontrow_connections 7\n# EOF\n");
+    assert!(asked.await.unwrap().starts_with("GET /metrics HTTP/1.1\r\n"));
+}
+
+#[tokio::test]
 async fn operators_show_their_key_and_rules_are_passed_on() {
     let (http, asked) = once("500 Oops", "not json").await;
     let query = EventQuery { name: Some("A & B".into()), rules: vec![("hold_ms", "60000".into())] };

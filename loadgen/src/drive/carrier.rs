@@ -7,7 +7,7 @@ use super::plan::{DrivePlan, Transport};
 use super::tally::Meter;
 use crate::crowd::{Action, Carried, ConnectionId, Nanos, Outcome, Tag};
 use frontrow_engine::{Clock, LocalNotify};
-use frontrow_protocol::{ErrorReply, Reply, ServerMessage, decode_server, split};
+use frontrow_protocol::{ErrorReply, Reply, ServerMessage, WireCode, decode_server, split};
 use frontrow_shard::{RequestId, mix};
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::Ordering;
@@ -386,6 +386,9 @@ impl<C: Carried> Carrier<C> {
         };
         self.in_flight -= 1;
         meter.failed(error.code);
+        if error.code == WireCode::Busy {
+            meter.busy(now.saturating_sub(slot.sent));
+        }
         if let Some(class) = slot.class {
             let from_intended = now.saturating_sub(slot.intended);
             meter.latency(class, from_intended, now.saturating_sub(slot.sent));

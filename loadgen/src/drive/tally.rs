@@ -119,6 +119,8 @@ pub struct Tally {
     /// From the intended time to the actual send, of requests that their connection would have taken at once:
     /// how late the load itself was.
     pub late: Histogram<u64>,
+    /// From the actual send to the answer, of requests refused for want of capacity: how quickly overload is told.
+    pub busy: Histogram<u64>,
 }
 
 impl Default for Tally {
@@ -144,6 +146,7 @@ impl Default for Tally {
             all: empty(),
             uncorrected: empty(),
             late: empty(),
+            busy: empty(),
         }
     }
 }
@@ -201,6 +204,7 @@ impl Tally {
         add_histogram(&mut self.all, &other.all);
         add_histogram(&mut self.uncorrected, &other.uncorrected);
         add_histogram(&mut self.late, &other.late);
+        add_histogram(&mut self.busy, &other.busy);
     }
 }
 
@@ -260,6 +264,11 @@ impl Meter {
     pub(super) fn latency(&mut self, class: Class, from_intended: u64, from_send: u64) {
         self.tally.by_class[class as usize].saturating_record(from_intended);
         self.tally.uncorrected.saturating_record(from_send);
+    }
+
+    /// How long a refusal for want of capacity took.
+    pub(super) fn busy(&mut self, ns: u64) {
+        self.tally.busy.saturating_record(ns);
     }
 
     pub(super) fn late(&mut self, by_ns: u64) {

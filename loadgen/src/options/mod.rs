@@ -1,0 +1,218 @@
+//! The command line, as it is typed; checked as far as that goes without a server.
+
+mod load;
+mod objective;
+
+pub use load::{LoadOptions, TransportWord};
+pub(crate) use objective::micros;
+pub use objective::{Condition, Measure, Objective};
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// `frontrow-loadgen`.
+#[derive(Parser, Debug)]
+#[command(
+    name = "frontrow-loadgen",
+    version,
+    about = "Loads a Frontrow server and says what it holds, and what saturates first",
+    after_help = "Begin with `make run` in one terminal and `frontrow-loadgen onsale` in another: a minute \
+                  later there is a page to open.\n\n\
+                  Exit codes: 0 good; 1 the server broke a promise (a seat sold twice, a lost booking, …); \
+                  2 an option, file, key or token is wrong; 3 no server, or it went away; 4 the run is not \
+                  good as a measurement, or no rate met the objective; 130 ended by a second Ctrl-C."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// A crowd arrives within seconds, everybody wants the same rows, and the hall sells out.
+    Onsale(LoadOptions),
+    /// Visits at an even rate.
+    Steady(LoadOptions),
+    /// More people than seats: queues, offers, accepted and left to expire.
+    Waitlist(LoadOptions),
+    /// Many holds end in the same second.
+    ExpiryStorm(LoadOptions),
+    /// Everybody wants one row.
+    HotRow(LoadOptions),
+    /// Bots beside people.
+    Scalper(LoadOptions),
+    /// All connections break at once, and everybody comes back.
+    ReconnectStorm(LoadOptions),
+    /// A bit of everything, for as long as wanted.
+    Mixed(LoadOptions),
+    /// A scenario of your own; `scenarios NAME` prints one to begin with.
+    Run {
+        /// The scenario, in TOML.
+        file: PathBuf,
+        /// How the load is made.
+        #[command(flatten)]
+        load: LoadOptions,
+    },
+    /// Finds the highest rate that meets an objective, by bisection.
+    Search(SearchOptions),
+    /// Raises the rate step by step and shows what gives way first.
+    Ramp(RampOptions),
+    /// Runs a scenario for long and tests whether memory or latency grows.
+    Soak {
+        /// The scenario's name, or its file.
+        #[arg(default_value = "mixed")]
+        scenario: String,
+        /// How the load is made.
+        #[command(flatten)]
+        load: LoadOptions,
+    },
+    /// The figures that the design asks for under stress: twice the capacity, an expiry storm, a reconnect storm.
+    Bench(BenchOptions),
+    /// Says what changed between two reports, and whether it is noise.
+    Compare {
+        /// The earlier report's folder.
+        a: PathBuf,
+        /// The later one's.
+        b: PathBuf,
+    },
+    /// Lists the scenarios, or prints one.
+    Scenarios {
+        /// Which to print.
+        name: Option<String>,
+    },
+    /// Claims per second and latency at several depths, beside a bare echo server in the same run.
+    Table(crate::table::TableOptions),
+    /// The same claims on Frontrow, Redis and PostgreSQL in one run, and the ratios.
+    Peers(crate::peers::PeersOptions),
+    /// The reports of a folder, oldest first, and what they found.
+    History {
+        /// The folder of report folders.
+        #[arg(default_value = "bench-results")]
+        folder: PathBuf,
+    },
+}
+
+/// Options of `search`.
+#[derive(Args, Clone, Debug)]
+pub struct SearchOptions {
+    /// The scenario's name, or its file.
+    #[arg(default_value = "steady")]
+    pub scenario: String,
+    /// What must hold, joined by commas: p50, p90, p99, p999 or max and a time; busy and a share of answers.
+    #[arg(long, default_value = "p99<=5ms,busy<=0.1%")]
+    pub objective: Objective,
+    /// The lowest rate tried, in visits per second.
+    #[arg(long, default_value_t = 100.0)]
+    pub from: f64,
+    /// The highest rate tried. [default: doubled until it fails]
+    #[arg(long)]
+    pub to: Option<f64>,
+    /// Stop when the answer is known this closely, in percent.
+    #[arg(long, default_value_t = 5.0)]
+    pub precision: f64,
+    /// How long each rate is held, without its warm-up. [default: 8s]
+    #[arg(long, value_parser = duration)]
+    pub step: Option<Duration>,
+    /// Leave out the closed-loop measurements that the scalability fit is made from.
+    #[arg(long)]
+    pub no_scaling: bool,
+    /// How the load is made.
+    #[command(flatten)]
+    pub load: LoadOptions,
+}
+
+/// Options of `ramp`.
+#[derive(Args, Clone, Debug)]
+pub struct RampOptions {
+    /// The scenario's name, or its file.
+    #[arg(default_value = "steady")]
+    pub scenario: String,
+    /// The first rate, in visits per second.
+    #[arg(long, default_value_t = 100.0)]
+    pub from: f64,
+    /// The last rate.
+    #[arg(long, default_value_t = 5000.0)]
+    pub to: f64,
+    /// How many rates.
+    #[arg(long, default_value_t = 8)]
+    pub steps: u32,
+    /// How long each rate is held, without its warm-up. [default: 8s]
+    #[arg(long, value_parser = duration)]
+    pub step: Option<Duration>,
+    /// What is noted of each step as met or not.
+    #[arg(long, default_value = "p99<=5ms,busy<=0.1%")]
+    pub objective: Objective,
+    /// How the load is made.
+    #[command(flatten)]
+    pub load: LoadOptions,
+}
+
+/// Options of `bench`.
+#[derive(Args, Clone, Debug)]
+pub struct BenchOptions {
+    /// The `frontrow` program to start. [default: the one beside this program]
+    #[arg(long)]
+    pub frontrow: Option<PathBuf>,
+    /// Load the server at --server; start none.
+    #[arg(long)]
+    pub running: bool,
+    /// What the capacity is: see `search`.
+    #[arg(long, default_value = "p99<=5ms,busy<=0.1%")]
+    pub objective: Objective,
+    /// Claims that end in the same second in the expiry storm.
+    #[arg(long, default_value_t = 1_000_000)]
+    pub due: u32,
+    /// How the load is made.
+    #[command(flatten)]
+    pub load: LoadOptions,
+}
+
+/// `250us`, `5ms`, `90s`, `10m`, `1h`, or several of them.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text.trim())
+        .map_err(|error| format!("{error}; write it like 250us, 5ms, 90s, 10m or 1h"))
+        .and_then(|it| if it.is_zero() { Err("it must be longer than nothing".to_owned()) } else { Ok(it) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_the_help_shows_can_be_typed() {
+        for line in [
+            "l onsale",
+            "l expiry-storm --seats 1000 --transport websocket --routed",
+            "l search steady --objective p99<=5ms --from 100 --to 5000",
+            "l soak mixed --for 1h",
+            "l onsale --buyers 20000 --minutes 10 --json",
+            "l scenarios onsale",
+            "l compare a b",
+        ] {
+            Cli::try_parse_from(line.split(' ')).expect(line);
+        }
+    }
+
+    #[test]
+    fn mistakes_are_told_with_what_would_be_right() {
+        for (line, hint) in [
+            ("l search steady --objective p98<=5ms", "p99"),
+            ("l soak --for yesterday", "1h"),
+            ("l soak --for 0s", "longer"),
+            ("l onsale --event 1 --seats 5", "--seats"),
+            ("l concert", "unrecognized"),
+        ] {
+            let error = Cli::try_parse_from(line.split(' ')).expect_err(line).to_string();
+            assert!(error.contains(hint), "{line}: {error}");
+        }
+    }
+}

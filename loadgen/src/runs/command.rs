@@ -1,0 +1,128 @@
+//! From a command to its verdict.
+
+use crate::LoadError;
+use crate::crowd::Scenario;
+use crate::options::{Cli, Command, LoadOptions};
+use crate::report::model::RunKind;
+use crate::report::{self};
+use crate::runs::assemble::Outcome;
+use crate::runs::interrupt::Interrupt;
+use crate::runs::verdict::Verdict;
+use crate::runs::{bench, deliver, once, plan, search};
+use std::path::Path;
+use std::time::Duration;
+
+/// How long a soak lasts unless something else is said.
+const SOAK: Duration = Duration::from_secs(3600);
+
+/// Does what the command line says. Whatever goes wrong is said on standard error.
+pub fn run(cli: Cli) -> Verdict {
+    act(cli.command).unwrap_or_else(|error| {
+        eprintln!("frontrow-loadgen: {error}");
+        Verdict::from(&error)
+    })
+}
+
+fn act(command: Command) -> Result<Verdict, LoadError> {
+    match command {
+        Command::Onsale(load) => scenario("onsale", &load),
+        Command::Steady(load) => scenario("steady", &load),
+        Command::Waitlist(load) => scenario("waitlist", &load),
+        Command::ExpiryStorm(load) => scenario("expiry-storm", &load),
+        Command::HotRow(load) => scenario("hot-row", &load),
+        Command::Scalper(load) => scenario("scalper", &load),
+        Command::ReconnectStorm(load) => scenario("reconnect-storm", &load),
+        Command::Mixed(load) => scenario("mixed", &load),
+        Command::Run { file, load } => {
+            let scenario = plan::from_file(&file)?;
+            loaded(&load, async |interrupt| once::once(RunKind::Run, &load, scenario, interrupt).await)
+        }
+        Command::Soak { scenario, load } => {
+            let load = LoadOptions { lasts: load.lasts.or(Some(SOAK)), ..load };
+            let scenario = plan::scenario(&scenario)?;
+            loaded(&load, async |interrupt| once::once(RunKind::Soak, &load, scenario, interrupt).await)
+        }
+        Command::Search(options) => {
+            loaded(&options.load, async |interrupt| search::search(&options, interrupt).await)
+        }
+        Command::Ramp(options) => {
+            loaded(&options.load, async |interrupt| search::ramp(&options, interrupt).await)
+        }
+        Command::Bench(options) => runtime()?.block_on(bench::bench(&options, &Interrupt::by_signals)),
+        Command::Compare { a, b } => compare(&a, &b),
+        Command::Scenarios { name } => scenarios(name.as_deref()),
+        Command::Table(options) => table(options),
+        Command::Peers(options) => peers(options),
+        Command::History { folder } => history(&folder),
+    }
+}
+
+fn scenario(name: &str, load: &LoadOptions) -> Result<Verdict, LoadError> {
+    let scenario = Scenario::named(name)?;
+    loaded(load, async |interrupt| once::once(RunKind::Run, load, scenario, interrupt).await)
+}
+
+/// Runs a load to its end and hands over the report.
+fn loaded(
+    options: &LoadOptions,
+    run: impl AsyncFnOnce(&Interrupt) -> Result<Outcome, LoadError>,
+) -> Result<Verdict, LoadError> {
+    options.check()?;
+    let outcome = runtime()?.block_on(async { run(&Interrupt::by_signals()).await })?;
+    Ok(deliver::deliver(outcome, options))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, LoadError> {
+    let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    built.map_err(LoadError::connection("starting the runtime"))
+}
+
+fn compare(a: &Path, b: &Path) -> Result<Verdict, LoadError> {
+    println!("{}", report::compare(&report::read(a)?, &report::read(b)?));
+    Ok(Verdict::Good)
+}
+
+fn scenarios(name: Option<&str>) -> Result<Verdict, LoadError> {
+    if let Some(name) = name {
+        Scenario::named(name)?;
+        print!("{}", Scenario::text(name).unwrap_or_default());
+        return Ok(Verdict::Good);
+    }
+    for name in Scenario::names() {
+        let scenario = Scenario::named(name)?;
+        println!("{name:<16} {}", scenario.about.split_whitespace().collect::<Vec<_>>().join(" "));
+    }
+    println!(
+        "\n`frontrow-loadgen scenarios NAME` prints one; change it and give it to `frontrow-loadgen run FILE`."
+    );
+    Ok(Verdict::Good)
+}
+
+fn table(options: crate::table::TableOptions) -> Result<Verdict, LoadError> {
+    let command = std::env::args().collect::<Vec<_>>().join(" ");
+    let wanted = options.clone();
+    let report = crate::table::run(options, command, |line| eprintln!("{line}"))?;
+    println!("{}", report.table());
+    if let Some(folder) = wanted.out_folder(&report.date) {
+        report.write(&folder)?;
+        println!("Written to {}", folder.display());
+    }
+    Ok(Verdict::Good)
+}
+
+fn peers(options: crate::peers::PeersOptions) -> Result<Verdict, LoadError> {
+    let command = std::env::args().collect::<Vec<_>>().join(" ");
+    let wanted = options.clone();
+    let report = crate::peers::run(options, command, |line| eprintln!("{line}"))?;
+    println!("{}", report.table());
+    if let Some(folder) = wanted.out_folder(&report.date) {
+        report.write(&folder)?;
+        println!("Written to {}", folder.display());
+    }
+    Ok(Verdict::Good)
+}
+
+fn history(folder: &Path) -> Result<Verdict, LoadError> {
+    println!("{}", report::history(folder)?);
+    Ok(Verdict::Good)
+}

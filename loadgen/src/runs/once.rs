@@ -1,0 +1,63 @@
+//! One scenario, once.
+
+use crate::LoadError;
+use crate::crowd::Scenario;
+use crate::options::LoadOptions;
+use crate::report::model::RunKind;
+use crate::runs::assemble::{self, Outcome};
+use crate::runs::doubts;
+use crate::runs::interrupt::Interrupt;
+use crate::runs::plan::Plan;
+use crate::runs::play::Stage;
+use crate::runs::sale::Sale;
+use crate::runs::site::Site;
+use crate::runs::trend;
+use crate::runs::watch::Watch;
+
+/// Plays a scenario and reports. A soak is the same, and asks besides whether anything grew.
+pub(crate) async fn once(
+    kind: RunKind,
+    options: &LoadOptions,
+    scenario: Scenario,
+    interrupt: &Interrupt,
+) -> Result<Outcome, LoadError> {
+    let mut site = Site::find(options).await?;
+    let plan = Plan::settle(options, scenario, &site)?;
+    let mut report = assemble::blank(kind, options, &site, &plan);
+    let mut watch = Watch::begin(&mut site, options).await;
+    let sale = Sale::open(&site, &plan, plan.seats(), &report.started).await?;
+    watch.progress.say(&greeting(&site, &sale, &plan));
+    let stage = Stage { site: &site, sale: &sale, plan: &plan, scenario: &plan.scenario, warmup_s: 0.0 };
+    let played = stage.play(&mut watch, interrupt).await?;
+    assemble::add(&mut report, &sale, &played);
+    let histograms = assemble::latencies(&mut report, &played.total);
+    (report.series, report.series_step_s) = watch.end();
+    report.interrupted = interrupt.is_asked();
+    report.doubts = doubts::of(&report, &played.total, plan.drops());
+    if kind == RunKind::Soak {
+        report.trends = trend::of(&report.series);
+    }
+    if played.cut_short.is_none() {
+        sale.end(&site).await?;
+    }
+    Ok(Outcome { report, histograms, cut_short: played.cut_short })
+}
+
+/// What is about to happen, in two lines.
+fn greeting(site: &Site, sale: &Sale, plan: &Plan) -> String {
+    let cores = site.cores();
+    let s = if cores == 1 { "" } else { "s" };
+    format!(
+        "{}: {} connections over {} to {} ({cores} core{s}, {} durability)\n  event {}, {} free seats in {} \
+         sections; people come for {:.0} s. Ctrl-C ends early, with a report.",
+        plan.scenario.name,
+        plan.connections,
+        plan.transport.name(),
+        site.url,
+        site.welcome.durability.name(),
+        sale.event,
+        sale.hall.free_seats(),
+        sale.hall.sections(),
+        plan.scenario.duration_s,
+    )
+}

@@ -1,0 +1,209 @@
+//! One crowd on one event, from the first connection to the last word about every seat.
+
+use crate::LoadError;
+use crate::crowd::{Books, Carried, Crowd, CrowdPlan, Routing, Scenario, Verifier, crowds, spread_cores};
+use crate::drive::{DrivePlan, Driving, Tally, start};
+use crate::options::TransportWord;
+use crate::report::model::Verified;
+use crate::runs::interrupt::Interrupt;
+use crate::runs::plan::Plan;
+use crate::runs::sale::Sale;
+use crate::runs::site::Site;
+use crate::runs::watch::{EVERY_S, Watch};
+use frontrow_engine::EngineKind;
+use std::time::Duration;
+use tokio::time::{MissedTickBehavior, interval};
+
+/// The number of the crowds' first user: beyond any that somebody tries things with by hand.
+const FIRST_USER: u64 = 1_000_000;
+/// Connections opened per second and thread: a server's listen queue takes so many at once.
+const CONNECT_RATE: u32 = 5000;
+/// How often it is looked at whether a run is over.
+const GLANCES_PER_SAMPLE: u32 = 10;
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) struct Played {
+    /// All of it.
+    pub(crate) total: Tally,
+    /// What came after the warm-up, while people still came; and for how many seconds.
+    pub(crate) steady: Tally,
+    pub(crate) steady_s: f64,
+    pub(crate) books: Books,
+    pub(crate) verified: Verified,
+    /// When people began to come, in seconds of the whole run.
+    pub(crate) began_s: f64,
+    pub(crate) duration_s: f64,
+    /// Why the end is missing, if it is: the server went away.
+    pub(crate) cut_short: Option<LoadError>,
+}
+
+/// A crowd at a sale's door.
+pub(crate) struct Stage<'a> {
+    pub(crate) site: &'a Site,
+    pub(crate) sale: &'a Sale,
+    pub(crate) plan: &'a Plan,
+    pub(crate) scenario: &'a Scenario,
+    /// How long people come before `steady` counts, in seconds.
+    pub(crate) warmup_s: f64,
+}
+
+impl Stage<'_> {
+    /// Lets the crowd in, looks on until it is gone, and holds what it was told against the server's seats.
+    pub(crate) async fn play(&self, watch: &mut Watch, interrupt: &Interrupt) -> Result<Played, LoadError> {
+        let (driving, verifier) = self.start().await?;
+        let mut hand = Hand::new(self, watch.seconds());
+        let mut tick = interval(Duration::from_secs_f64(EVERY_S) / GLANCES_PER_SAMPLE);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let glances = if self.plan.quick { 1 } else { GLANCES_PER_SAMPLE };
+        for glance in 1_u32.. {
+            tick.tick().await;
+            let over = driving.is_finished();
+            if over || glance.is_multiple_of(glances) {
+                hand.look(&driving, &verifier, watch).await;
+            }
+            if over {
+                break;
+            }
+            hand.mind(&driving, watch.seconds(), interrupt);
+        }
+        let books = verifier.books();
+        driving.join()?;
+        watch.progress.say("  comparing with the server's own seats");
+        let (verified, cut_short) = match self.sale.seats(self.site).await {
+            Ok(seats) => (verifier.finish(&seats), None),
+            Err(error) => (verifier.so_far(), Some(error)),
+        };
+        Ok(Played { verified, cut_short, ..hand.done(books, watch.seconds()) })
+    }
+
+    async fn start(&self) -> Result<(Driving<Crowd>, Verifier), LoadError> {
+        let (plan, site) = (self.plan, self.site);
+        let threads = plan.cpus.len() as u16;
+        let core_of = spread_cores(plan.connections, threads, site.cores());
+        let routing = plan
+            .routed
+            .then(|| Routing { topology: site.topology.clone(), connection_core: core_of.clone() });
+        let crowd_plan = CrowdPlan {
+            seed: plan.seed,
+            connections: plan.connections,
+            threads,
+            first_user: FIRST_USER,
+            routing,
+        };
+        let (crowds, verifier) = crowds(self.scenario, &self.sale.hall, &crowd_plan)?;
+        let users = (0..plan.connections).map(|connection| FIRST_USER + u64::from(connection));
+        let drive = DrivePlan {
+            core_of: if site.routes(plan.transport) { core_of } else { Vec::new() },
+            tokens: site.tokens.many(users).await?,
+            ..drive_plan(site, plan)?
+        };
+        Ok((launch(crowds, drive).await?, verifier))
+    }
+}
+
+/// Starts load threads. That waits for a first connection, so not on this thread.
+pub(crate) async fn launch<C: Carried + Send + 'static>(
+    crowds: Vec<C>,
+    drive: DrivePlan,
+) -> Result<Driving<C>, LoadError> {
+    let started = tokio::task::spawn_blocking(move || start(crowds, drive)).await;
+    started.map_err(|_| LoadError::Panicked)?
+}
+
+/// Everything about the way to the server that does not depend on who takes it: no tokens, nobody routed.
+pub(crate) fn drive_plan(site: &Site, plan: &Plan) -> Result<DrivePlan, LoadError> {
+    let tcp = plan.transport == TransportWord::Tcp;
+    Ok(DrivePlan {
+        transport: plan.transport(),
+        engine: EngineKind::Auto,
+        cpus: plan.cpus.clone(),
+        tcp: if tcp { site.tcp()? } else { Vec::new() },
+        ws: if tcp { Vec::new() } else { site.websocket() },
+        core_of: Vec::new(),
+        tokens: Vec::new(),
+        depth: plan.depth,
+        patience: plan.patience,
+        connect_rate: CONNECT_RATE,
+    })
+}
+
+/// What is in hand while a stage plays.
+struct Hand<'a> {
+    stage: &'a Stage<'a>,
+    total: Tally,
+    steady: Tally,
+    steady_from_s: Option<f64>,
+    steady_s: f64,
+    opened_s: f64,
+    began_s: Option<f64>,
+    winding_down_s: Option<f64>,
+}
+
+impl<'a> Hand<'a> {
+    fn new(stage: &'a Stage<'a>, opened_s: f64) -> Self {
+        Self {
+            stage,
+            total: Tally::default(),
+            steady: Tally::default(),
+            steady_from_s: None,
+            steady_s: 0.0,
+            opened_s,
+            began_s: None,
+            winding_down_s: None,
+        }
+    }
+
+    /// Takes what was counted since the last look.
+    async fn look(&mut self, driving: &Driving<Crowd>, verifier: &Verifier, watch: &mut Watch) {
+        let (tally, books) = (driving.take(), verifier.books());
+        let now_s = watch.seconds();
+        if let (None, Some(began_ns)) = (self.began_s, books.began_ns) {
+            self.began_s = Some(self.opened_s + began_ns as f64 / 1e9);
+        }
+        self.count_steady(&tally, now_s);
+        self.total.add(&tally);
+        let seats = self.stage.sale.hall.free_seats().into();
+        watch.look(&tally, driving.in_flight(), &books, seats, now_s - self.opened_s).await;
+    }
+
+    /// Only whole stretches between the warm-up and the last arrival count.
+    fn count_steady(&mut self, tally: &Tally, now_s: f64) {
+        let Some(began_s) = self.began_s else { return };
+        let (from_s, to_s) =
+            (began_s + self.stage.warmup_s, began_s + self.stage.scenario.duration_s + EVERY_S / 2.0);
+        if let Some(last_s) = self.steady_from_s.filter(|_| now_s <= to_s) {
+            self.steady.add(tally);
+            self.steady_s += now_s - last_s;
+        }
+        self.steady_from_s = (now_s >= from_s).then_some(now_s);
+    }
+
+    /// Sees that the run ends: after the scenario's time and a grace, or when somebody asks.
+    fn mind(&mut self, driving: &Driving<Crowd>, now_s: f64, interrupt: &Interrupt) {
+        let Some(since_s) = self.winding_down_s else {
+            let end_s = self.began_s.map(|began_s| began_s + self.stage.scenario.duration_s);
+            if interrupt.is_asked() || end_s.is_some_and(|end_s| now_s > end_s) {
+                self.winding_down_s = Some(now_s);
+                driving.wind_down();
+            }
+            return;
+        };
+        if now_s > since_s + self.stage.plan.grace.as_secs_f64() {
+            driving.stop();
+        }
+    }
+
+    fn done(self, books: Books, now_s: f64) -> Played {
+        Played {
+            total: self.total,
+            steady: self.steady,
+            steady_s: self.steady_s,
+            books,
+            verified: Verified::default(),
+            cut_short: None,
+            began_s: self.began_s.unwrap_or(self.opened_s),
+            duration_s: now_s - self.opened_s,
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Bad input to the program: the right exit code, and words that help.
+
+mod runs_common;
+
+use runs_common::{Server, loadgen};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use tempfile::TempDir;
+
+fn folder() -> TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder")
+}
+
+#[test]
+fn without_a_server_it_says_how_to_start_one() {
+    let at = folder();
+    let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let said = loadgen(&["onsale", "--server", &format!("http://{free}")], at.path());
+    said.expect(3, &["no server at", "make run", "--server"]);
+    let said = loadgen(&["search", "--server", "http://no-such-host.invalid"], at.path());
+    said.expect(3, &["no server at", "make run"]);
+    loadgen(&["onsale", "--server", "localhost:7410"], at.path()).expect(2, &["http://host:port"]);
+}
+
+#[test]
+fn wrong_keys_and_tokens_are_named() {
+    let server = Server::start();
+    server.load(&["onsale", "--quick", "--admin-key", "wrong"]).expect(2, &["operators"]);
+    let elsewhere = server.folder.path().join("elsewhere");
+    let said = loadgen(
+        &["onsale", "--server", &server.url, "--data", elsewhere.to_str().expect("UTF-8")],
+        server.folder.path(),
+    );
+    said.expect(2, &["no operator's key", "--data", "--admin-key", "--event"]);
+    let secret = server.folder.path().join("wrong.secret");
+    std::fs::write(&secret, "this is not the secret that the server knows").expect("written");
+    let said = server.load(&["onsale", "--quick", "--token-secret-file", secret.to_str().expect("UTF-8")]);
+    said.expect(2, &["--token-secret-file"]);
+    server.load(&["onsale", "--token-secret-file", "/no/such"]).expect(2, &["/no/such"]);
+}
+
+#[test]
+fn impossible_wishes_are_refused_before_anything_is_loaded() {
+    let server = Server::start();
+    for (words, part) in [
+        (&["steady", "--connections", "1000000"][..], "file descriptors"),
+        (&["steady", "--depth", "2000"][..], "--depth"),
+        (&["steady", "--transport", "websocket", "--routed"][..], "--routed"),
+        (&["steady", "--rate", "0"][..], "--rate"),
+        (&["steady", "--seats", "2000000"][..], "seats"),
+        (&["search", "--rate", "5"][..], "--rate"),
+        (&["search", "--from", "10", "--to", "5"][..], "--to"),
+        (&["ramp", "--steps", "1"][..], "--steps"),
+        (&["soak", "no-such-scenario"][..], "onsale"),
+        (&["run", "/no/such.toml"][..], "/no/such.toml"),
+        (&["bench", "--frontrow", "/no/such"][..], "--frontrow"),
+    ] {
+        server.load(&[words, &["--quiet"]].concat()).expect(2, &[part]);
+    }
+}
+
+#[test]
+fn a_scenario_with_a_mistake_names_its_key() {
+    let server = Server::start();
+    let write = |name: &str, text: String| -> PathBuf {
+        let path = server.folder.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path
+    };
+    let good = loadgen(&["scenarios", "steady"], server.folder.path()).expect(0, &["[[group]]"]).out;
+    let unknown = write("unknown.toml", format!("colour = \"blue\"\n{good}"));
+    let said = server.load(&["run", unknown.to_str().expect("UTF-8"), "--quick"]);
+    said.expect(2, &["colour"]);
+    let own = write("own.toml", good);
+    let said = server.load(&["run", own.to_str().expect("UTF-8"), "--quick", "--quiet", "--json"]);
+    assert!(said.code == 0 || said.code == 4, "{said:?}");
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_printed_all_the_same() {
+    let server = Server::start();
+    let blocked = server.folder.path().join("file");
+    std::fs::write(&blocked, "in the way").expect("written");
+    let out = blocked.join("report");
+    let said = server.load(&["steady", "--quick", "--quiet", "--out", out.to_str().expect("UTF-8")]);
+    said.expect(2, &["--out", "steady"]);
+}
+
+#[test]
+fn a_server_that_takes_too_few_connections_spoils_the_measurement() {
+    let server =
+        Server::start_with(&[("LIMITS__CONNECTIONS", "50"), ("LIMITS__CONNECTIONS_PER_ADDRESS", "50")]);
+    let said = server.load(&["steady", "--quick", "--quiet", "--connections", "80"]);
+    said.expect(4, &["limits.connections"]);
+}
+
+#[test]
+fn scenarios_are_listed_and_printed() {
+    let at = folder();
+    let names =
+        ["onsale", "steady", "waitlist", "expiry-storm", "hot-row", "scalper", "reconnect-storm", "mixed"];
+    loadgen(&["scenarios"], at.path()).expect(0, &names);
+    loadgen(&["scenarios", "concert"], at.path()).expect(2, &["onsale"]);
+    loadgen(&["concert"], at.path()).expect(2, &["unrecognized subcommand"]);
+    loadgen(&["compare", "a", "b"], at.path()).expect(2, &["a"]);
+}

@@ -1,0 +1,118 @@
+//! Servers that stall, hang up or lie: a proxy before a real one. The run must fail, with the right exit code
+//! and words.
+
+mod runs_common;
+
+use runs_common::{Server, loadgen};
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+/// What the proxy does to what comes from the server.
+#[derive(Clone, Copy, PartialEq)]
+enum Mischief {
+    /// Passes on the beginning of each WebSocket and then nothing any more.
+    Stall,
+    /// Ends each WebSocket after its beginning.
+    Close,
+    /// Says of every booked seat that it is free.
+    ForgetBookings,
+}
+
+/// What a WebSocket gets before the mischief begins: handshake, welcome, some answers.
+const BEGINNING: usize = 1500;
+
+/// Starts a proxy before the server at `url`; gives its own address. It ends with the test's process.
+fn proxy(url: &str, mischief: Mischief) -> String {
+    let server: SocketAddr = url.trim_start_matches("http://").parse().expect("an address");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let own = format!("http://{}", listener.local_addr().expect("an address"));
+    let websockets = Arc::new(AtomicU32::new(0));
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let websockets = Arc::clone(&websockets);
+            std::thread::spawn(move || pass(&client, server, mischief, &websockets));
+        }
+    });
+    own
+}
+
+/// Carries one connection. What goes wrong ends it: that is what proxies do.
+fn pass(
+    mut client: &TcpStream,
+    server: SocketAddr,
+    mischief: Mischief,
+    websockets: &AtomicU32,
+) -> Option<()> {
+    let mut request = vec![0; 8192];
+    let read = client.read(&mut request).ok()?;
+    request.truncate(read);
+    let text = String::from_utf8_lossy(&request).into_owned();
+    let upstream = TcpStream::connect(server).ok()?;
+    (&upstream).write_all(&request).ok()?;
+    let (mut from, mut to) = (client.try_clone().ok()?, upstream.try_clone().ok()?);
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut from, &mut to);
+        let _ = to.shutdown(Shutdown::Write);
+    });
+    // The first WebSocket only asks for the topology.
+    let troubled = text.contains("/v1/ws") && websockets.fetch_add(1, Relaxed) > 0;
+    let forgets = mischief == Mischief::ForgetBookings && text.contains("/sections/");
+    let (mut passed, mut chunk) = (0, vec![0; 65536]);
+    loop {
+        let read = (&upstream).read(&mut chunk).ok()?;
+        passed += read;
+        let spoilt = troubled && mischief != Mischief::ForgetBookings && passed > BEGINNING;
+        if read == 0 || (spoilt && mischief == Mischief::Close) {
+            client.shutdown(Shutdown::Both).ok()?;
+            upstream.shutdown(Shutdown::Both).ok()?;
+            return Some(());
+        }
+        if forgets {
+            forget(&mut chunk[..read]);
+        }
+        if !spoilt {
+            client.write_all(&chunk[..read]).ok()?;
+        }
+    }
+}
+
+/// Rows are texts of letters: `"ffbbh"`. A `b` beside another letter of a row is a booked seat.
+fn forget(bytes: &mut [u8]) {
+    let is_row = |byte: u8| b"fhbx\"".contains(&byte);
+    for at in 1..bytes.len().saturating_sub(1) {
+        if bytes[at] == b'b' && is_row(bytes[at - 1]) && is_row(bytes[at + 1]) {
+            bytes[at] = b'f';
+        }
+    }
+}
+
+/// A tiny run over WebSocket, through the proxy.
+fn run(mischief: Mischief) -> (runs_common::Said, Server) {
+    let server = Server::start();
+    let proxy = proxy(&server.url, mischief);
+    let data = server.folder.path().join("data");
+    let words =
+        ["onsale", "--quick", "--quiet", "--transport", "websocket", "--patience", "500ms", "--server"];
+    let place = [proxy.as_str(), "--data", data.to_str().expect("UTF-8")];
+    (loadgen(&[&words[..], &place].concat(), server.folder.path()), server)
+}
+
+#[test]
+fn a_server_that_stalls_gives_no_measurement() {
+    let (said, _server) = run(Mischief::Stall);
+    said.expect(4, &["connections were lost"]);
+}
+
+#[test]
+fn a_server_that_hangs_up_gives_no_measurement() {
+    let (said, _server) = run(Mischief::Close);
+    said.expect(4, &["connections were lost"]);
+}
+
+#[test]
+fn a_server_that_forgets_bookings_fails_the_run_loudly() {
+    let (said, _server) = run(Mischief::ForgetBookings);
+    said.expect(1, &["VIOLATIONS", "broke a promise"]);
+}
