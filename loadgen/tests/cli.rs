@@ -1,8 +1,11 @@
 //! Bad input to the program: the right exit code, and words that help.
 
+#[path = "runs_common/proxy.rs"]
+mod proxy;
 mod runs_common;
 
-use runs_common::{Server, loadgen};
+use proxy::{Mischief, proxy};
+use runs_common::{Said, Server, loadgen};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use tempfile::TempDir;
@@ -103,4 +106,30 @@ fn scenarios_are_listed_and_printed() {
     loadgen(&["scenarios", "concert"], at.path()).expect(2, &["onsale"]);
     loadgen(&["concert"], at.path()).expect(2, &["unrecognized subcommand"]);
     loadgen(&["compare", "a", "b"], at.path()).expect(2, &["a"]);
+}
+
+/// A tiny run over WebSocket, through a proxy that does mischief.
+fn run_through(mischief: Mischief) -> Said {
+    let server = Server::start();
+    let proxy = proxy(&server.url, mischief);
+    let words = ["onsale", "--quick", "--quiet", "--transport", "websocket", "--patience", "500ms"];
+    server.load_at(&proxy, &words)
+}
+
+#[test]
+fn a_server_that_stalls_gives_no_measurement() {
+    let said = run_through(Mischief::Stall);
+    said.expect(4, &["connections were lost"]);
+}
+
+#[test]
+fn a_server_that_hangs_up_gives_no_measurement() {
+    let said = run_through(Mischief::Close);
+    said.expect(4, &["connections were lost"]);
+}
+
+#[test]
+fn a_server_that_forgets_bookings_fails_the_run_loudly() {
+    let said = run_through(Mischief::ForgetBookings);
+    said.expect(1, &["VIOLATIONS", "broke a promise"]);
 }

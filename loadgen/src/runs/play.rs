@@ -31,8 +31,6 @@ pub(crate) struct Played {
     pub(crate) steady_s: f64,
     pub(crate) books: Books,
     pub(crate) verified: Verified,
-    /// When people began to come, in seconds of the whole run.
-    pub(crate) began_s: f64,
     pub(crate) duration_s: f64,
     /// Why the end is missing, if it is: the server went away.
     pub(crate) cut_short: Option<LoadError>,
@@ -202,7 +200,6 @@ impl<'a> Hand<'a> {
             books,
             verified: Verified::default(),
             cut_short: None,
-            began_s: self.began_s.unwrap_or(self.opened_s),
             duration_s: now_s - self.opened_s,
         }
     }

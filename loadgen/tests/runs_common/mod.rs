@@ -44,8 +44,13 @@ impl Server {
 
     /// Runs the program against this server, with reports in `out`.
     pub(crate) fn load(&self, words: &[&str]) -> Said {
+        self.load_at(&self.url, words)
+    }
+
+    /// The same, with this address in place of the server's own.
+    pub(crate) fn load_at(&self, url: &str, words: &[&str]) -> Said {
         let data = self.folder.path().join("data");
-        let place = ["--server", &self.url, "--data", data.to_str().expect("UTF-8")];
+        let place = ["--server", url, "--data", data.to_str().expect("UTF-8")];
         loadgen(&[words, &place].concat(), self.folder.path())
     }
 }

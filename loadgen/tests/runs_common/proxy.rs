@@ -1,9 +1,5 @@
-//! Servers that stall, hang up or lie: a proxy before a real one. The run must fail, with the right exit code
-//! and words.
+//! A server that stalls, hangs up or lies: a proxy before a real one.
 
-mod runs_common;
-
-use runs_common::{Server, loadgen};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -11,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// What the proxy does to what comes from the server.
 #[derive(Clone, Copy, PartialEq)]
-enum Mischief {
+pub(crate) enum Mischief {
     /// Passes on the beginning of each WebSocket and then nothing any more.
     Stall,
     /// Ends each WebSocket after its beginning.
@@ -24,7 +20,7 @@ enum Mischief {
 const BEGINNING: usize = 1500;
 
 /// Starts a proxy before the server at `url`; gives its own address. It ends with the test's process.
-fn proxy(url: &str, mischief: Mischief) -> String {
+pub(crate) fn proxy(url: &str, mischief: Mischief) -> String {
     let server: SocketAddr = url.trim_start_matches("http://").parse().expect("an address");
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let own = format!("http://{}", listener.local_addr().expect("an address"));
@@ -86,33 +82,4 @@ fn forget(bytes: &mut [u8]) {
             bytes[at] = b'f';
         }
     }
-}
-
-/// A tiny run over WebSocket, through the proxy.
-fn run(mischief: Mischief) -> (runs_common::Said, Server) {
-    let server = Server::start();
-    let proxy = proxy(&server.url, mischief);
-    let data = server.folder.path().join("data");
-    let words =
-        ["onsale", "--quick", "--quiet", "--transport", "websocket", "--patience", "500ms", "--server"];
-    let place = [proxy.as_str(), "--data", data.to_str().expect("UTF-8")];
-    (loadgen(&[&words[..], &place].concat(), server.folder.path()), server)
-}
-
-#[test]
-fn a_server_that_stalls_gives_no_measurement() {
-    let (said, _server) = run(Mischief::Stall);
-    said.expect(4, &["connections were lost"]);
-}
-
-#[test]
-fn a_server_that_hangs_up_gives_no_measurement() {
-    let (said, _server) = run(Mischief::Close);
-    said.expect(4, &["connections were lost"]);
-}
-
-#[test]
-fn a_server_that_forgets_bookings_fails_the_run_loudly() {
-    let (said, _server) = run(Mischief::ForgetBookings);
-    said.expect(1, &["VIOLATIONS", "broke a promise"]);
 }
