@@ -28,7 +28,7 @@ pub(crate) fn of(report: &RunReport, tally: &Tally, drops_wanted: bool) -> Vec<S
                 totals.unanswered
             )
         }),
-        (totals.connections_lost > 0 && !drops_wanted).then(|| {
+        (totals.connections_lost > 0).then(|| {
             format!(
                 "{} connections were lost that the crowd did not drop: see what the server says.",
                 totals.connections_lost
