@@ -20,8 +20,8 @@ pub mod observe;
 pub mod options;
 pub mod peers;
 pub mod report;
-pub mod selftest;
 pub mod runs;
+pub mod selftest;
 pub mod table;
 
 pub use error::LoadError;

@@ -50,7 +50,7 @@ fn impossible_wishes_are_refused_before_anything_is_loaded() {
         (&["steady", "--depth", "2000"][..], "--depth"),
         (&["steady", "--transport", "websocket", "--routed"][..], "--routed"),
         (&["steady", "--rate", "0"][..], "--rate"),
-        (&["steady", "--seats", "2000000"][..], "seats"),
+        (&["steady", "--seats", "2000000"][..], "--seats"),
         (&["search", "--rate", "5"][..], "--rate"),
         (&["search", "--from", "10", "--to", "5"][..], "--to"),
         (&["ramp", "--steps", "1"][..], "--steps"),

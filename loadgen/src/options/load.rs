@@ -114,8 +114,10 @@ impl LoadOptions {
             "--cpus names one CPU for each of --threads; leave one of the two out"
         } else if self.minutes.is_some_and(|it| !number(it)) {
             "--minutes is a number above 0"
-        } else if self.buyers == Some(0) || self.seats == Some(0) {
-            "--buyers and --seats are numbers above 0"
+        } else if self.seats.is_some_and(|it| !(1..=1_000_000).contains(&it)) {
+            "--seats is a number from 1 to 1000000"
+        } else if self.buyers == Some(0) {
+            "--buyers is a number above 0"
         } else {
             return Ok(());
         };

@@ -83,6 +83,8 @@ pub enum Command {
         /// Which to print.
         name: Option<String>,
     },
+    /// Shows that the generator measures right, against a server whose service time and stall are known.
+    Selftest,
     /// Claims per second and latency at several depths, beside a bare echo server in the same run.
     Table(crate::table::TableOptions),
     /// The same claims on Frontrow, Redis and PostgreSQL in one run, and the ratios.

@@ -51,6 +51,7 @@ fn act(command: Command) -> Result<Verdict, LoadError> {
         Command::Bench(options) => runtime()?.block_on(bench::bench(&options, &Interrupt::by_signals)),
         Command::Compare { a, b } => compare(&a, &b),
         Command::Scenarios { name } => scenarios(name.as_deref()),
+        Command::Selftest => selftest(),
         Command::Table(options) => table(options),
         Command::Peers(options) => peers(options),
         Command::History { folder } => history(&folder),
@@ -120,6 +121,12 @@ fn peers(options: crate::peers::PeersOptions) -> Result<Verdict, LoadError> {
         println!("Written to {}", folder.display());
     }
     Ok(Verdict::Good)
+}
+
+fn selftest() -> Result<Verdict, LoadError> {
+    let test = crate::selftest::run()?;
+    println!("{test}");
+    Ok(if test.passed() { Verdict::Good } else { Verdict::NotAMeasurement })
 }
 
 fn history(folder: &Path) -> Result<Verdict, LoadError> {
