@@ -32,6 +32,17 @@ pub enum StartError {
     /// An event's plan does not fit the partitions.
     #[error(transparent)]
     Spec(#[from] SpecError),
+    /// More shards than the data directory has partitions.
+    #[error(
+        "the data directory has {partitions} partitions, which cannot be divided among {shards} shards; set \
+         server.cores to at most {partitions}"
+    )]
+    TooManyShards {
+        /// Shards configured.
+        shards: usize,
+        /// Partitions there are.
+        partitions: u16,
+    },
     /// The keys.
     #[error(transparent)]
     Keys(#[from] KeysError),
@@ -108,8 +119,14 @@ pub fn start(config: &Config, demo: bool) -> Result<Running, StartError> {
     let executors = config.server.shard_cpus.len().max(1);
     let choice = frontrow_engine::choose(engine_of(config), executors, &frontrow_engine::probe())?;
     let data = &config.server.data;
-    let options = DirOptions { created_ms: Clock::wall_ms(), ..DirOptions::new(config.partitions.count) };
-    let dir = DataDir::open(data, options)?;
+    let dir = open_directory(config)?;
+    let config = &Config {
+        partitions: config::Partitions { count: dir.partitions(), ..config.partitions.clone() },
+        ..config.clone()
+    };
+    if usize::from(dir.partitions()) < executors {
+        return Err(StartError::TooManyShards { shards: executors, partitions: dir.partitions() });
+    }
     let recovered = HugePages::populated(|| core::recover(&dir, limits_of(config)))?;
     // Before the catalogue is opened, which clears away what an unfinished creation left behind.
     for event in recovered.partitions.iter().flat_map(Partition::events) {
@@ -263,6 +280,17 @@ fn engine_of(config: &Config) -> EngineKind {
         config::Engine::IoUring => EngineKind::MonoioUring,
         config::Engine::Epoll => EngineKind::MonoioEpoll,
         config::Engine::Glommio => EngineKind::Glommio,
+    }
+}
+
+/// Opens or makes the data directory. One that exists keeps its partitions, unless another number was asked for.
+fn open_directory(config: &Config) -> Result<DataDir, WalError> {
+    let options = |partitions| DirOptions { created_ms: Clock::wall_ms(), ..DirOptions::new(partitions) };
+    match DataDir::open(&config.server.data, options(config.partitions.count)) {
+        Err(WalError::PartitionCount { found, .. }) if !config.partitions.asked => {
+            DataDir::open(&config.server.data, options(found))
+        }
+        opened => opened,
     }
 }
 

@@ -505,7 +505,7 @@ fn a_data_directory_has_one_process_one_version_and_one_number_of_partitions() {
         refused(&Home::text(&setup), &["is locked by process", "stop that process"]).await;
         assert!(server.stop().await.success());
         let other = Setup { partitions: 8, ..setup.clone() };
-        refused(&Home::text(&other), &["16 partitions, not 8", "configure partitions"]).await;
+        refused(&Home::text(&other), &["16 partitions, not 8", "partitions.count"]).await;
         let manifest = find(&home.data(), "MANIFEST");
         let good = std::fs::read(&manifest).expect("the manifest");
         let mut bad = good.clone();

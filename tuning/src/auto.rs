@@ -11,9 +11,6 @@ use crate::{ReadError, Root, Topology, cgroup};
 const NODE_CORES_MIN: usize = 4;
 /// Shards for one CPU of the log's threads.
 const SHARDS_PER_LOG_CPU: usize = 8;
-/// Partitions for each shard, so that load spreads.
-const PARTITIONS_PER_SHARD: usize = 4;
-const PARTITIONS: (usize, usize) = (64, 1024);
 /// Defaults of the server, which are left out when they hold.
 const REQUESTS: u32 = 65_536;
 const PARTIES: u32 = 65_536;
@@ -159,9 +156,9 @@ pub fn configure(root: &Root, data: &Path, files: Option<u64>) -> Result<String,
 
 /// Arenas that fill at most a half of the memory.
 fn partitions(out: &mut String, shards: usize, memory: u64) {
-    let count = (shards * PARTITIONS_PER_SHARD).next_power_of_two().clamp(PARTITIONS.0, PARTITIONS.1);
+    let count = frontrow_server::config::Partitions::suggested(shards);
     let (mut requests, mut parties, mut queues) = (REQUESTS, PARTIES, QUEUES);
-    let total = |requests, parties, queues| count as u64 * partition_bytes(requests, parties, queues);
+    let total = |requests, parties, queues| u64::from(count) * partition_bytes(requests, parties, queues);
     while total(requests, parties, queues) > memory / 2 && requests > 4096 {
         (requests, parties, queues) = (requests / 2, parties / 2, (queues / 2).max(256));
     }

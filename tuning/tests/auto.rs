@@ -32,7 +32,7 @@ fn one_and_two_cpus() {
     let (text, config) = configured(&Fixture::good(2), Some(4096));
     assert_eq!(places(&config), (&[1][..], &[0][..], &[0][..]), "{text}");
     assert_eq!((config.limits.connections, config.limits.connections_per_address), (3840, 3840));
-    assert_eq!((config.partitions.count, config.partitions.requests_remembered), (64, 65_536));
+    assert_eq!((config.partitions.count, config.partitions.requests_remembered), (16, 65_536));
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn eight_cores_keep_one_for_http_and_one_for_the_log() {
 #[test]
 fn little_memory_makes_smaller_arenas() {
     let machine = Fixture::good(2);
-    machine.file("/proc/meminfo", "MemTotal: 1048576 kB\n");
+    machine.file("/proc/meminfo", "MemTotal: 262144 kB\n");
     let (text, config) = configured(&machine, None);
     assert_eq!(
         (config.partitions.requests_remembered, config.partitions.waiting),

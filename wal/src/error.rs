@@ -76,7 +76,7 @@ pub enum WalError {
         expected: u32,
     },
     /// The directory was made with another partition count.
-    #[error("{path} was made with {found} partitions, not {asked}; configure partitions = {found}")]
+    #[error("{path} was made with {found} partitions, not {asked}; set partitions.count to {found}")]
     PartitionCount {
         /// The data directory.
         path: PathBuf,

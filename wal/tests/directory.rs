@@ -45,7 +45,7 @@ fn another_partition_count_is_refused_with_the_right_one() {
     let folder = tempfile::tempdir().unwrap();
     drop(open(folder.path()));
     let refused = error(folder.path(), DirOptions::new(PARTITIONS + 1));
-    assert!(refused.to_string().contains("configure partitions = 16"), "{refused}");
+    assert!(refused.to_string().contains("set partitions.count to 16"), "{refused}");
     assert!(matches!(refused, WalError::PartitionCount { found: 16, asked: 17, .. }));
 }
 

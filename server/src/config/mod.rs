@@ -25,7 +25,7 @@ pub use machine::Machine;
 pub use source::{ENV_PREFIX, Mistake, Origin};
 use source::{Setting, Source};
 pub use value::Cores;
-use value::{address, bytes, choice, cores, duration, filled, flag, number, power_of_two, text};
+use value::{address, auto_or, bytes, choice, cores, duration, filled, flag, number, power_of_two, text};
 
 /// The sections of the file.
 const SECTIONS: [&str; 8] =
@@ -87,6 +87,14 @@ pub struct Server {
     pub http_cpus: Vec<usize>,
 }
 
+impl Partitions {
+    /// How many partitions a new data directory gets for so many shards: room to grow to four times as many, and
+    /// no more, for each has memory of its own that competes for the processor's caches.
+    pub fn suggested(shards: usize) -> u16 {
+        (shards * 4).next_power_of_two().clamp(16, usize::from(MAX_PARTITIONS)) as u16
+    }
+}
+
 /// How a shard core does its input and output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
@@ -105,6 +113,8 @@ pub enum Engine {
 pub struct Partitions {
     /// How many. Fixed once the data directory exists.
     pub count: u16,
+    /// Whether that many were asked for; otherwise a data directory that exists keeps what it has.
+    pub asked: bool,
     /// Requests whose answers each partition remembers; a power of two.
     pub requests_remembered: u32,
     /// Parties that can wait in each partition's queues together.
@@ -321,6 +331,9 @@ pub fn read(
     };
     check::keys(&mut source, &mut config, &base);
     check::cores(&mut source, &mut config.server, machine);
+    if !config.partitions.asked {
+        config.partitions.count = Partitions::suggested(config.server.shard_cpus.len());
+    }
     check::beside(&mut source, &mut config.server, machine);
     config.notes = check::bounds(&mut source, &config, machine);
     source.finish();
@@ -356,8 +369,10 @@ fn server(source: &mut Source, base: &Path) -> Server {
 }
 
 fn partitions(source: &mut Source) -> Partitions {
+    let count = source.take("partitions.count", "auto", &auto_or(1..=MAX_PARTITIONS));
     Partitions {
-        count: source.take("partitions.count", "64", &number(1..=MAX_PARTITIONS)),
+        count: count.unwrap_or(MAX_PARTITIONS),
+        asked: count.is_some(),
         requests_remembered: source.take(
             "partitions.requests_remembered",
             "65536",

@@ -116,6 +116,17 @@ pub(super) fn cores() -> Kind<Cores> {
     })
 }
 
+/// `auto` (nothing), or a whole number.
+pub(super) fn auto_or(range: RangeInclusive<u16>) -> Kind<Option<u16>> {
+    let what = format!("auto, or a number from {} to {}", range.start(), range.end());
+    Kind::new(what, move |text| {
+        if text == "auto" {
+            return Some(None);
+        }
+        text.parse().ok().filter(|n| range.contains(n)).map(Some)
+    })
+}
+
 /// `auto` (nothing), or a list of CPUs (in the environment: `[0,2]`).
 pub(super) fn some_cpus() -> Kind<Option<Vec<usize>>> {
     Kind::new("auto, or a list of CPUs like [0, 2]", |text| {
