@@ -120,10 +120,9 @@ pub fn start(config: &Config, demo: bool) -> Result<Running, StartError> {
     let choice = frontrow_engine::choose(engine_of(config), executors, &frontrow_engine::probe())?;
     let data = &config.server.data;
     let dir = open_directory(config)?;
-    let config = &Config {
-        partitions: config::Partitions { count: dir.partitions(), ..config.partitions.clone() },
-        ..config.clone()
-    };
+    let mut settled = config.clone();
+    settled.partitions.count = dir.partitions();
+    let config = &settled;
     if usize::from(dir.partitions()) < executors {
         return Err(StartError::TooManyShards { shards: executors, partitions: dir.partitions() });
     }

@@ -241,13 +241,21 @@ impl Partition {
 
     /// The event and row slot of a row owned here.
     pub(crate) fn locate(&self, row: RowRef) -> Result<(usize, u32), Answer> {
-        let (ev, section) = self.section_of(row)?;
-        if row.row >= section.rows {
-            return Err(Answer::plain(Code::UnknownRow));
-        }
+        let ev = self.event_index(row.event)?;
+        // The index of own rows is warm by now; the section would be a miss of its own, and says nothing more.
         match self.events[ev].slot_of(row.section, row.row) {
             Some(slot) => Ok((ev, slot)),
-            None => Err(Answer::plain(Code::NotOwner)),
+            None => Err(self.not_here(row)),
+        }
+    }
+
+    /// Why a row is not among the rows of this partition.
+    #[cold]
+    fn not_here(&self, row: RowRef) -> Answer {
+        match self.section_of(row) {
+            Err(refusal) => refusal,
+            Ok((_, section)) if row.row >= section.rows => Answer::plain(Code::UnknownRow),
+            Ok(_) => Answer::plain(Code::NotOwner),
         }
     }
 
