@@ -114,9 +114,10 @@ impl EventPart {
         self.index.find(section, row)
     }
 
-    /// Asks the processor for the line that [`EventPart::slot_of`] will read.
+    /// Asks the processor for what [`EventPart::slot_of`] will read, and for the row's section.
     pub(crate) fn prefetch_index(&self, section: u16, row: u16) {
         self.index.prefetch(section, row);
+        crate::prefetch(self.sections.as_ptr().wrapping_add(usize::from(section)));
     }
 
     /// The name of the row at `slot`.
