@@ -229,7 +229,7 @@ fn cores_and_ports_are_held_against_the_machine_and_each_other() {
     assert!(config.server.http_cpus.is_empty());
     let config = case.read("[server]\npin = false\ncores = 6\n", &[]).into_result().unwrap();
     assert_eq!((config.partitions.count, config.partitions.asked), (32, false));
-    assert_eq!([1, 4, 5, 64, 1000].map(super::Partitions::suggested), [16, 16, 32, 256, 1024]);
+    assert_eq!([1, 4, 5, 64, 1000].map(Partitions::suggested), [16, 16, 32, 256, 1024]);
     let found = case.mistakes("[partitions]\ncount = 2\n", &[]);
     assert!(found[0].contains("cannot be divided among 3 shards"), "{found:?}");
     let single = read(None, [], &Machine { cpus: vec![3], open_files: Some(1024) }).into_result().unwrap();
