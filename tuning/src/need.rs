@@ -2,8 +2,8 @@
 
 use frontrow_server::config::Config;
 
-/// Bytes for each request remembered: the entry, two words of its index, a sixteenth of the parts.
-pub const REQUEST_BYTES: u64 = 98;
+/// Bytes for each request remembered: the entry, four words of its index, a sixteenth of the parts.
+pub const REQUEST_BYTES: u64 = 124;
 /// Bytes for each party that can wait: the entry and its place in the map by user.
 pub const PARTY_BYTES: u64 = 138;
 /// Bytes for each queue that can have anybody in it: its lines by kind and size.

@@ -90,7 +90,7 @@ fn hyper_threads_and_memory_nodes() {
 fn a_quota_counts_and_does_not_pin() {
     let machine = Fixture::good(8);
     machine.file("/sys/fs/cgroup/system.slice/frontrow.service/cpu.max", "400000 100000\n");
-    machine.file("/sys/fs/cgroup/system.slice/frontrow.service/memory.max", "2147483648\n");
+    machine.file("/sys/fs/cgroup/system.slice/frontrow.service/memory.max", "536870912\n");
     let (text, config) = configured(&machine, None);
     assert_eq!((config.server.shard_cpus.len(), config.server.pin), (3, false), "{text}");
     assert!(text.contains("the quota is 4.0 of 8 CPUs"), "{text}");

@@ -5,6 +5,7 @@ use crate::crowd::{EventWish, FinalSeat, Hall, SeatState};
 use crate::report::model::Target;
 use crate::runs::plan::Plan;
 use crate::runs::site::Site;
+use crate::runs::tokens::patiently;
 use frontrow_client::http::{EventDetail, EventQuery, EventRulesLine, RowState, SectionMap, SectionState};
 use frontrow_client::{EventId, Http};
 use frontrow_shard::{EventRules, Fairness, OrphanRule};
@@ -66,7 +67,7 @@ impl Sale {
 
     /// How every seat stands by the server's own word.
     pub(crate) async fn seats(&self, site: &Site) -> Result<Vec<FinalSeat>, LoadError> {
-        let detail = site.http.event(self.event).await.map_err(LoadError::http)?;
+        let detail = patiently(|| site.http.event(self.event)).await.map_err(LoadError::http)?;
         let states = states(&site.http, &detail).await?;
         let seat = |section: u16, row: &RowState| {
             let number = row.row;
@@ -138,7 +139,7 @@ async fn maps(http: &Http, detail: &EventDetail) -> Result<Vec<SectionMap>, Load
 }
 
 async fn states(http: &Http, detail: &EventDetail) -> Result<Vec<SectionState>, LoadError> {
-    let one = |section: usize| http.section(detail.event.event, section as u16);
+    let one = |section: usize| patiently(move || http.section(detail.event.event, section as u16));
     let all = stream::iter((0..detail.section_list.len()).map(one)).buffered(AT_ONCE);
     all.try_collect().await.map_err(LoadError::http)
 }

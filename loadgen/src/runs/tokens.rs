@@ -6,6 +6,8 @@ use frontrow_client::{Http, HttpError, UserId};
 use frontrow_engine::Clock;
 use frontrow_server::identity::{Expected, Minter};
 use futures_util::{StreamExt, TryStreamExt, stream};
+use std::future::Future;
+use std::time::Duration;
 
 /// How long they are good for, in seconds.
 const LASTS_S: u64 = 24 * 3600;
@@ -33,7 +35,7 @@ impl Tokens {
     pub(crate) async fn one(&self, user: UserId) -> Result<String, LoadError> {
         match self {
             Self::Secret(minter) => Ok(minter.mint(user, Clock::wall_ms() / 1000, LASTS_S)),
-            Self::Dev(http) => match http.dev_token(user).await {
+            Self::Dev(http) => match patiently(|| http.dev_token(user)).await {
                 Ok(token) => Ok(token.token),
                 Err(HttpError::Refused { code, .. }) if code == "not_in_development" => {
                     Err(LoadError::NoTokens)
@@ -47,4 +49,23 @@ impl Tokens {
     pub(crate) async fn many(&self, users: impl Iterator<Item = UserId>) -> Result<Vec<String>, LoadError> {
         stream::iter(users.map(|user| self.one(user))).buffered(AT_ONCE).try_collect().await
     }
+}
+
+/// Asks again for a while where the server has no room for one more connection: those of the last requests may
+/// still be about to close.
+pub(crate) async fn patiently<T, F>(mut ask: impl FnMut() -> F) -> Result<T, HttpError>
+where
+    F: Future<Output = Result<T, HttpError>>,
+{
+    const TRIES: u32 = 20;
+    const PAUSE: Duration = Duration::from_millis(100);
+    for _ in 1..TRIES {
+        match ask().await {
+            Err(HttpError::Refused { code, .. }) if code == "too_many_connections" => {
+                tokio::time::sleep(PAUSE).await;
+            }
+            told => return told,
+        }
+    }
+    ask().await
 }

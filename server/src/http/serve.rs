@@ -144,14 +144,25 @@ async fn answer(
     connection: Connection,
     mut request: Request<Incoming>,
 ) -> Result<Response, Infallible> {
-    if let Some(no_room) = connection.refused {
+    let over = connection.refused;
+    if let Some(no_room) = over.filter(|_| !is_for_operators(request.uri().path())) {
         let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_connections", no_room.to_string());
-        let mut response = error.into_response();
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        return Ok(response);
+        return Ok(and_close(error.into_response()));
     }
     request.extensions_mut().insert(connection);
-    app.oneshot(request.map(Body::new)).await
+    let response = app.oneshot(request.map(Body::new)).await?;
+    Ok(if over.is_some() { and_close(response) } else { response })
+}
+
+/// What must be answered when the crowd has taken every connection: that is when it is asked for. Bounded like
+/// the refusals, by [`TOLD_MAX`].
+fn is_for_operators(path: &str) -> bool {
+    ["/metrics", "/healthz", "/readyz"].contains(&path) || path.starts_with("/v1/admin/")
+}
+
+fn and_close(mut response: Response) -> Response {
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 fn log_end(peer: SocketAddr, served: hyper::Result<()>) {

@@ -504,6 +504,8 @@ fn an_address_has_only_so_many_connections() {
     let mut rest = String::new();
     third.read_to_string(&mut rest).unwrap();
     assert!(rest.contains("too_many_connections"), "{rest}");
+    let (_operator, head) = talk(address, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("connection: close"), "{head}");
     drop(adopted);
     let (_fourth, head) = talk(address, handshake("/v1/ws", "").as_bytes());
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
