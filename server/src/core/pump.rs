@@ -29,7 +29,8 @@ const MEMORY_PIECE: usize = 1 << 18;
 const TOUCHED: usize = 1 << 16;
 /// Rows told of at a tick: with claims all over a large venue the rest has its turn at the next ones, so that
 /// working out what each row can still give does not cost more than the claims.
-const TOLD_PER_TICK: usize = 512;
+/// Each takes about 300 ns, and a claim that comes meanwhile waits for all of them.
+const TOLD_PER_TICK: usize = 128;
 /// The same for rows that nobody watches, while the core is busy.
 const TOLD_WHEN_BUSY: usize = 64;
 /// Operations in a turn from which on a core counts as busy.
