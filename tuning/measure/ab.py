@@ -19,7 +19,6 @@ import subprocess
 import sys
 import time
 
-THP = "/sys/kernel/mm/transparent_hugepage/enabled"
 SHARED = ["--depths", "1,64", "--rounds", "2"]
 
 
@@ -35,9 +34,8 @@ def knobs(scheduler):
     """The first variant is what the others are compared with."""
     all_knobs = {
         "huge pages": [
-            variant("madvise", kernel={THP: "madvise"}),
-            variant("always", kernel={THP: "always"}),
-            variant("madvise, asked for", env={"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}, kernel={THP: "madvise"}),
+            setting("small", "partitions.huge_pages", "false"),
+            setting("huge, populated at the start", "partitions.huge_pages", "true"),
         ],
         "io scheduler": [
             variant("mq-deadline", kernel={scheduler: "mq-deadline"}),

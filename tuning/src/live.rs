@@ -32,8 +32,6 @@ pub struct Live {
     pub space: Result<Space, String>,
     /// What else runs.
     pub load: Result<Load, String>,
-    /// `GLIBC_TUNABLES` of this process.
-    pub tunables: Option<String>,
     /// The data directory, or the nearest directory above it that exists; absolute.
     pub data: PathBuf,
 }
@@ -86,7 +84,6 @@ impl Live {
             disk: disk(&data).map_err(|error| format!("{} cannot be written to: {error}", data.display())),
             space: space(&data).map_err(|error| error.to_string()),
             load,
-            tunables: std::env::var("GLIBC_TUNABLES").ok(),
             data,
         }
     }

@@ -62,8 +62,10 @@ fn control_groups_of_version_1_are_understood() {
     machine.file("/sys/fs/cgroup/cpu,cpuacct/a/b/cpu.cfs_quota_us", "-1\n");
     machine.file("/sys/fs/cgroup/cpu,cpuacct/a/b/cpu.cfs_period_us", "100000\n");
     machine.file("/sys/fs/cgroup/memory/a/b/memory.limit_in_bytes", "9223372036854771712\n");
-    let report =
-        expect(&machine.host(""), &[("cpu-quota", Bad, "0.5 CPUs"), ("memory", Good, "57 GiB to be had")]);
+    let report = expect(
+        &machine.host("[partitions]\nhuge_pages = true\n"),
+        &[("cpu-quota", Bad, "0.5 CPUs"), ("memory", Good, "57 GiB to be had")],
+    );
     assert!(finding(&report, "cpu-quota").source.ends_with("/a/cpu.cfs_quota_us"));
 }
 
@@ -160,13 +162,10 @@ fn huge_pages_are_had_by_asking_too() {
     let machine = Fixture::good(2);
     machine.file("/sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n");
     let mut host = machine.host("");
-    let report = expect(&host, &[("huge-pages", Note, "GLIBC_TUNABLES=glibc.malloc.hugetlb=1")]);
-    assert!(
-        !finding(&report, "huge-pages").can_apply(),
-        "it costs as much as it gives: not without being asked"
-    );
-    host.live.tunables = Some("glibc.malloc.check=0:glibc.malloc.hugetlb=1".to_owned());
-    expect(&host, &[("huge-pages", Good, "get them")]);
+    let report = expect(&host, &[("huge-pages", Note, "partitions.huge_pages = true")]);
+    assert!(!finding(&report, "huge-pages").can_apply(), "it is a setting of the server, not of the machine");
+    host.config.partitions.huge_pages = true;
+    expect(&host, &[("huge-pages", Good, "asks for them")]);
 }
 
 #[test]
@@ -241,7 +240,6 @@ fn broken_and_absent_files_are_unknown_and_never_bad() {
         disk: Err("no such directory".to_owned()),
         space: Err("no such directory".to_owned()),
         load: Err("/proc/stat cannot be read".to_owned()),
-        tunables: None,
         data: PathBuf::from("/"),
     };
     let report = check(&Host { root: Root::at(empty.path()), live, config: host.config });

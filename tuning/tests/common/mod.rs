@@ -123,7 +123,6 @@ pub(crate) fn live() -> Live {
         disk: Ok(DiskSpeed { direct: Ok(latency(20.0, 90.0)), synced: latency(35.0, 120.0) }),
         space: Ok(Space { free: 400 << 30, total: 500 << 30 }),
         load: Ok(Load { busy: 0.05, stolen: 0.0 }),
-        tunables: None,
         data: PathBuf::from("/var/lib/frontrow"),
     }
 }
