@@ -8,7 +8,9 @@ use frontrow_tuning::{DiskSpeed, Host, Latency, Live, Load, Root, Space, check};
 use std::path::PathBuf;
 
 fn placed() -> String {
-    format!("{OPEN}cores = [1, 2, 3, 4, 5, 6, 7]\nlog_cpus = [0]\nhttp_cpus = [0]\n")
+    format!(
+        "{OPEN}cores = [1, 2, 3, 4, 5, 6, 7]\nlog_cpus = [0]\nhttp_cpus = [0]\n[partitions]\nhuge_pages = true\n"
+    )
 }
 
 #[test]
@@ -62,10 +64,8 @@ fn control_groups_of_version_1_are_understood() {
     machine.file("/sys/fs/cgroup/cpu,cpuacct/a/b/cpu.cfs_quota_us", "-1\n");
     machine.file("/sys/fs/cgroup/cpu,cpuacct/a/b/cpu.cfs_period_us", "100000\n");
     machine.file("/sys/fs/cgroup/memory/a/b/memory.limit_in_bytes", "9223372036854771712\n");
-    let report = expect(
-        &machine.host("[partitions]\nhuge_pages = true\n"),
-        &[("cpu-quota", Bad, "0.5 CPUs"), ("memory", Good, "57 GiB to be had")],
-    );
+    let report =
+        expect(&machine.host(""), &[("cpu-quota", Bad, "0.5 CPUs"), ("memory", Good, "57 GiB to be had")]);
     assert!(finding(&report, "cpu-quota").source.ends_with("/a/cpu.cfs_quota_us"));
 }
 

@@ -50,6 +50,9 @@ put '/proc/sys/net/ipv4/ip_local_port_range' '16384 60999'
 
 [ -s "$UNDO" ] && echo "To undo: sh $UNDO"
 
+# To be mended by hand:
+#   huge-pages (note): partitions.huge_pages = true
+
 # To outlive a restart, in /etc/sysctl.d/91-frontrow-machine.conf:
 #   vm.swappiness = 1
 #   net.ipv4.ip_local_port_range = 16384 60999
