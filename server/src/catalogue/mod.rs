@@ -23,7 +23,7 @@ use frontrow_venue::Plan;
 
 pub use head::{CategorySum, Rules, SectionSum};
 use head::{Head, Standing};
-pub use specs::{SpecError, sellable, specs};
+pub use specs::{SpecError, recordable, sellable, specs};
 
 /// The version of the files written here.
 const VERSION: u32 = 1;

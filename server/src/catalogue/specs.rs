@@ -1,6 +1,9 @@
 //! From a plan to what each partition has to know of it.
 
-use frontrow_shard::{ANY_CATEGORY, EventId, EventRules, EventSpec, MAX_ROW_SEATS, RowRef, RowSpec};
+use frontrow_shard::record::Encoder;
+use frontrow_shard::{
+    ANY_CATEGORY, Answer, Code, EventId, EventRules, EventSpec, MAX_ROW_SEATS, Op, RowRef, RowSpec,
+};
 use frontrow_venue::{Plan, Row, Section};
 
 /// A plan that shards cannot sell.
@@ -31,6 +34,17 @@ pub enum SpecError {
     /// More sections, or rows in one, than a number has room for.
     #[error("the plan has too many sections or rows in one section; {} are the most: split it", RowRef::SECTION - 1)]
     TooMany,
+    /// A partition's part is larger than a record of its log may be.
+    #[error(
+        "one partition's part of the plan takes {bytes} bytes in the log, which takes {most} at a time: raise \
+         log.segment to at least {}, or have more partitions", 2 * bytes
+    )]
+    TooLarge {
+        /// What the largest part takes.
+        bytes: usize,
+        /// What the log takes.
+        most: usize,
+    },
 }
 
 /// Whether shards can sell the plan.
@@ -74,6 +88,19 @@ pub fn specs(
         }
     }
     Ok(specs)
+}
+
+/// Whether every partition can write its part into its log, which takes records of up to `most` bytes.
+pub fn recordable(specs: &[EventSpec], most: usize) -> Result<(), SpecError> {
+    let mut encoder = Encoder::default();
+    let mut bytes = |spec: &EventSpec| {
+        let op = Op::CreateEvent(Box::new(spec.clone()));
+        encoder.encode(&op, &Answer::plain(Code::Done)).1.len()
+    };
+    match specs.iter().map(&mut bytes).max() {
+        Some(bytes) if bytes > most => Err(SpecError::TooLarge { bytes, most }),
+        _ => Ok(()),
+    }
 }
 
 fn row_spec(section: u16, row: u16, line: &Row) -> RowSpec {

@@ -87,6 +87,13 @@ pub struct Server {
     pub http_cpus: Vec<usize>,
 }
 
+impl Log {
+    /// Bytes that one record may have: a segment must hold it beside what it needs itself.
+    pub fn record_bytes(&self) -> usize {
+        frontrow_wal::PAYLOAD_BYTES_MAX.min(usize::try_from(self.segment / 2).unwrap_or(usize::MAX))
+    }
+}
+
 impl Partitions {
     /// How many partitions a new data directory gets for so many shards: room to grow to four times as many, and
     /// no more, for each has memory of its own that competes for the processor's caches.

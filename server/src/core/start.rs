@@ -310,7 +310,7 @@ fn log_options(config: &Config) -> LogOptions {
         segment_bytes: config.log.segment,
         ready_ahead: config.log.ready_segments.max(1) as usize,
         backlog_bytes: config.log.backlog as usize,
-        max_payload_bytes: default.max_payload_bytes.min(config.log.segment as usize / 2),
+        max_payload_bytes: config.log.record_bytes(),
         durability: match config.log.durability {
             Wanted::Auto => default.durability,
             Wanted::Mapped => frontrow_wal::Durability::Mapped,

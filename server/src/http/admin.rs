@@ -20,7 +20,7 @@ use super::Http;
 use super::browse::{EventLine, find};
 use super::error::ApiError;
 use super::websocket::bearer;
-use crate::catalogue::{Rules, sellable, specs};
+use crate::catalogue::{Rules, recordable, sellable, specs};
 
 /// The longest event name, in bytes.
 const NAME_BYTES_MAX: usize = 200;
@@ -180,13 +180,15 @@ async fn make(
     body: Bytes,
     hint: Option<String>,
 ) -> Result<Created, ApiError> {
-    let (catalogue, partitions, now_ms) = (Arc::clone(&http.catalogue), http.partitions, (http.clock)());
+    let (catalogue, now_ms) = (Arc::clone(&http.catalogue), (http.clock)());
+    let (partitions, record_bytes) = (http.partitions, http.record_bytes);
     let made = blocking(move || {
         let (plan, report) = read_plan(&body, hint.as_deref(), name.as_deref().unwrap_or("Untitled"))?;
         drop(body);
         sellable(&plan).map_err(unsellable)?;
         let event = catalogue.create(name.as_deref().unwrap_or(&plan.name), &plan, rules, now_ms)?;
-        match specs(event.id(), &plan, &rules, partitions) {
+        let specs = specs(event.id(), &plan, &rules, partitions);
+        match specs.and_then(|specs| recordable(&specs, record_bytes).map(|()| specs)) {
             Ok(specs) => Ok((event, specs, report)),
             Err(error) => {
                 catalogue.abandon(event.id())?;

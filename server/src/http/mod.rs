@@ -49,6 +49,8 @@ pub struct Http {
     pub rules: EventRules,
     /// How many partitions there are.
     pub partitions: u16,
+    /// Bytes that one record of a log may have.
+    pub record_bytes: usize,
     /// Believes users' tokens.
     pub verifier: Verifier,
     /// Makes tokens, in development mode only.
@@ -93,6 +95,7 @@ impl Http {
             catalogue,
             rules: config.events,
             partitions: config.partitions.count,
+            record_bytes: config.log.record_bytes(),
             verifier: keys.verifier,
             minter: keys.minter,
             admin: keys.admin,

@@ -320,6 +320,16 @@ async fn plans_with_mistakes_are_refused_with_all_of_them() {
 }
 
 #[tokio::test]
+async fn an_event_that_no_record_can_hold_is_refused_before_the_log_meets_it() {
+    let house = house_with(|http| http.record_bytes = 600);
+    let reply = house.admin("/events", r#"{"stadium":{"seats":20000}}"#).await;
+    assert_eq!((reply.status, reply.code()), (422, "bad_plan".into()));
+    assert!(reply.json()["error"]["message"].as_str().unwrap().contains("log.segment"), "{}", reply.json());
+    assert_eq!(house.get("/v1/events").await.json(), json!({"events": []}));
+    assert_eq!(house.asked(), [""; 0]);
+}
+
+#[tokio::test]
 async fn what_the_shards_refuse_is_not_on_sale() {
     let house = house();
     house.refuse(Code::Full);
