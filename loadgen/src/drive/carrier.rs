@@ -2,24 +2,22 @@
 //! ties answers to what was asked.
 
 use super::driving::Link;
-use super::line::{Ask, Ender, Fill, Line, Stage, Waiting};
+use super::line::{Ask, Fill, Line, Stage, Waiting};
 use super::plan::{DrivePlan, Transport};
 use super::tally::Meter;
-use crate::crowd::{Action, Carried, ConnectionId, Nanos, Outcome, Tag};
+use super::unknown::Unknown;
+use crate::crowd::{Action, Carried, ConnectionId, Nanos, Outcome};
 use frontrow_engine::{Clock, LocalNotify};
 use frontrow_protocol::{ErrorReply, Reply, ServerMessage, WireCode, decode_server, split};
 use frontrow_shard::{RequestId, mix};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
-use std::time::Duration;
 
 /// How often connections are looked at for stalls, and flags of the outside are, at least.
 pub(super) const LOOK: Nanos = 10_000_000;
-/// A connection on which nothing was sent for so long says that it is there.
-const PING_AFTER: Nanos = 20_000_000_000;
 /// Handshakes under way at once.
-const OPENING: u32 = 256;
+pub(super) const OPENING: u32 = 256;
 
 /// A connection to open: which, as whom, where.
 #[derive(Clone, Debug)]
@@ -40,29 +38,29 @@ pub(super) enum Next {
 
 /// The carrier of one crowd.
 pub(super) struct Carrier<C> {
-    crowd: C,
-    plan: Arc<DrivePlan>,
-    link: Arc<Link>,
+    pub(super) crowd: C,
+    pub(super) plan: Arc<DrivePlan>,
+    pub(super) link: Arc<Link>,
     thread: u32,
     threads: u32,
-    lines: Vec<Line>,
+    pub(super) lines: Vec<Line>,
     /// Woken when answers or news may have made something due.
     pub(super) stirred: LocalNotify,
     actions: Vec<Action>,
     /// Lines to open.
-    to_open: VecDeque<usize>,
+    pub(super) to_open: VecDeque<usize>,
     /// When the next one may be opened (with a rate).
-    open_at: Nanos,
-    opening: u32,
+    pub(super) open_at: Nanos,
+    pub(super) opening: u32,
     /// Ids of requests whose outcome is unknown: they may be repeated.
-    unknown: HashMap<Tag, RequestId>,
-    in_flight: u64,
-    waiting: u64,
+    pub(super) unknown: Unknown,
+    pub(super) in_flight: u64,
+    pub(super) waiting: u64,
     winding: bool,
-    looked_at: Nanos,
+    pub(super) looked_at: Nanos,
     /// The line to look at next.
-    look: usize,
-    patience: Nanos,
+    pub(super) look: usize,
+    pub(super) patience: Nanos,
     salt: u64,
 }
 
@@ -83,7 +81,7 @@ impl<C: Carried> Carrier<C> {
             to_open: VecDeque::new(),
             open_at: 0,
             opening: 0,
-            unknown: HashMap::new(),
+            unknown: Unknown::default(),
             in_flight: 0,
             waiting: 0,
             winding: false,
@@ -107,11 +105,11 @@ impl<C: Carried> Carrier<C> {
         &self.plan
     }
 
-    fn meter(&self) -> MutexGuard<'_, Meter> {
+    pub(super) fn meter(&self) -> MutexGuard<'_, Meter> {
         self.link.meter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn connection(&self, at: usize) -> ConnectionId {
+    pub(super) fn connection(&self, at: usize) -> ConnectionId {
         at as u32 * self.threads + self.thread
     }
 
@@ -179,7 +177,7 @@ impl<C: Carried> Carrier<C> {
                 0
             }
             Action::Request { connection, tag, intended, command, repeats } => {
-                let id = if repeats { self.unknown.remove(&tag) } else { None };
+                let id = if repeats { self.unknown.remove(tag) } else { None };
                 let ask = Ask::Command(command);
                 self.hand_over(connection, Waiting { tag, intended, ask, id, held_back: false }, now);
                 1
@@ -211,51 +209,6 @@ impl<C: Carried> Carrier<C> {
         if !waiting.held_back && line.waiting.len() == 1 {
             line.wake.wake();
         }
-    }
-
-    fn disconnect(&mut self, at: usize, abrupt: bool, now: Nanos) {
-        let line = &mut self.lines[at];
-        match line.stage {
-            Stage::Closed => {}
-            Stage::Due => {
-                self.to_open.retain(|&due| due != at);
-                self.finish(at, now);
-            }
-            Stage::Open | Stage::Closing if !abrupt => {
-                (line.stage, line.since) = (Stage::Closing, now);
-                line.wake.wake();
-            }
-            Stage::Opening | Stage::Open | Stage::Closing => {
-                (line.stage, line.since) = (Stage::Closing, now);
-                self.lines[at].end();
-            }
-        }
-    }
-
-    /// Opens as many of the waiting connections as the rate and the handshakes under way allow.
-    fn open_some(&mut self, now: Nanos, openings: &mut Vec<Opening>) {
-        let rate = u64::from(self.plan.connect_rate);
-        // Time that passed with nothing to open gives no right to a burst.
-        self.open_at = self.open_at.max(now.saturating_sub(LOOK));
-        while self.opening < OPENING && (rate == 0 || self.open_at <= now) {
-            let Some(at) = self.to_open.pop_front() else { return };
-            let connection = self.connection(at);
-            let line = &mut self.lines[at];
-            (line.stage, line.since, line.reason) = (Stage::Opening, now, None);
-            self.opening += 1;
-            self.open_at += 1_000_000_000_u64.checked_div(rate).unwrap_or(0);
-            openings.push(Opening { at, generation: self.lines[at].generation, connection });
-        }
-    }
-
-    /// A socket is connected and hello may be said. `None`: it took so long that it was given up.
-    pub(super) fn reached(&mut self, opening: &Opening, ender: Ender) -> Option<LocalNotify> {
-        let line = &mut self.lines[opening.at];
-        if line.generation != opening.generation || line.stage != Stage::Opening {
-            return None;
-        }
-        line.ender = Some(ender);
-        Some(line.wake.clone())
     }
 
     /// What may be sent on a connection now, appended to `out`.
@@ -395,115 +348,6 @@ impl<C: Carried> Carrier<C> {
         }
         self.crowd.outcome(slot.tag, Outcome::Error(error.code, error.retry_after_ms), now);
         Ok(())
-    }
-
-    /// A connection could not be opened, or has ended. Says so to the crowd, once.
-    pub(super) fn ended(&mut self, opening: &Opening, reason: &str) {
-        let now = self.now();
-        let line = &mut self.lines[opening.at];
-        if line.generation != opening.generation {
-            return;
-        }
-        let stage = line.stage;
-        let reason = line.reason.take().unwrap_or_else(|| reason.to_owned());
-        // A connection closed before its welcome counts as under way to the limit of handshakes.
-        let was_opening = stage == Stage::Opening || (stage == Stage::Closing && line.slots.is_empty());
-        self.opening -= u32::from(was_opening);
-        {
-            let mut meter = self.meter();
-            match stage {
-                Stage::Opening => {
-                    meter.tally.connect_failed += 1;
-                    meter.trouble(&reason);
-                }
-                Stage::Open => {
-                    meter.tally.connections_lost += 1;
-                    meter.trouble(&reason);
-                }
-                Stage::Closed | Stage::Due | Stage::Closing => {}
-            }
-        }
-        self.finish(opening.at, now);
-    }
-
-    /// Tells the crowd what became of a line's requests, and that it is closed.
-    fn finish(&mut self, at: usize, now: Nanos) {
-        let (slots, waiting) = self.lines[at].close();
-        self.in_flight -= slots.len() as u64;
-        self.waiting -= waiting.len() as u64;
-        {
-            let mut meter = self.meter();
-            meter.tally.unanswered += slots.len() as u64;
-            meter.tally.unsent += waiting.len() as u64;
-        }
-        for slot in slots {
-            self.unknown.insert(slot.tag, slot.id);
-            self.crowd.outcome(slot.tag, Outcome::Unknown, now);
-        }
-        for waiting in waiting {
-            if let Some(id) = waiting.id {
-                self.unknown.insert(waiting.tag, id);
-            }
-            self.crowd.outcome(waiting.tag, Outcome::Unknown, now);
-        }
-        self.crowd.lost(self.connection(at), now);
-        self.stirred.wake();
-    }
-
-    /// Looks at some lines for stalls and silence: at all of them within an eighth of the patience.
-    fn look_around(&mut self, now: Nanos) {
-        let passed = now - self.looked_at;
-        self.looked_at = now;
-        let cycle = (self.patience / 8).max(1);
-        let share = (self.lines.len() as u128 * u128::from(passed)).div_ceil(u128::from(cycle)) as usize;
-        for _ in 0..share.min(self.lines.len()) {
-            let at = self.look;
-            self.look = (at + 1) % self.lines.len();
-            self.look_at(at, now);
-        }
-    }
-
-    fn look_at(&mut self, at: usize, now: Nanos) {
-        let (patience, connection) = (self.patience, self.connection(at));
-        let line = &mut self.lines[at];
-        let over = |since: Nanos| now.saturating_sub(since) > patience;
-        let wait = Duration::from_nanos(patience);
-        match line.stage {
-            Stage::Opening if over(line.since) => {
-                let reason = format!("no welcome within {wait:?}");
-                let opening = Opening { at, generation: line.generation, connection };
-                self.lines[at].end();
-                self.ended(&opening, &reason);
-            }
-            Stage::Closing if over(line.since) => {
-                let opening = Opening { at, generation: line.generation, connection };
-                self.lines[at].end();
-                self.ended(&opening, "");
-            }
-            Stage::Open if line.oldest_sent().is_some_and(over) => {
-                let reason = format!("no answer within {wait:?}");
-                let opening = Opening { at, generation: line.generation, connection };
-                self.lines[at].end();
-                self.ended(&opening, &reason);
-            }
-            Stage::Open if now.saturating_sub(line.sent_at) > PING_AFTER => {
-                line.ping_due = true;
-                line.wake.wake();
-            }
-            Stage::Closed | Stage::Due | Stage::Opening | Stage::Open | Stage::Closing => {}
-        }
-    }
-
-    /// Closes everything, whatever is in flight.
-    fn give_up(&mut self, now: Nanos) {
-        for at in 0..self.lines.len() {
-            if self.lines[at].stage != Stage::Closed {
-                self.lines[at].end();
-                self.finish(at, now);
-            }
-        }
-        self.link.in_flight.store(0, Ordering::Relaxed);
-        self.link.waiting.store(0, Ordering::Relaxed);
     }
 }
 

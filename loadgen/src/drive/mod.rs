@@ -19,11 +19,13 @@
 
 mod carrier;
 mod driving;
+mod life;
 mod line;
 mod plan;
 mod probe;
 mod tally;
 mod tcp;
+mod unknown;
 mod websocket;
 
 pub use driving::{Driving, start};
