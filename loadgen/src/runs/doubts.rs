@@ -15,9 +15,9 @@ pub(crate) fn of(report: &RunReport, tally: &Tally, drops_wanted: bool) -> Vec<S
         (totals.answered == 0).then(|| "No request was answered.".to_owned()),
         (late > LATE_SHARE).then(|| {
             format!(
-                "{:.1} % of the requests left more than a millisecond late because the load itself had no time: \
-                 latencies are too high by that. Give the load more --threads, CPUs of its own (--cpus), or a \
-                 machine of its own.",
+                "{:.1} % of the requests left more than a millisecond late by the load's own doing: latencies are too \
+                 high by that. Its timer is about a millisecond coarse; if the load's CPUs are busy as well, give it \
+                 more --threads, CPUs of its own (--cpus), or a machine of its own.",
                 late * 100.0
             )
         }),
