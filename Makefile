@@ -21,6 +21,7 @@ unit:
 	$(CARGO) build --workspace --bins
 	$(CARGO) test --workspace --no-fail-fast
 	$(CARGO) bench -p frontrow-shard --bench shard --profile dev -- --quick
+	$(CARGO) bench -p frontrow-shard --bench replay --profile dev -- --quick
 
 ## The client written from docs/protocol.md alone, against a real server; and the script that compares settings.
 python: need-python
@@ -36,6 +37,7 @@ load: need-cargo
 ## Figures. Run them on a quiet machine; results go to bench-results/.
 bench-shard: need-cargo
 	$(CARGO) bench -p frontrow-shard --bench shard
+	$(CARGO) bench -p frontrow-shard --bench replay
 
 bench-table: need-cargo
 	$(CARGO) run --release -p frontrow-loadgen -- table

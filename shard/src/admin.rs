@@ -40,9 +40,7 @@ impl Partition {
         if !is_sound(spec) {
             return Answer::plain(Code::BadCount);
         }
-        let part = EventPart::new(spec, self.id, self.partitions, digest);
-        let capacity = part.holds.capacity();
-        self.install(part, capacity);
+        self.install(EventPart::new(spec, self.id, self.partitions, digest));
         Answer::plain(Code::Done)
     }
 

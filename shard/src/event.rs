@@ -1,5 +1,7 @@
 //! One partition's part of one event.
 
+mod saved;
+
 use crate::hold::{Hold, Holds, NONE};
 use crate::ids::{EventId, Millis, PartitionId, Parts, RowRef, UserId};
 use crate::op::Supply;
@@ -7,6 +9,7 @@ use crate::queue::Map;
 use crate::row::Rows;
 use crate::row_index::RowIndex;
 use crate::rules::{EventRules, EventSpec, EventState};
+pub(crate) use saved::{Standing, load_parts, save_parts};
 
 /// A section, as every partition knows it.
 #[derive(Debug)]

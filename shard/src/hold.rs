@@ -1,5 +1,7 @@
 //! Holds: who has which seats, for how long, and with which fence.
 
+mod saved;
+
 use crate::answer::{Answer, Code, Fence, flags};
 use crate::ids::{Lsn, Millis, Seats, UserId};
 

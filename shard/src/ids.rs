@@ -66,6 +66,11 @@ impl RowRef {
         ((self.event as u64) << 32) | ((self.section as u64) << 16) | self.row as u64
     }
 
+    /// The place with this number.
+    pub(crate) const fn of_key(key: u64) -> Self {
+        Self::new((key >> 32) as EventId, (key >> 16) as u16, key as u16)
+    }
+
     /// The partition that owns this place, of `partitions`. Part of the wire contract: clients that
     /// route themselves compute it too (`docs/protocol.md`).
     pub const fn partition(self, partitions: u16) -> PartitionId {
@@ -124,6 +129,11 @@ impl Seats {
     /// How many seats.
     pub const fn count(self) -> u8 {
         self.mask.count_ones() as u8
+    }
+
+    /// Whether no seat lies beyond the longest legal row.
+    pub(crate) const fn is_in_reach(self) -> bool {
+        self.mask == 0 || self.first as u32 + 63 - self.mask.leading_zeros() < MAX_ROW_SEATS as u32
     }
 
     /// Whether there is no seat in it.
@@ -208,6 +218,15 @@ impl Parts {
     /// The parts, in the order they were reserved.
     pub fn as_slice(&self) -> &[Part] {
         &self.items[..self.len as usize]
+    }
+
+    /// Folds the parts into `hash`.
+    pub(crate) fn hash_into(&self, hash: &mut impl std::hash::Hasher) {
+        use std::hash::Hash;
+        self.len.hash(hash);
+        for part in self.as_slice() {
+            (part.row, part.seats, part.slot).hash(hash);
+        }
     }
 }
 

@@ -16,6 +16,8 @@
 //! | `account`, `mail` | seats per user; messages between partitions |
 //! | `row`, `row_index`, `bits`, `hold`, `event`, `wheel`, `requests` | the arenas and indexes |
 //! | `record` | how an operation stands in the log |
+//! | [`replay`] | from the log to partitions, fast |
+//! | [`snapshot`], the files `saved` | the whole state as bytes, and back |
 
 mod account;
 mod admin;
@@ -34,12 +36,14 @@ pub mod op;
 mod partition;
 mod queue;
 pub mod record;
+pub mod replay;
 mod requests;
 mod row;
 mod row_index;
 pub mod rules;
 mod section;
 mod section_queue;
+pub mod snapshot;
 mod waiting;
 mod wheel;
 
@@ -49,9 +53,11 @@ pub use ids::*;
 pub use mail::Letter;
 pub use op::*;
 pub use partition::{Applied, Limits, MAX_EVENT, Partition};
+pub use replay::{Logged, Partitions, ReplayError, ReplayFault, Replayer};
 pub use requests::request_time;
 pub use row::RowState;
 pub use rules::*;
+pub use snapshot::{SNAPSHOT_VERSION, SnapshotError, SnapshotHeader};
 pub use wheel::TICK_MS;
 
 /// Asks the processor to fetch the line at `address`; nothing happens where it has no such instruction.

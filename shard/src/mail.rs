@@ -5,6 +5,8 @@
 //! applies number `n + 1` after `n` and nothing else. So a sender may repeat what it is not sure of, and
 //! after a crash it must: see [`crate::Partition::unconfirmed`].
 
+mod saved;
+
 use crate::ids::PartitionId;
 use crate::op::Mail;
 use std::collections::VecDeque;
@@ -66,6 +68,13 @@ impl Post {
         if self.unconfirmed.iter().any(|letter| letter.to == to && letter.seq <= seq) {
             self.unconfirmed.retain(|letter| letter.to != to || letter.seq > seq);
         }
+    }
+
+    /// Every receiver has everything up to its entry in the list. How many letters are left.
+    pub(crate) fn confirm_all(&mut self, received: &[u64]) -> usize {
+        let has = |to: PartitionId| received.get(usize::from(to)).copied().unwrap_or(0);
+        self.unconfirmed.retain(|letter| letter.seq > has(letter.to));
+        self.unconfirmed.len()
     }
 
     pub(crate) fn unconfirmed(&self) -> impl Iterator<Item = &Letter> {

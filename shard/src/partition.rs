@@ -1,5 +1,7 @@
 //! The state machine: one partition, one function that changes it.
 
+mod saved;
+
 use crate::admin::digest_of_spec;
 use crate::answer::{Answer, Code, Fence, flags};
 use crate::effects::{Decided, Effects, Push, PushKind};
@@ -10,13 +12,12 @@ use crate::mail::{Letter, Post};
 use crate::nonce::keyed;
 use crate::op::{Command, Mail, Op, Request, Supply};
 use crate::queue::{Map, Queues};
-use crate::requests::{Fold, Known, Requests, digest};
+use crate::requests::{Known, Requests, digest};
 use crate::row::{Choice, RowState};
 use crate::rules::{EventRules, EventState};
 use crate::section::Task;
 use crate::wheel::{AHEAD, Timer, Wheel};
 use std::cell::RefCell;
-use std::hash::{Hash, Hasher};
 
 /// How much of everything one partition may have. All of it is room set aside at start-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +132,20 @@ impl Partition {
         applied
     }
 
+    /// As [`Partition::apply`], for an operation of the log: a request that was recorded was new then, so it is not
+    /// looked up, and a memory of another size does not change what comes of it.
+    pub fn replay(&mut self, now: Millis, op: &Op, out: &mut Effects) -> Applied {
+        let Op::Request(request) = op else { return self.apply(now, op, out) };
+        let before = self.now;
+        self.now = before.max(now);
+        self.draws = 0;
+        let applied = self.new_request(request, digest(request), out);
+        if !applied.recorded {
+            self.now = before;
+        }
+        applied
+    }
+
     fn apply_at(&mut self, now: Millis, op: &Op, out: &mut Effects) -> Applied {
         self.now = self.now.max(now);
         self.draws = 0;
@@ -177,6 +192,10 @@ impl Partition {
             }
             return applied;
         }
+        self.new_request(request, digest, out)
+    }
+
+    fn new_request(&mut self, request: &Request, digest: u64, out: &mut Effects) -> Applied {
         self.lsn += 1;
         let answer = self.command(request, out);
         if matches!(answer.code, Code::Full | Code::QueueFull | Code::NotOwner) {
@@ -424,18 +443,27 @@ impl Partition {
     }
 
     /// Adds an event part that has been built, and gives its holds handles in the timing wheel.
-    pub(crate) fn install(&mut self, mut part: EventPart, hold_capacity: usize) {
-        let pages = (hold_capacity as u32).div_ceil(HANDLES_PER_PAGE).max(1);
-        part.handle_base = self.handle_pages.len() as u32 * HANDLES_PER_PAGE;
-        let at = self.events.len() as u32;
-        self.handle_pages.extend(std::iter::repeat_n(at, pages as usize));
-        self.wheel.reserve(self.handle_pages.len() * HANDLES_PER_PAGE as usize);
+    pub(crate) fn install(&mut self, part: EventPart) {
+        self.enlist(part);
+        self.give_handles(self.events.len() - 1);
+    }
+
+    fn enlist(&mut self, part: EventPart) {
         let event = part.id as usize;
         if self.index.len() <= event {
             self.index.resize(event + 1, NONE);
         }
-        self.index[event] = at;
+        self.index[event] = self.events.len() as u32;
         self.events.push(part);
+    }
+
+    /// Handles of the timing wheel for all holds that the event at `at` may have.
+    fn give_handles(&mut self, at: usize) {
+        let part = &mut self.events[at];
+        let pages = (part.holds.capacity() as u32).div_ceil(HANDLES_PER_PAGE).max(1);
+        part.handle_base = self.handle_pages.len() as u32 * HANDLES_PER_PAGE;
+        self.handle_pages.extend(std::iter::repeat_n(at as u32, pages as usize));
+        self.wheel.reserve(self.handle_pages.len() * HANDLES_PER_PAGE as usize);
     }
 
     // ---- what the outside may ask without changing anything ---------------------------------
@@ -602,9 +630,43 @@ impl Partition {
         self.post.confirm(to, seq);
     }
 
+    /// As [`Partition::confirm`], of every receiver at once: how far each has come, by number. A receiver that the
+    /// list does not reach is taken to have nothing. How many letters are left.
+    pub fn confirm_all(&mut self, received: &[u64]) -> usize {
+        self.post.confirm_all(received)
+    }
+
     /// The number of the last message received from there.
     pub fn received_from(&self, from: PartitionId) -> u64 {
         self.post.received_from(from)
+    }
+
+    /// As [`Partition::prefetch_index`], for any operation.
+    pub(crate) fn prefetch_op(&self, op: &Op) {
+        match op {
+            Op::Request(request) => self.prefetch_index(request),
+            &Op::Expire { event, slot, .. } => {
+                if let Ok(ev) = self.event_index(event) {
+                    self.events[ev].holds.prefetch(slot);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// As [`Partition::prefetch_row`], for any operation.
+    pub(crate) fn prefetch_op_rows(&self, op: &Op) {
+        match op {
+            Op::Request(request) => self.prefetch_row(request),
+            &Op::Expire { event, slot, .. } => {
+                let Ok(ev) = self.event_index(event) else { return };
+                let part = &self.events[ev];
+                if let Some(hold) = part.holds.get(slot) {
+                    part.rows.prefetch(hold.row);
+                }
+            }
+            _ => {}
+        }
     }
 
     /// Asks the processor for the indexes that `request` will be looked up in. The first of two steps: call it
@@ -637,57 +699,5 @@ impl Partition {
         {
             part.rows.prefetch(slot);
         }
-    }
-
-    /// Digest of the whole state. Two partitions that applied the same operations have the same one.
-    pub fn state_hash(&self) -> u64 {
-        let mut hash = Fold::default();
-        (self.id, self.partitions, self.lsn, self.now, &self.epochs, self.secret).hash(&mut hash);
-        for part in &self.events {
-            self.hash_event(part, &mut hash);
-        }
-        self.requests.hash_into(&mut hash);
-        self.post.counts().hash(&mut hash);
-        // Maps have no order, so their entries are added up.
-        let sum = |items: &mut dyn Iterator<Item = u64>| items.fold(0_u64, u64::wrapping_add);
-        let one = |item: &dyn Fn(&mut Fold)| {
-            let mut hash = Fold::default();
-            item(&mut hash);
-            hash.finish()
-        };
-        sum(&mut self.tasks.iter().map(|t| one(&|h| t.hash(h)))).hash(&mut hash);
-        sum(&mut self.charges.iter().map(|c| one(&|h| c.hash(h)))).hash(&mut hash);
-        sum(&mut self.offers.iter().map(|o| one(&|h| o.hash(h)))).hash(&mut hash);
-        self.next_task.hash(&mut hash);
-        hash.finish()
-    }
-
-    fn hash_event(&self, part: &EventPart, hash: &mut Fold) {
-        (part.id, part.state, part.rules, part.digest).hash(hash);
-        for slot in part.rows.slots() {
-            let (state, line) = (part.rows.state(slot), part.rows.line(slot));
-            (state.free, state.booked, state.blocked, line.lent, line.loan).hash(hash);
-            self.queues.hash_into(line.queue, hash);
-        }
-        for hold in part.holds.iter() {
-            (hold.user, hold.nonce, hold.lsn, hold.expires_ms, hold.mask, hold.row).hash(hash);
-            (hold.first, hold.state, hold.bits & !Hold::ARMED, hold.extensions).hash(hash);
-        }
-        for section in &part.sections {
-            (section.watched, section.round).hash(hash);
-        }
-        for home in &part.homes {
-            self.queues.hash_into(home.queue, hash);
-            (home.known, home.serving, home.round).hash(hash);
-            for news in &home.news {
-                (news.supply, news.rival_ms, news.loan, news.lent, news.known).hash(hash);
-            }
-        }
-        let accounts = part.accounts.iter().map(|account| {
-            let mut one = Fold::default();
-            account.hash(&mut one);
-            one.finish()
-        });
-        accounts.fold(0_u64, u64::wrapping_add).hash(hash);
     }
 }

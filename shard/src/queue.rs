@@ -9,6 +9,8 @@
 //! for everybody who waits. When the oldest party has been passed as often as the event allows, nobody is
 //! served before it. As passes are counted from each party's joining, no party is ever passed more often.
 
+mod saved;
+
 use crate::hold::NONE;
 use crate::ids::{Lsn, MAX_PARTY, Millis, RequestId, RowRef, UserId};
 use crate::requests::Fold;

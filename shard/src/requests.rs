@@ -5,15 +5,21 @@
 //! and used again. Whatever drops out raises the *horizon*; a request id whose time lies at or below it may
 //! be a repetition that is no longer remembered, and is refused as too old instead of being done twice.
 
+mod saved;
+
 use crate::answer::{Answer, Code};
 use crate::ids::{Lsn, Millis, Parts, RequestId, Seats, mix};
 use crate::op::{Command, Request};
-use std::hash::{Hash, Hasher};
+pub(crate) use saved::Remembered;
+use std::hash::Hasher;
 
 const WAYS: usize = 8;
 /// Slots of the table for each request remembered. With four, a bucket of eight has two live slots on average and
 /// hardly ever eight: a full bucket forgets its oldest request before its turn, and costs a cache miss.
 const SLOTS_PER_REQUEST: usize = 4;
+
+/// In place of the number of an answer's rows: they were forgotten before the answer. No rows have this number.
+const GONE: u32 = u32::MAX;
 
 /// An answer packed with the request it belongs to.
 #[derive(Clone, Copy)]
@@ -122,9 +128,17 @@ impl Requests {
         } else {
             self.ring.push(entry);
         }
-        let (bucket, print) = self.bucket(id);
         let number = self.next;
         self.next = self.next.wrapping_add(1);
+        if let Some(victim) = self.enter(id, number) {
+            self.horizon = self.horizon.max(self.ring[victim].time(now));
+        }
+    }
+
+    /// Notes in the table that ring entry `number`, the newest, is the answer to `id`. If that made it forget an
+    /// answer before its turn, the place of that in the ring.
+    fn enter(&mut self, id: RequestId, number: u32) -> Option<usize> {
+        let (bucket, print) = self.bucket(id);
         // A dead slot will do; else the oldest of the bucket is forgotten before its turn.
         let (mut way, mut oldest) = (0, 0);
         for (at, &slot) in self.table[bucket..bucket + WAYS].iter().enumerate() {
@@ -136,11 +150,9 @@ impl Requests {
                 }
             }
         }
-        if (oldest as usize) < self.capacity {
-            let victim = self.table[bucket + way] as u32 as usize & (self.capacity - 1);
-            self.horizon = self.horizon.max(self.ring[victim].time(now));
-        }
+        let victim = self.table[bucket + way] as u32 as usize & (self.capacity - 1);
         self.table[bucket + way] = (u64::from(print) << 32) | u64::from(number);
+        ((oldest as usize) < self.capacity).then_some(victim)
     }
 
     /// Replaces the answer of a request that was pending. Nothing happens if it has been forgotten.
@@ -155,9 +167,15 @@ impl Requests {
     /// The rows of a claim over several rows, if it is remembered.
     pub(crate) fn parts(&self, id: RequestId) -> Option<&Parts> {
         let entry = &self.ring[self.find(id)?];
-        let cap = self.parts.capacity() as u32;
-        (entry.parts_len > 0 && self.parts_next.wrapping_sub(entry.parts) <= cap)
-            .then(|| &self.parts[(entry.parts % cap) as usize])
+        self.parts_behind(entry)?;
+        Some(&self.parts[(entry.parts % self.parts.capacity() as u32) as usize])
+    }
+
+    /// How many parts ago an entry's were kept, if it has any and they still are.
+    fn parts_behind(&self, entry: &Entry) -> Option<u32> {
+        let behind = self.parts_next.wrapping_sub(entry.parts);
+        let kept = behind <= self.parts.capacity() as u32 && entry.parts != GONE;
+        (entry.parts_len > 0 && kept).then_some(behind)
     }
 
     /// Asks the processor for the line that `look_up` will read, and for the entry that `remember` will write.
@@ -170,20 +188,13 @@ impl Requests {
         crate::prefetch(entry.cast::<u8>().wrapping_add(size_of::<Entry>() - 1));
     }
 
-    /// Folds everything remembered into `hash`.
-    pub(crate) fn hash_into(&self, hash: &mut impl Hasher) {
-        self.next.hash(hash);
-        self.horizon.hash(hash);
-        for entry in &self.ring {
-            (entry.id, entry.digest, entry.mask, entry.lsn, entry.expires_ms, entry.nonce).hash(hash);
-            (entry.slot, entry.epoch, entry.first, entry.code, entry.flags, entry.parts_len).hash(hash);
-        }
-    }
-
     fn keep_parts(&mut self, parts: &Parts) -> u32 {
         let cap = self.parts.capacity();
+        if self.parts_next == GONE {
+            self.parts_next = 0;
+        }
         let number = self.parts_next;
-        self.parts_next = self.parts_next.wrapping_add(1);
+        self.parts_next += 1;
         let at = number as usize % cap;
         if at < self.parts.len() {
             self.parts[at] = *parts;
@@ -238,6 +249,10 @@ impl Entry {
         };
         entry.set(answer);
         entry
+    }
+
+    fn id(&self) -> RequestId {
+        u128::from(self.id[0]) | u128::from(self.id[1]) << 64
     }
 
     fn set(&mut self, answer: &Answer) {

@@ -3,6 +3,8 @@
 //! A row of up to 64 seats is one cache line; a longer one is that line and up to three continuation
 //! lines behind it. *Held* is what is none of free, booked, blocked.
 
+mod saved;
+
 use crate::answer::{Answer, Code};
 use crate::bits::{self, SeatBits, Wide};
 use crate::hold::NONE;

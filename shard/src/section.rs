@@ -6,6 +6,8 @@
 //! rows do as they are told. If they can't be completed, all parts go back. In between, the seats
 //! show as held: to the outside it is all or nothing, and since messages survive crashes, also after one.
 
+mod saved;
+
 use crate::answer::{Answer, Code};
 use crate::claims::check_count;
 use crate::effects::{Effects, PushKind};
@@ -14,6 +16,7 @@ use crate::ids::{Lsn, Part, Parts, RequestId, RowRef, Seats, UserId};
 use crate::op::{ANY_CATEGORY, CANDIDATES, ClaimSection, Join, Mail, NO_ROW, PartAction};
 use crate::partition::{Charge, Partition};
 use crate::rules::Adjacency;
+pub(crate) use saved::TASK_BYTES;
 
 /// A section claim that is being put together.
 #[derive(Clone, Copy, Debug, Hash)]

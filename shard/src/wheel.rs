@@ -73,6 +73,13 @@ impl Wheel {
         self.place(handle, at_ms, self.tick, 1);
     }
 
+    /// As [`Wheel::arm`], before the wheel has ever turned: what is due comes up at once.
+    pub(crate) fn arm_at_start(&mut self, handle: u32, at_ms: Millis, now_ms: Millis) {
+        self.tick = now_ms / TICK_MS;
+        self.started = true;
+        self.place(handle, at_ms, self.tick, 0);
+    }
+
     /// Puts `handle` where it comes up at `at_ms`, as seen from tick `base`, and at least `least` ticks later.
     fn place(&mut self, handle: u32, at_ms: Millis, base: u64, least: u64) {
         let due = at_ms.div_ceil(TICK_MS).max(base + least);

@@ -1,9 +1,8 @@
 //! From the log to partitions: every record is applied again, and must come out as it did.
 
-use frontrow_shard::record::{self, Outcome, RecordError};
-use frontrow_shard::{Code, Effects, Limits, Partition};
+use frontrow_shard::{Limits, Logged, Partition, ReplayError, Replayer};
 use frontrow_wal::{DataDir, Record, Segment, Tail, WalError};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why the log could not be replayed.
 #[derive(Debug, thiserror::Error)]
@@ -11,63 +10,20 @@ pub enum RecoveryError {
     /// The log itself.
     #[error(transparent)]
     Log(#[from] WalError),
-    /// A record that says nothing this version knows.
-    #[error("{file}, position {position}: {source}")]
-    Record {
+    /// A record that cannot be replayed.
+    #[error("{file}, {source}")]
+    Replay {
         /// The segment.
         file: PathBuf,
-        /// The record's position.
-        position: u64,
-        /// What is wrong with it.
-        source: RecordError,
+        /// The record, and what is wrong with it.
+        source: ReplayError,
     },
-    /// A partition's history has a hole.
-    #[error(
-        "{file}, position {position}: partition {partition} has record {found} after {last}: part of the log is \
-         missing. Restore the data directory from a copy; nothing was changed"
-    )]
-    Gap {
-        /// The segment.
-        file: PathBuf,
-        /// The record's position.
-        position: u64,
-        /// The partition.
-        partition: u16,
-        /// The last LSN replayed.
-        last: u64,
-        /// The LSN found.
-        found: u64,
-    },
-    /// The same operation came out differently.
-    #[error(
-        "{file}, position {position}: replaying partition {partition}, record {lsn} gave {now} where the log says \
-         {then}. This version decides differently from the one that wrote the log: start that version, and \
-         report it"
-    )]
-    Diverged {
-        /// The segment.
-        file: PathBuf,
-        /// The record's position.
-        position: u64,
-        /// The partition.
-        partition: u16,
-        /// The LSN.
-        lsn: u64,
-        /// What came out now.
-        now: &'static str,
-        /// What is in the log.
-        then: &'static str,
-    },
-    /// A partition number that this directory does not have.
-    #[error("{file}, position {position}: partition {partition} does not exist")]
-    Partition {
-        /// The segment.
-        file: PathBuf,
-        /// The record's position.
-        position: u64,
-        /// The partition.
-        partition: u16,
-    },
+}
+
+impl RecoveryError {
+    fn of(file: &Path, source: ReplayError) -> Self {
+        Self::Replay { file: file.to_path_buf(), source }
+    }
 }
 
 /// What the log gave.
@@ -84,68 +40,33 @@ pub struct Recovered {
 /// exactly those are left to send that never did.
 pub fn recover(dir: &DataDir, limits: Limits) -> Result<Recovered, RecoveryError> {
     let count = dir.partitions();
-    let mut recovered = Recovered {
-        partitions: (0..count).map(|id| Partition::new(id, count, limits)).collect(),
-        records: 0,
-        torn_bytes: 0,
-    };
-    let mut effects = Effects::with_capacity(64);
+    let mut partitions: Vec<Partition> = (0..count).map(|id| Partition::new(id, count, limits)).collect();
+    let mut replayer = Replayer::default();
+    let mut torn_bytes = 0;
     for info in dir.segments()? {
         let segment = Segment::open(&info)?;
-        let file = info.path().to_path_buf();
+        let failed = |error: ReplayError| RecoveryError::of(info.path(), error);
         let mut records = segment.records();
         for found in &mut records {
-            replay(&mut recovered.partitions, &found?, &file, &mut effects)?;
-            recovered.records += 1;
+            replayer.push(partitions.as_mut_slice(), &logged(&found?)).map_err(failed)?;
         }
+        // Errors name the file, so nothing of it is left for later.
+        replayer.finish(partitions.as_mut_slice()).map_err(failed)?;
         if let Some(Tail::Torn { bytes, .. }) = records.tail() {
-            recovered.torn_bytes += bytes;
+            torn_bytes += bytes;
         }
     }
-    reconcile(&mut recovered.partitions);
-    Ok(recovered)
+    replayer.reconcile(partitions.as_mut_slice());
+    Ok(Recovered { partitions, records: replayer.records(), torn_bytes })
 }
 
-fn replay(
-    partitions: &mut [Partition],
-    found: &Record<'_>,
-    file: &std::path::Path,
-    effects: &mut Effects,
-) -> Result<(), RecoveryError> {
-    let (file, position, number) = (|| file.to_path_buf(), found.position, found.partition);
-    let Some(partition) = partitions.get_mut(usize::from(number)) else {
-        return Err(RecoveryError::Partition { file: file(), position, partition: number });
-    };
-    if found.lsn != partition.lsn() + 1 {
-        let last = partition.lsn();
-        return Err(RecoveryError::Gap { file: file(), position, partition: number, last, found: found.lsn });
-    }
-    let (op, outcome) = record::decode(found.kind, found.payload)
-        .map_err(|source| RecoveryError::Record { file: file(), position, source })?;
-    effects.clear();
-    let applied = partition.apply(found.time_ms, &op, effects);
-    let now = Outcome::from(&applied.answer);
-    if !applied.recorded || outcome.is_some_and(|then| then != now) {
-        return Err(RecoveryError::Diverged {
-            file: file(),
-            position,
-            partition: number,
-            lsn: found.lsn,
-            now: now.code.name(),
-            then: outcome.map_or(Code::Done, |then| then.code).name(),
-        });
-    }
-    Ok(())
-}
-
-/// Strikes off every message that its receiver has.
-fn reconcile(partitions: &mut [Partition]) {
-    for to in 0..partitions.len() {
-        for from in 0..partitions.len() {
-            let seq = partitions[to].received_from(from as u16);
-            if seq > 0 {
-                partitions[from].confirm(to as u16, seq);
-            }
-        }
+fn logged<'a>(found: &Record<'a>) -> Logged<'a> {
+    Logged {
+        partition: found.partition,
+        lsn: found.lsn,
+        time_ms: found.time_ms,
+        kind: found.kind,
+        payload: found.payload,
+        position: found.position,
     }
 }

@@ -9,6 +9,7 @@ pub(crate) mod market;
 pub(crate) mod model;
 pub(crate) mod rng;
 pub(crate) mod rows;
+pub(crate) mod saved;
 pub(crate) mod venue;
 pub(crate) mod world;
 

@@ -3,6 +3,7 @@
 use super::coverage::Coverage;
 use super::model::{Model, Said, Stage};
 use super::rng::Rng;
+use super::saved::reload;
 use frontrow_shard::*;
 use std::collections::{HashMap, VecDeque};
 
@@ -211,6 +212,16 @@ impl Rows {
 
     fn next_id(&self) -> u128 {
         (u128::from(self.now) << 80) | (self.ids + 1)
+    }
+
+    /// The partition, or the one that must stay the same, is replaced by what its bytes give.
+    pub(crate) fn reload(&mut self) {
+        if self.rng.chance(50) {
+            self.part = reload(&self.part, 1, limits());
+        } else {
+            self.echo = reload(&self.echo, 1, limits());
+        }
+        assert_eq!(self.part.state_hash(), self.echo.state_hash());
     }
 
     /// One random operation.

@@ -2,6 +2,7 @@
 
 use super::coverage::Coverage;
 use super::rng::Rng;
+use super::saved::Twin;
 use frontrow_shard::*;
 use std::collections::VecDeque;
 
@@ -26,9 +27,14 @@ pub(crate) struct World {
     pub(crate) now: Millis,
     pub(crate) rng: Rng,
     pub(crate) cov: Coverage,
-    limits: Limits,
+    pub(crate) limits: Limits,
     out: Effects,
     ids: u128,
+    /// Copies loaded from bytes, which do all that the originals do.
+    pub(crate) twins: Vec<Option<Twin>>,
+    /// How often a partition was saved and loaded, and how many operations were compared with a copy's.
+    pub(crate) saves: u64,
+    pub(crate) compared: u64,
     /// Prints every operation, with `FRONTROW_TRACE` set.
     trace: bool,
 }
@@ -47,6 +53,9 @@ impl World {
             limits,
             out: Effects::default(),
             ids: 0,
+            twins: (0..partitions).map(|_| None).collect(),
+            saves: 0,
+            compared: 0,
             trace: std::env::var_os("FRONTROW_TRACE").is_some(),
         };
         for at in 0..partitions {
@@ -65,6 +74,10 @@ impl World {
         let applied = part.apply(self.now, &op, &mut self.out);
         if self.trace {
             println!("{at} {} {op:?}\n     {:?}", self.now, applied.answer);
+        }
+        if let Some(twin) = &mut self.twins[usize::from(at)] {
+            twin.follow(part, self.now, &op, &applied, &self.out);
+            self.compared += 1;
         }
         if applied.recorded {
             self.logs[usize::from(at)].push((self.now, op.clone()));
@@ -111,8 +124,8 @@ impl World {
         assert!(happened.applied.recorded, "letters come in order");
         self.confirmations.push((from, letter.to, letter.seq));
         if self.rng.chance(30) {
-            for (from, to, seq) in self.confirmations.drain(..) {
-                self.parts[usize::from(from)].confirm(to, seq);
+            for (from, to, seq) in std::mem::take(&mut self.confirmations) {
+                self.confirm(from, to, seq);
             }
         }
         Some(happened)
@@ -120,7 +133,8 @@ impl World {
 
     /// What is due at a partition, one after another.
     pub(crate) fn due(&mut self, at: PartitionId) -> Option<Op> {
-        self.parts[usize::from(at)].next_due(self.now, &mut u32::MAX.clone())
+        let due = self.parts[usize::from(at)].next_due(self.now, &mut u32::MAX.clone());
+        due.or_else(|| self.due_at_twin(at))
     }
 
     /// Partition `at` crashes and is rebuilt from its log. What it had sent is sent again, and so is what had
@@ -134,6 +148,7 @@ impl World {
         }
         assert_eq!(fresh.state_hash(), hash, "replay went another way than live");
         self.parts[usize::from(at)] = fresh;
+        self.twins[usize::from(at)] = None;
         for other in 0..self.count() {
             self.resend(at, other);
             self.resend(other, at);
@@ -154,8 +169,8 @@ impl World {
 
     fn resend(&mut self, from: PartitionId, to: PartitionId) {
         let received = self.parts[usize::from(to)].received_from(from);
-        let sender = &mut self.parts[usize::from(from)];
-        sender.confirm(to, received);
+        self.confirm(from, to, received);
+        let sender = &self.parts[usize::from(from)];
         let letters = sender.unconfirmed().filter(|letter| letter.to == to).copied().collect();
         self.transit[usize::from(from) * self.parts.len() + usize::from(to)] = letters;
     }
