@@ -223,7 +223,7 @@ fn replay(seats: u32, partitions: u16, pieces: usize) -> (Live, Vec<Partition>) 
     for piece in 0..pieces {
         live.live();
         let start = processor_seconds();
-        let mut replayer = Replayer::default();
+        let mut replayer = Replayer::new(replica.as_slice());
         for record in live.log.records() {
             replayer.push(replica.as_mut_slice(), &record).expect("the log is what was lived");
         }

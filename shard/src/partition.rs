@@ -445,7 +445,7 @@ impl Partition {
     /// Adds an event part that has been built, and gives its holds handles in the timing wheel.
     pub(crate) fn install(&mut self, part: EventPart) {
         self.enlist(part);
-        self.give_handles(self.events.len() - 1);
+        assert!(self.give_handles(self.events.len() - 1), "memory for timers");
     }
 
     fn enlist(&mut self, part: EventPart) {
@@ -457,13 +457,14 @@ impl Partition {
         self.events.push(part);
     }
 
-    /// Handles of the timing wheel for all holds that the event at `at` may have.
-    fn give_handles(&mut self, at: usize) {
+    /// Handles of the timing wheel for all holds that the event at `at` may have. `false` if there is no memory for
+    /// them.
+    fn give_handles(&mut self, at: usize) -> bool {
         let part = &mut self.events[at];
         let pages = (part.holds.capacity() as u32).div_ceil(HANDLES_PER_PAGE).max(1);
         part.handle_base = self.handle_pages.len() as u32 * HANDLES_PER_PAGE;
         self.handle_pages.extend(std::iter::repeat_n(at as u32, pages as usize));
-        self.wheel.reserve(self.handle_pages.len() * HANDLES_PER_PAGE as usize);
+        self.wheel.reserve(self.handle_pages.len() * HANDLES_PER_PAGE as usize)
     }
 
     // ---- what the outside may ask without changing anything ---------------------------------

@@ -164,9 +164,11 @@ struct Waiting {
 pub struct Replayer {
     /// A ring: record number `n` is at `n % WINDOW`.
     window: Vec<Waiting>,
-    /// How many records were handed in, and how many of them applied.
+    /// How many records were taken into the window, and how many of them applied.
     taken: u64,
     applied: u64,
+    /// By partition: what stood in it before anything was replayed.
+    start: Vec<Lsn>,
     /// Letters written since [`Replayer::reconcile`].
     letters: usize,
     /// From how many on it is done again.
@@ -174,25 +176,30 @@ pub struct Replayer {
     effects: Effects,
 }
 
-impl Default for Replayer {
-    fn default() -> Self {
+impl Replayer {
+    /// For these partitions as they are now: new, or loaded from snapshots. What their snapshots have already is
+    /// passed over.
+    pub fn new(partitions: &(impl Partitions + ?Sized)) -> Self {
+        let numbers = 0..partitions.count() as PartitionId;
         Self {
             window: Vec::with_capacity(WINDOW),
             taken: 0,
             applied: 0,
+            start: numbers.map(|number| partitions.at(number).map_or(0, Partition::lsn)).collect(),
             letters: 0,
             letters_at_most: LETTERS,
             effects: Effects::with_capacity(64),
         }
     }
-}
 
-impl Replayer {
     /// Takes the next record. It is applied by and by: all are once [`Replayer::finish`] has returned. After an
     /// error nothing more may be handed in.
     ///
     /// `partitions` must be the same in every call.
     pub fn push(&mut self, partitions: &mut (impl Partitions + ?Sized), record: &Logged<'_>) -> Result<(), ReplayError> {
+        if self.start.get(usize::from(record.partition)).is_some_and(|&start| record.lsn <= start) {
+            return Ok(());
+        }
         if self.taken - self.applied == WINDOW as u64 {
             self.apply_next(partitions)?;
         }
@@ -249,7 +256,7 @@ impl Replayer {
         Ok(())
     }
 
-    /// How many records were applied.
+    /// How many records were applied; those passed over are not among them.
     pub fn records(&self) -> u64 {
         self.applied
     }

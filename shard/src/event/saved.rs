@@ -4,7 +4,7 @@
 use super::{EventPart, Groups, Home, RowNews, Section};
 use crate::hold::{Hold, HoldState, Holds, NONE};
 use crate::ids::{
-    EventId, Lsn, MAX_PARTS, MAX_PARTY, Millis, Part, PartitionId, Parts, RowRef, Seats, UserId,
+    EventId, Lsn, MAX_PARTS, MAX_PARTY, MAX_ROW_SEATS, Millis, Part, PartitionId, Parts, RowRef, Seats, UserId,
 };
 use crate::op::Supply;
 use crate::partition::MAX_EVENT;
@@ -42,8 +42,8 @@ impl EventPart {
             out.u32(section.round);
         }
         self.rows.save(out);
-        self.holds.save(out);
         out.u32(self.groups.capacity as u32);
+        self.holds.save(out);
         for parts in self.live_groups() {
             save_parts(&parts, out);
         }
@@ -73,8 +73,12 @@ impl EventPart {
             let line = rows.line(slot);
             index.insert(line.section, line.number, slot);
         }
-        let holds = Holds::load(input, at.lsn, at.now)?;
-        let groups = Groups { capacity: input.u32()? as usize, ..Groups::default() };
+        let homed_seats = input.u32()? as usize;
+        let most = homed.iter().map(|&rows| usize::from(rows) * MAX_ROW_SEATS).sum();
+        input.check(homed_seats <= most, "sections of more seats than their rows can have")?;
+        let seats: usize = rows.slots().map(|slot| usize::from(rows.len(slot))).sum();
+        let holds = Holds::load(input, seats + homed_seats, at.lsn, at.now)?;
+        let groups = Groups { capacity: homed_seats, ..Groups::default() };
         let mut part = Self {
             id,
             state,

@@ -75,7 +75,6 @@ impl Hold {
 
 impl Holds {
     pub(crate) fn save(&self, out: &mut Writer<'_>) {
-        out.u32(self.capacity as u32);
         out.u32(self.free);
         out.u32(self.slots.len() as u32);
         for hold in &self.slots {
@@ -84,8 +83,13 @@ impl Holds {
     }
 
     /// Holds without room for more: see [`Holds::make_room`].
-    pub(crate) fn load(input: &mut Reader<'_>, lsn: Lsn, now: Millis) -> Result<Self, SnapshotError> {
-        let (capacity, free) = (input.u32()? as usize, input.u32()?);
+    pub(crate) fn load(
+        input: &mut Reader<'_>,
+        capacity: usize,
+        lsn: Lsn,
+        now: Millis,
+    ) -> Result<Self, SnapshotError> {
+        let free = input.u32()?;
         let count = input.count(BYTES)?;
         input.check(count <= capacity, "more holds than there is room for")?;
         let mut slots = Vec::with_capacity(count);

@@ -271,10 +271,9 @@ impl Partition {
             return Err(SnapshotError::Inconsistent { part: "event", what: "more holds than have a number" });
         }
         for at in 0..self.events.len() {
-            if !self.events[at].holds.make_room() {
+            if !self.events[at].holds.make_room() || !self.give_handles(at) {
                 return Err(SnapshotError::Memory { part: "holds" });
             }
-            self.give_handles(at);
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use crate::requests::Fold;
 use crate::snapshot::{HIGHEST, Reader, SnapshotError, Writer};
 use std::hash::{Hash, Hasher};
 
-const BYTES: usize = 16 + 5 * 8 + 8 + 3 * 4 + 4;
+const BYTES: usize = 7 * 8 + 4 * 4 + 4;
 
 /// What a request memory remembers, whatever its size and wherever in it that stands.
 pub(crate) struct Remembered {

@@ -10,7 +10,7 @@ use crate::snapshot::{Reader, SnapshotError, Writer};
 
 const ADJACENCIES: [Adjacency; 3] = [Adjacency::Required, Adjacency::Preferred, Adjacency::Any];
 /// What one task takes.
-pub(crate) const TASK_BYTES: usize = 4 + 6 + 4 + 8 + 16 + 8 + 9 + 2 * CANDIDATES;
+pub(crate) const TASK_BYTES: usize = 6 + 4 + 8 + 16 + 8 + 9 + 2 * CANDIDATES;
 
 impl Task {
     pub(crate) fn save(&self, out: &mut Writer<'_>) {
