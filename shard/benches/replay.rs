@@ -49,7 +49,8 @@ impl Log {
 
     fn records(&self) -> impl Iterator<Item = Logged<'_>> {
         // SAFETY: the bytes of initialised numbers, all of them.
-        let bytes = unsafe { std::slice::from_raw_parts(self.words.as_ptr().cast::<u8>(), self.words.len() * 8) };
+        let bytes =
+            unsafe { std::slice::from_raw_parts(self.words.as_ptr().cast::<u8>(), self.words.len() * 8) };
         self.records.iter().map(move |place| Logged {
             partition: place.partition,
             lsn: place.lsn,
@@ -98,7 +99,11 @@ fn first_ops(seats: u32, own: PartitionId, partitions: u16) -> [Op; 3] {
         rows: (0..sections * SECTION_ROWS).map(row).filter(owned).collect(),
     };
     let state = EventState::Open;
-    [Op::Begin { epoch: 1, secret: 7 }, Op::CreateEvent(Box::new(spec)), Op::SetEventState { event: 1, state }]
+    [
+        Op::Begin { epoch: 1, secret: 7 },
+        Op::CreateEvent(Box::new(spec)),
+        Op::SetEventState { event: 1, state },
+    ]
 }
 
 fn fresh(seats: u32, partitions: u16) -> Vec<Partition> {

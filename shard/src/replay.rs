@@ -196,7 +196,11 @@ impl Replayer {
     /// error nothing more may be handed in.
     ///
     /// `partitions` must be the same in every call.
-    pub fn push(&mut self, partitions: &mut (impl Partitions + ?Sized), record: &Logged<'_>) -> Result<(), ReplayError> {
+    pub fn push(
+        &mut self,
+        partitions: &mut (impl Partitions + ?Sized),
+        record: &Logged<'_>,
+    ) -> Result<(), ReplayError> {
         if self.start.get(usize::from(record.partition)).is_some_and(|&start| record.lsn <= start) {
             return Ok(());
         }

@@ -92,7 +92,8 @@ impl SnapshotHeader {
             epochs.push(next);
         }
         input.check(zero == 0, "an unused byte is used")?;
-        input.check(partition < partitions && partitions <= crate::ids::MAX_PARTITIONS, "no such partition")?;
+        input
+            .check(partition < partitions && partitions <= crate::ids::MAX_PARTITIONS, "no such partition")?;
         input.check(lsn < HIGHEST && now < HIGHEST, "a position or time out of all bounds")?;
         Ok(Self { partition, partitions, lsn, now, state_hash, epochs })
     }

@@ -30,6 +30,7 @@ fn market(cov: &mut Coverage, seed: u64, limits: Limits, cap: bool) {
         crashes: 10,
         post: 50,
         limits,
+        records: false,
     };
     let mut market = Market::new(seed, crowd);
     for _ in 0..2_000 {

@@ -31,6 +31,7 @@ const USUAL: Crowd = Crowd {
     crashes: 0,
     post: 50,
     limits: Limits { requests: 4096, parties: 512, queues: 64, tasks: 64 },
+    records: false,
 };
 
 #[test]

@@ -21,6 +21,7 @@ const USUAL: Crowd = Crowd {
     crashes: 0,
     post: 50,
     limits: LIMITS,
+    records: false,
 };
 
 /// Random steps in which partitions are replaced by what their bytes give, and copies go along.
@@ -89,8 +90,14 @@ fn hardly_any_room() {
 
 #[test]
 fn rows_and_the_naive_model() {
-    let usual =
-        Profile { longest_row: 24, rows: 2, users: 14, cap: false, fairness: Fairness::Fifo, selling_out: false };
+    let usual = Profile {
+        longest_row: 24,
+        rows: 2,
+        users: 14,
+        cap: false,
+        fairness: Fairness::Fifo,
+        selling_out: false,
+    };
     let profiles = [
         usual,
         Profile { longest_row: 256, users: 60, ..usual },
@@ -298,11 +305,8 @@ fn too_little_room_names_the_setting() {
             let loaded = Partition::load(&bytes, part.id(), 2, larger).expect("more room does no harm");
             assert_eq!(loaded.state_hash(), part.state_hash());
             let small = Limits { requests: 512, ..LIMITS };
-            let smaller = [
-                Limits { parties: 1, ..small },
-                Limits { queues: 1, ..small },
-                Limits { tasks: 0, ..small },
-            ];
+            let smaller =
+                [Limits { parties: 1, ..small }, Limits { queues: 1, ..small }, Limits { tasks: 0, ..small }];
             for limits in smaller {
                 if let Err(SnapshotError::Limit { setting, used, limit }) =
                     Partition::load(&bytes, part.id(), 2, limits)

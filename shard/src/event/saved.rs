@@ -4,7 +4,8 @@
 use super::{EventPart, Groups, Home, RowNews, Section};
 use crate::hold::{Hold, HoldState, Holds, NONE};
 use crate::ids::{
-    EventId, Lsn, MAX_PARTS, MAX_PARTY, MAX_ROW_SEATS, Millis, Part, PartitionId, Parts, RowRef, Seats, UserId,
+    EventId, Lsn, MAX_PARTS, MAX_PARTY, MAX_ROW_SEATS, Millis, Part, PartitionId, Parts, RowRef, Seats,
+    UserId,
 };
 use crate::op::Supply;
 use crate::partition::MAX_EVENT;
@@ -15,8 +16,7 @@ use crate::rules::{EventRules, EventState, Fairness, OrphanRule};
 use crate::snapshot::{Reader, SnapshotError, Writer};
 use std::hash::{Hash, Hasher};
 
-const STATES: [EventState; 4] =
-    [EventState::Draft, EventState::Open, EventState::Paused, EventState::Closed];
+const STATES: [EventState; 4] = [EventState::Draft, EventState::Open, EventState::Paused, EventState::Closed];
 const PART_BYTES: usize = 2 + 8 + 1 + 4;
 const NEWS_BYTES: usize = 12 + 8 + 4 + 2;
 
@@ -50,7 +50,8 @@ impl EventPart {
         for home in &self.homes {
             home.save(out);
         }
-        let mut accounts: Vec<(UserId, u16)> = self.accounts.iter().map(|(&user, &used)| (user, used)).collect();
+        let mut accounts: Vec<(UserId, u16)> =
+            self.accounts.iter().map(|(&user, &used)| (user, used)).collect();
         accounts.sort_unstable();
         out.u32(accounts.len() as u32);
         for (user, used) in accounts {

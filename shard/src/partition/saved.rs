@@ -265,7 +265,8 @@ impl Partition {
 
     /// Sets aside the room that a partition has from its beginning.
     fn make_room(&mut self) -> Result<(), SnapshotError> {
-        let pages = |part: &EventPart| (part.holds.capacity() as u64).div_ceil(u64::from(HANDLES_PER_PAGE)) + 1;
+        let pages =
+            |part: &EventPart| (part.holds.capacity() as u64).div_ceil(u64::from(HANDLES_PER_PAGE)) + 1;
         let handles = self.events.iter().map(pages).sum::<u64>() * u64::from(HANDLES_PER_PAGE);
         if handles > u64::from(u32::MAX) {
             return Err(SnapshotError::Inconsistent { part: "event", what: "more holds than have a number" });

@@ -139,6 +139,7 @@ impl Rows {
     }
 
     fn categories_of(&self, slot: u32) -> Result<u8, &[u8]> {
-        self.uniform[slot as usize].map_err(|at| &self.categories[at as usize..][..usize::from(self.len(slot))])
+        self.uniform[slot as usize]
+            .map_err(|at| &self.categories[at as usize..][..usize::from(self.len(slot))])
     }
 }

@@ -20,6 +20,8 @@ pub(crate) struct Crowd {
     /// How many of a hundred steps deliver letters.
     pub(crate) post: u64,
     pub(crate) limits: Limits,
+    /// Whether the log's records are kept.
+    pub(crate) records: bool,
 }
 
 pub(crate) struct Market {
@@ -55,7 +57,7 @@ impl Market {
             orphans: rng.pick(&[OrphanRule::Off, OrphanRule::Prefer, OrphanRule::Strict]),
         };
         let venue = Venue::new(&mut rng, rules, crowd.longest_row);
-        let mut world = World::new(crowd.partitions, crowd.limits, seed);
+        let mut world = World::new(crowd.partitions, crowd.limits, seed, crowd.records);
         for at in 0..crowd.partitions {
             let spec = venue.spec_for(at, crowd.partitions);
             world.apply(at, Op::CreateEvent(Box::new(spec)));

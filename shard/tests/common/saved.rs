@@ -29,7 +29,14 @@ pub(crate) struct Twin {
 
 impl Twin {
     /// Applies what the original has just applied, and compares everything that came of it.
-    pub(crate) fn follow(&mut self, original: &Partition, now: Millis, op: &Op, said: &Applied, out: &Effects) {
+    pub(crate) fn follow(
+        &mut self,
+        original: &Partition,
+        now: Millis,
+        op: &Op,
+        said: &Applied,
+        out: &Effects,
+    ) {
         self.out.clear();
         let applied = self.part.apply(now, op, &mut self.out);
         assert_eq!(&applied, said, "{op:?}");

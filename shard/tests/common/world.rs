@@ -3,6 +3,7 @@
 use super::coverage::Coverage;
 use super::rng::Rng;
 use super::saved::Twin;
+use frontrow_shard::record::Encoder;
 use frontrow_shard::*;
 use std::collections::VecDeque;
 
@@ -17,9 +18,22 @@ pub(crate) struct Happened {
     pub(crate) parts: Vec<Parts>,
 }
 
+/// A record as the log keeps it.
+#[derive(Clone)]
+pub(crate) struct Recorded {
+    pub(crate) partition: PartitionId,
+    pub(crate) lsn: Lsn,
+    pub(crate) time_ms: Millis,
+    pub(crate) kind: u8,
+    pub(crate) payload: Vec<u8>,
+}
+
 pub(crate) struct World {
     pub(crate) parts: Vec<Partition>,
     logs: Vec<Vec<(Millis, Op)>>,
+    /// The records of all partitions in the order of their making, if they are wanted.
+    pub(crate) records: Option<Vec<Recorded>>,
+    encoder: Encoder,
     /// Letters on their way, by `from * partitions + to`.
     transit: Vec<VecDeque<Letter>>,
     /// Confirmations on their way: sender, receiver, number.
@@ -40,11 +54,13 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(partitions: u16, limits: Limits, seed: u64) -> Self {
+    pub(crate) fn new(partitions: u16, limits: Limits, seed: u64, records: bool) -> Self {
         let n = usize::from(partitions);
         let mut world = Self {
             parts: (0..partitions).map(|id| Partition::new(id, partitions, limits)).collect(),
             logs: vec![Vec::new(); n],
+            records: records.then(Vec::new),
+            encoder: Encoder::default(),
             transit: vec![VecDeque::new(); n * n],
             confirmations: Vec::new(),
             now: 1_700_000_000_000,
@@ -80,6 +96,16 @@ impl World {
             self.compared += 1;
         }
         if applied.recorded {
+            if let Some(records) = &mut self.records {
+                let (kind, payload) = self.encoder.encode(&op, &applied.answer);
+                records.push(Recorded {
+                    partition: at,
+                    lsn: part.lsn(),
+                    time_ms: self.now,
+                    kind,
+                    payload: payload.to_vec(),
+                });
+            }
             self.logs[usize::from(at)].push((self.now, op.clone()));
         }
         self.cov.code(applied.answer.code);
