@@ -17,6 +17,9 @@ const WAYS: usize = 8;
 /// Slots of the table for each request remembered. With four, a bucket of eight has two live slots on average and
 /// hardly ever eight: a full bucket forgets its oldest request before its turn, and costs a cache miss.
 const SLOTS_PER_REQUEST: usize = 4;
+/// How many entries ahead of the next one memory is asked for. Entries are written in order, so it need only be
+/// far enough for a miss to end.
+const ENTRIES_AHEAD: u32 = 8;
 
 /// In place of the number of an answer's rows: they were forgotten before the answer. No rows have this number.
 const GONE: u32 = u32::MAX;
@@ -182,7 +185,9 @@ impl Requests {
     pub(crate) fn prefetch(&self, id: RequestId) {
         let (bucket, _) = self.bucket(id);
         crate::prefetch(&raw const self.table[bucket]);
-        let entry = self.ring.as_ptr().wrapping_add(self.next as usize & (self.capacity - 1));
+        // This request's own entry comes after those of the requests before it that are not applied yet.
+        let place = self.next.wrapping_add(ENTRIES_AHEAD) as usize & (self.capacity - 1);
+        let entry = self.ring.as_ptr().wrapping_add(place);
         crate::prefetch(entry);
         // An entry lies across two lines, and its time is in the second.
         crate::prefetch(entry.cast::<u8>().wrapping_add(size_of::<Entry>() - 1));

@@ -145,20 +145,20 @@ fn what_was_not_lived_is_found() {
     let next = begin + 1 + next.expect("more is done in an epoch");
     (mixed[next].kind, mixed[next].payload) = (records[begin].kind, records[begin].payload.clone());
     assert_eq!(fault(&mixed).fault, ReplayFault::Epoch { epoch: 1, before: 1 });
-    // The first claim that was granted gave other seats, by the log.
-    let granted = records.iter().position(|record| {
+    // The first booking was of other seats, by the log.
+    let booked = records.iter().position(|record| {
         let decoded = record::decode(record.kind, &record.payload).expect("it was encoded");
-        decoded.1.is_some_and(|outcome| outcome.code == Code::Granted)
+        decoded.1.is_some_and(|outcome| outcome.code == Code::Booked)
     });
-    let granted = granted.expect("something was granted");
+    let booked = booked.expect("something was booked");
     let mut diverged = records;
-    let (op, outcome) = record::decode(diverged[granted].kind, &diverged[granted].payload).unwrap();
+    let (op, outcome) = record::decode(diverged[booked].kind, &diverged[booked].payload).unwrap();
     let outcome = outcome.unwrap();
     let other =
         Answer { seats: Seats { mask: 1 << 20, first: 0 }, expires_ms: 1, ..Answer::plain(outcome.code) };
     let mut encoder = record::Encoder::default();
-    diverged[granted].payload = encoder.encode(&op, &other).1.to_vec();
+    diverged[booked].payload = encoder.encode(&op, &other).1.to_vec();
     let error = fault(&diverged);
-    let both = ReplayFault::Diverged { now: Code::Granted, then: Code::Granted };
-    assert_eq!((error.position, error.fault), (granted as u64, both));
+    let both = ReplayFault::Diverged { now: Code::Booked, then: Code::Booked };
+    assert_eq!((error.position, error.fault), (booked as u64, both));
 }
