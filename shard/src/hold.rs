@@ -206,13 +206,19 @@ impl Holds {
     pub(crate) fn prefetch_free(&self) {
         let next = if self.free == NONE { self.slots.len() as u32 } else { self.free };
         // Past the end of what is in use is still inside the room set aside, and a prefetch cannot fault.
-        crate::prefetch(self.slots.as_ptr().wrapping_add(next as usize));
+        Self::prefetch_at(self.slots.as_ptr().wrapping_add(next as usize));
     }
 
     pub(crate) fn prefetch(&self, slot: u32) {
         if let Some(hold) = self.slots.get(slot as usize) {
-            crate::prefetch(&raw const *hold);
+            Self::prefetch_at(hold);
         }
+    }
+
+    fn prefetch_at(hold: *const Hold) {
+        crate::prefetch(hold);
+        // Every other hold lies across two lines.
+        crate::prefetch(hold.cast::<u8>().wrapping_add(size_of::<Hold>() - 1));
     }
 }
 
