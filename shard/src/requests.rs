@@ -144,16 +144,12 @@ impl Requests {
     /// answer before its turn, the place of that in the ring.
     fn enter(&mut self, id: RequestId, number: u32) -> Option<usize> {
         let (bucket, print) = self.bucket(id);
-        // A dead slot will do; else the oldest of the bucket is forgotten before its turn.
+        // The oldest is a dead one, if there is any; else it is forgotten before its turn. Which of the eight it is
+        // cannot be guessed, so all are looked at rather than up to the first dead one.
         let (mut way, mut oldest) = (0, 0);
         for (at, &slot) in self.table[bucket..bucket + WAYS].iter().enumerate() {
             let age = self.age(slot);
-            if age > oldest {
-                (way, oldest) = (at, age);
-                if age as usize >= self.capacity {
-                    break;
-                }
-            }
+            (way, oldest) = if age > oldest { (at, age) } else { (way, oldest) };
         }
         let victim = self.table[bucket + way] as u32 as usize & (self.capacity - 1);
         self.table[bucket + way] = (u64::from(print) << 32) | u64::from(number);
