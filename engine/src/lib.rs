@@ -156,6 +156,13 @@ pub trait Engine: 'static {
         buffer: Vec<u8>,
     ) -> impl Future<Output = (io::Result<()>, Vec<u8>)>;
 
+    /// Sends what the kernel takes at once, without waiting for anything: how many bytes of the front that were.
+    /// `WouldBlock` if it takes none, if a [`Engine::send_all`] is under way, or if the engine cannot do so. Saves
+    /// a small answer the way through the engine's queues and a wake of the task that would wait for it.
+    fn try_send(_writer: &Self::Writer, _bytes: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
     /// Shuts the connection down: `Write` is a half-close, `Read` or `Both` makes a pending `recv`
     /// return `Ok(0)`.
     fn shutdown(writer: &Self::Writer, how: Shutdown) -> io::Result<()>;

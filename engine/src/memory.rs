@@ -16,20 +16,24 @@ static POPULATED: AtomicBool = AtomicBool::new(false);
 /// kernel can give them huge pages, and marked as worth them (`madvise`; see
 /// `/sys/kernel/mm/transparent_hugepage/enabled`).
 ///
-/// Such a block is rounded up to whole huge pages, and its first touch makes 2 MiB resident. Clearing so much at
-/// once takes long enough to be felt, so blocks made while the process starts are best populated at once.
+/// Which of them are marked: those that are asked for as zeros, and all once [`HugePages::want`] says so. Zeros are
+/// asked for by tables, which are read at random from the first entry on; what only reserves room is filled from
+/// its front, and may stay empty for the most part.
+///
+/// A marked block's first touch makes 2 MiB resident. Clearing so much at once takes long enough to be felt, so
+/// blocks made while the process starts are best populated at once.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HugePages;
 
 impl HugePages {
-    /// Whether blocks made from now on are marked. Not before this is called.
+    /// Whether all blocks made from now on are marked, or tables only, as it is before this is called.
     pub fn want(wanted: bool) {
         WANTED.store(wanted, Ordering::Relaxed);
     }
 
     /// Runs `make`; the marked blocks made meanwhile, by whatever thread, are backed by memory before they are used.
     pub fn populated<T>(make: impl FnOnce() -> T) -> T {
-        POPULATED.store(WANTED.load(Ordering::Relaxed), Ordering::Relaxed);
+        POPULATED.store(true, Ordering::Relaxed);
         let made = make();
         POPULATED.store(false, Ordering::Relaxed);
         made
@@ -43,8 +47,8 @@ fn mapped_bytes(layout: Layout) -> Option<usize> {
         .flatten()
 }
 
-/// A new mapping of zeros, `bytes` long and aligned to [`HUGE`]; null if there is no memory.
-fn map(bytes: usize) -> *mut u8 {
+/// A new mapping of zeros, `bytes` long and aligned to [`HUGE`], marked if `huge`; null if there is no memory.
+fn map(bytes: usize, huge: bool) -> *mut u8 {
     let Some(with_slack) = bytes.checked_add(HUGE) else { return null_mut() };
     let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
     // SAFETY: a new anonymous mapping at an address of the kernel's choice touches nobody's memory.
@@ -63,7 +67,7 @@ fn map(bytes: usize) -> *mut u8 {
             let _ = munmap(block.wrapping_add(bytes).cast(), HUGE - before);
         }
     }
-    if WANTED.load(Ordering::Relaxed) {
+    if huge {
         // SAFETY: the range is ours. A kernel without huge pages refuses, and small pages do as well.
         let _ = unsafe { madvise(block.cast(), bytes, Advice::LinuxHugepage) };
         if POPULATED.load(Ordering::Relaxed) {
@@ -79,7 +83,7 @@ fn map(bytes: usize) -> *mut u8 {
 unsafe impl GlobalAlloc for HugePages {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         match mapped_bytes(layout) {
-            Some(bytes) => map(bytes),
+            Some(bytes) => map(bytes, WANTED.load(Ordering::Relaxed)),
             // SAFETY: the caller's promises are passed on.
             None => unsafe { System.alloc(layout) },
         }
@@ -87,7 +91,7 @@ unsafe impl GlobalAlloc for HugePages {
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         match mapped_bytes(layout) {
-            Some(bytes) => map(bytes),
+            Some(bytes) => map(bytes, true),
             // SAFETY: the caller's promises are passed on.
             None => unsafe { System.alloc_zeroed(layout) },
         }

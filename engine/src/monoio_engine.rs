@@ -193,6 +193,10 @@ impl<const URING: bool> Engine for Monoio<URING> {
         (Ok(()), buffer)
     }
 
+    fn try_send(writer: &Writer, bytes: &[u8]) -> io::Result<usize> {
+        if writer.busy { Err(io::ErrorKind::WouldBlock.into()) } else { writer.open.try_send(bytes) }
+    }
+
     fn shutdown(writer: &Writer, how: Shutdown) -> io::Result<()> {
         writer.open.shutdown(how)
     }

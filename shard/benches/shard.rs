@@ -138,14 +138,14 @@ fn mixed(seats: u32, operations: u64) -> (f64, f64, [u64; 6]) {
         let start = processor_seconds();
         answers.clear();
         for request in batch.iter().take(INDEX_AHEAD) {
-            bench.partition.prefetch_index(request);
+            bench.partition.prefetch_index(request.id, &request.command);
         }
         for (i, request) in batch.iter().enumerate() {
             if let Some(ahead) = batch.get(i + INDEX_AHEAD) {
-                bench.partition.prefetch_index(ahead);
+                bench.partition.prefetch_index(ahead.id, &ahead.command);
             }
             if let Some(ahead) = batch.get(i + ROW_AHEAD) {
-                bench.partition.prefetch_row(ahead);
+                bench.partition.prefetch_row(&ahead.command);
             }
             answers.push(bench.apply(&Op::Request(*request)));
             done += 1;

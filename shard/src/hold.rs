@@ -186,6 +186,8 @@ impl Holds {
         let old = &mut self.slots[slot as usize];
         self.free = old.mask as u32;
         *old = Hold { bits: hold.bits | (old.bits & Hold::ARMED), ..hold };
+        // Only this slot knows which one is next, so now is the first time to ask for it.
+        self.prefetch(self.free);
         slot
     }
 
@@ -202,23 +204,11 @@ impl Holds {
         was
     }
 
-    /// Asks the processor for the slot that the next hold will have.
-    pub(crate) fn prefetch_free(&self) {
-        let next = if self.free == NONE { self.slots.len() as u32 } else { self.free };
-        // Past the end of what is in use is still inside the room set aside, and a prefetch cannot fault.
-        Self::prefetch_at(self.slots.as_ptr().wrapping_add(next as usize));
-    }
-
+    /// Asks the processor for a slot. Every other one lies across two lines.
     pub(crate) fn prefetch(&self, slot: u32) {
         if let Some(hold) = self.slots.get(slot as usize) {
-            Self::prefetch_at(hold);
+            crate::prefetch_ends(hold);
         }
-    }
-
-    fn prefetch_at(hold: *const Hold) {
-        crate::prefetch(hold);
-        // Every other hold lies across two lines.
-        crate::prefetch(hold.cast::<u8>().wrapping_add(size_of::<Hold>() - 1));
     }
 }
 

@@ -71,3 +71,9 @@ fn prefetch<T>(address: *const T) {
     #[cfg(not(target_arch = "x86_64"))]
     let _ = address;
 }
+
+/// Asks for the first and the last line of what is at `address` and may lie across two.
+fn prefetch_ends<T>(address: *const T) {
+    prefetch(address);
+    prefetch(address.cast::<u8>().wrapping_add(size_of::<T>() - 1));
+}

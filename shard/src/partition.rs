@@ -645,7 +645,7 @@ impl Partition {
     /// As [`Partition::prefetch_index`], for any operation.
     pub(crate) fn prefetch_op(&self, op: &Op) {
         match op {
-            Op::Request(request) => self.prefetch_index(request),
+            Op::Request(request) => self.prefetch_index(request.id, &request.command),
             &Op::Expire { event, slot, .. } => {
                 if let Ok(ev) = self.event_index(event) {
                     self.events[ev].holds.prefetch(slot);
@@ -658,7 +658,7 @@ impl Partition {
     /// As [`Partition::prefetch_row`], for any operation.
     pub(crate) fn prefetch_op_rows(&self, op: &Op) {
         match op {
-            Op::Request(request) => self.prefetch_row(request),
+            Op::Request(request) => self.prefetch_row(&request.command),
             &Op::Expire { event, slot, .. } => {
                 let Ok(ev) = self.event_index(event) else { return };
                 let part = &self.events[ev];
@@ -670,29 +670,29 @@ impl Partition {
         }
     }
 
-    /// Asks the processor for the indexes that `request` will be looked up in. The first of two steps: call it
+    /// Asks the processor for the indexes that a request will be looked up in. The first of two steps: call it
     /// some requests ahead, so that the misses overlap; then [`Partition::prefetch_row`], some fewer ahead.
-    pub fn prefetch_index(&self, request: &Request) {
-        self.requests.prefetch(request.id);
-        let place = request.command.place();
+    pub fn prefetch_index(&self, id: RequestId, command: &Command) {
+        self.requests.prefetch(id);
+        let place = command.place();
         let Ok(ev) = self.event_index(place.event) else { return };
         let part = &self.events[ev];
         if !place.is_section() {
             part.prefetch_index(place.section, place.row);
         }
-        match &request.command {
+        match command {
             Command::Extend(p)
             | Command::BeginPayment(p)
             | Command::Book(p)
             | Command::Release(p)
             | Command::Cancel(p) => part.holds.prefetch(p.fence.slot),
-            _ => part.holds.prefetch_free(),
+            _ => {}
         }
     }
 
-    /// Asks the processor for the row of `request`, which the index tells.
-    pub fn prefetch_row(&self, request: &Request) {
-        let place = request.command.place();
+    /// Asks the processor for the row that `command` is about, which the index tells.
+    pub fn prefetch_row(&self, command: &Command) {
+        let place = command.place();
         let Ok(ev) = self.event_index(place.event) else { return };
         let part = &self.events[ev];
         if !place.is_section()

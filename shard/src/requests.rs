@@ -17,9 +17,9 @@ const WAYS: usize = 8;
 /// Slots of the table for each request remembered. With four, a bucket of eight has two live slots on average and
 /// hardly ever eight: a full bucket forgets its oldest request before its turn, and costs a cache miss.
 const SLOTS_PER_REQUEST: usize = 4;
-/// How many entries ahead of the next one memory is asked for. Entries are written in order, so it need only be
-/// far enough for a miss to end.
-const ENTRIES_AHEAD: u32 = 8;
+/// How many entries before its turn an entry's memory is asked for. Entries are written in order, so it need only
+/// be far enough for a miss to end.
+const ENTRIES_AHEAD: usize = 8;
 
 /// In place of the number of an answer's rows: they were forgotten before the answer. No rows have this number.
 const GONE: u32 = u32::MAX;
@@ -124,6 +124,8 @@ impl Requests {
         let mut entry = Entry::new(id, digest, answer, now);
         entry.keep(parts.map(|parts| self.keep_parts(parts)));
         let at = self.next as usize & (self.capacity - 1);
+        // Entries are written in their order, so it is known long before which one will be.
+        crate::prefetch_ends(self.ring.as_ptr().wrapping_add((at + ENTRIES_AHEAD) & (self.capacity - 1)));
         if at < self.ring.len() {
             let old = self.ring[at].time(now);
             self.horizon = self.horizon.max(old);
@@ -142,16 +144,12 @@ impl Requests {
     /// answer before its turn, the place of that in the ring.
     fn enter(&mut self, id: RequestId, number: u32) -> Option<usize> {
         let (bucket, print) = self.bucket(id);
-        // A dead slot will do; else the oldest of the bucket is forgotten before its turn.
+        // The oldest is a dead one, if there is any; else it is forgotten before its turn. Which of the eight it is
+        // cannot be guessed, so all are looked at rather than up to the first dead one.
         let (mut way, mut oldest) = (0, 0);
         for (at, &slot) in self.table[bucket..bucket + WAYS].iter().enumerate() {
             let age = self.age(slot);
-            if age > oldest {
-                (way, oldest) = (at, age);
-                if age as usize >= self.capacity {
-                    break;
-                }
-            }
+            (way, oldest) = if age > oldest { (at, age) } else { (way, oldest) };
         }
         let victim = self.table[bucket + way] as u32 as usize & (self.capacity - 1);
         self.table[bucket + way] = (u64::from(print) << 32) | u64::from(number);
@@ -181,16 +179,10 @@ impl Requests {
         (entry.parts_len > 0 && kept).then_some(behind)
     }
 
-    /// Asks the processor for the line that `look_up` will read, and for the entry that `remember` will write.
+    /// Asks the processor for the line that `look_up` will read.
     pub(crate) fn prefetch(&self, id: RequestId) {
         let (bucket, _) = self.bucket(id);
         crate::prefetch(&raw const self.table[bucket]);
-        // This request's own entry comes after those of the requests before it that are not applied yet.
-        let place = self.next.wrapping_add(ENTRIES_AHEAD) as usize & (self.capacity - 1);
-        let entry = self.ring.as_ptr().wrapping_add(place);
-        crate::prefetch(entry);
-        // An entry lies across two lines, and its time is in the second.
-        crate::prefetch(entry.cast::<u8>().wrapping_add(size_of::<Entry>() - 1));
     }
 
     fn keep_parts(&mut self, parts: &Parts) -> u32 {

@@ -219,7 +219,9 @@ impl Appender {
         self.finish(start, payload_bytes as u32, Label { partition, lsn, time_ms, kind })
     }
 
-    /// Places the record that begins at `start` of the buffer: into this segment or the next.
+    /// Places the record that begins at `start` of the buffer: into this segment or the next. Inlined, so that
+    /// the label stays in registers: read back as a whole right after it was written in pieces it would stall.
+    #[inline]
     fn finish(&mut self, start: usize, len: u32, label: Label) -> Result<Position, AppendError> {
         let bytes = (self.fill.bytes.len() - start) as u64;
         let mut start = start;
@@ -253,6 +255,7 @@ impl Appender {
     }
 
     /// Writes header and checksum of the record that lies at `start..end` of the buffer.
+    #[inline]
     fn label(&mut self, start: usize, end: usize, len: u32, label: Label) {
         let Label { partition, lsn, time_ms, kind } = label;
         let header = RecordHeader {

@@ -173,20 +173,15 @@ pub(crate) struct RecordHeader {
 }
 
 impl RecordHeader {
-    /// The header with a zero checksum; [`write_header`] fills it in.
+    /// What stands behind checksum and mark. In whole words, as the checksum will read it: what was just written
+    /// in smaller pieces is not yet there to be read as one.
     #[inline]
-    pub(crate) fn encode(&self) -> [u8; RECORD_HEADER_BYTES] {
-        let mut out = [0; RECORD_HEADER_BYTES];
-        out[4..8].copy_from_slice(&self.mark.to_le_bytes());
-        out[8..12].copy_from_slice(&self.len.to_le_bytes());
-        out[12] = self.kind;
-        out[13] = self.version;
-        out[14..16].copy_from_slice(&self.partition.to_le_bytes());
-        out[16..20].copy_from_slice(&self.epoch.to_le_bytes());
-        out[20..24].copy_from_slice(&self.batch_offset.to_le_bytes());
-        out[24..32].copy_from_slice(&self.lsn.to_le_bytes());
-        out[32..40].copy_from_slice(&self.time_ms.to_le_bytes());
-        out
+    fn words(&self) -> [u64; 4] {
+        let label = u64::from(self.len)
+            | u64::from(self.kind) << 32
+            | u64::from(self.version) << 40
+            | u64::from(self.partition) << 48;
+        [label, u64::from(self.epoch) | u64::from(self.batch_offset) << 32, self.lsn, self.time_ms]
     }
 
     #[inline]
@@ -208,9 +203,12 @@ impl RecordHeader {
 /// Writes header and checksum into `record`, which is the whole record: header, payload, padding.
 #[inline]
 pub(crate) fn write_header(record: &mut [u8], header: &RecordHeader) {
-    record[..RECORD_HEADER_BYTES].copy_from_slice(&header.encode());
+    for (field, word) in record[8..RECORD_HEADER_BYTES].chunks_exact_mut(8).zip(header.words()) {
+        field.copy_from_slice(&word.to_le_bytes());
+    }
     let crc = checksum(header.mark, record);
     record[..4].copy_from_slice(&crc.to_le_bytes());
+    record[4..8].copy_from_slice(&header.mark.to_le_bytes());
 }
 
 #[cfg(test)]

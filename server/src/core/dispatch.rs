@@ -4,6 +4,7 @@ use super::connection::{Conn, origin};
 use super::hints::fill_candidates;
 use super::message::{Ask, CoreMessage, Job};
 use super::metrics::Metrics;
+use super::pump::INDEX_AHEAD;
 use super::state::{CLASSES, Core, QUEUE_BOUND, State, mono_ns};
 use crate::identity::{Identity, IdentityError};
 use frontrow_engine::Engine;
@@ -188,7 +189,8 @@ fn ask<E: Engine>(core: &Rc<Core<E>>, conn: &Rc<Conn<E>>, id: RequestId, mut wha
     if let Ask::Command(Command::ClaimSection(claim)) = &mut what {
         fill_candidates(&state.hints, claim);
     }
-    let owner = shared.owner_of(what.place());
+    let partition = shared.partition_of(what.place());
+    let owner = shared.owners[usize::from(partition)];
     conn.went_to(owner);
     if let Ask::Command(
         Command::Join(_)
@@ -199,7 +201,7 @@ fn ask<E: Engine>(core: &Rc<Core<E>>, conn: &Rc<Conn<E>>, id: RequestId, mut wha
         conn.stay();
     }
     let user = conn.user.get().unwrap_or_default();
-    let job = Job { origin: origin(core, conn), id, user, ask: what, since_ns: mono_ns() };
+    let job = Job { origin: origin(core, conn), id, user, ask: what, partition, since_ns: mono_ns() };
     if owner != core.me {
         let outbound = &mut state.outbound[usize::from(owner)];
         if outbound.waiting.len() >= 64 {
@@ -239,6 +241,13 @@ impl<E: Engine> State<E> {
         let queue = &mut self.jobs[class_of(&job.ask)];
         if queue.len() >= QUEUE_BOUND {
             return false;
+        }
+        if queue.len() < INDEX_AHEAD
+            && let (Ask::Command(command), Some(Some(machine))) =
+                (&job.ask, self.partitions.get(usize::from(job.partition)))
+        {
+            // The batch begins with these, and would have nothing to do while they are fetched.
+            machine.prefetch_index(job.id, command);
         }
         queue.push_back(job);
         true

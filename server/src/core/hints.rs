@@ -24,13 +24,9 @@ impl EventHints {
         self.sections.get(usize::from(row.section))?.get(usize::from(row.row))
     }
 
-    /// Marks a row as changed; `false` if it was marked already. For the row's owner alone.
-    pub(crate) fn mark(&self, row: RowRef) -> bool {
-        const MARK: u64 = 1 << 63;
-        let Some(cell) = self.cell(row) else { return false };
-        let word = cell.load(Relaxed);
-        cell.store(word | MARK, Relaxed);
-        word & MARK == 0
+    /// How many rows each section has.
+    pub(crate) fn section_rows(&self) -> impl Iterator<Item = usize> + '_ {
+        self.sections.iter().map(Vec::len)
     }
 
     pub(crate) fn set(&self, row: RowRef, supply: &Supply) {
@@ -43,7 +39,6 @@ impl EventHints {
                 | byte(supply.ever_accessible_run) << 32
                 | byte(supply.ever) << 40;
             cell.store(word, Relaxed);
-            // Storing clears the mark: the next change marks the row again.
         }
     }
 }

@@ -46,6 +46,8 @@ pub(crate) struct Job {
     pub(crate) id: RequestId,
     pub(crate) user: UserId,
     pub(crate) ask: Ask,
+    /// The owner of the place.
+    pub(crate) partition: PartitionId,
     /// When it was read from the socket, for the latency histogram: monotonic nanoseconds.
     pub(crate) since_ns: u64,
 }

@@ -8,7 +8,7 @@
 //! | `pump` | the loop: batch, apply, append, commit, release |
 //! | `staging` | what waits for the log before it may leave |
 //! | `message` | what crosses between cores |
-//! | `watch`, `users`, `hints` | live seats; who is connected where; what is free, roughly |
+//! | `watch`, `users`, `hints`, `changed` | live seats; who is connected where; what is free, roughly; rows to tell of |
 //! | `recovery` | from the log to partitions |
 //! | `sales` | the off-core side's handle: admin operations, queries |
 //! | `metrics` | counters of one core, read by anyone |
@@ -16,6 +16,7 @@
 //! Invariants: no borrow lives across an await; a core never waits for another; nothing leaves before the
 //! log position it was decided at is durable; every queue is bounded and refuses when full.
 
+mod changed;
 mod connection;
 mod dispatch;
 mod hints;

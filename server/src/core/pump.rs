@@ -2,7 +2,6 @@
 //! next batch fills; release what has become durable.
 
 use super::dispatch::BUSY_RETRY_MS;
-use super::hints::EventHints;
 use super::message::{Ask, ConnId, CoreMessage, Frames, Job, Origin};
 use super::metrics::Metrics;
 use super::state::{CLASSES, Cause, Core, Stalled, State, read_clock};
@@ -12,12 +11,11 @@ use frontrow_protocol::{
     encode_reply, encode_snapshot,
 };
 use frontrow_shard::{
-    Answer, Code, EventId, Letter, Millis, Op, Partition, PartitionId, Parts, Push, PushKind, Request,
+    Answer, Code, Command, Letter, Millis, Op, Partition, PartitionId, Parts, Push, PushKind, Request,
     RowRef, RowState, UserId,
 };
 use frontrow_wal::AppendError;
 use std::rc::Rc;
-use std::sync::Arc;
 
 /// The most requests applied with one time stamp.
 const BATCH: usize = 1024;
@@ -25,8 +23,6 @@ const BATCH: usize = 1024;
 const EXPIRY_BUDGET: u32 = 256;
 /// Bytes of a log in memory that are handed over at a time, if a tick does not come before.
 const MEMORY_PIECE: usize = 1 << 18;
-/// Changed rows after which hints and watchers are told before the next tick.
-const TOUCHED: usize = 1 << 16;
 /// Rows told of at a tick: with claims all over a large venue the rest has its turn at the next ones, so that
 /// working out what each row can still give does not cost more than the claims.
 /// Each takes about 300 ns, and a claim that comes meanwhile waits for all of them.
@@ -37,7 +33,7 @@ const TOLD_WHEN_BUSY: usize = 64;
 const BUSY: usize = 64;
 /// How many requests ahead the processor is asked for their memory: far enough for a miss to end, near enough
 /// for what it brought to be still in the first cache. Measured with the shard's bench.
-const INDEX_AHEAD: usize = 16;
+pub(crate) const INDEX_AHEAD: usize = 16;
 const ROW_AHEAD: usize = 8;
 /// Waiting parties told their position per queue and second.
 const POSITIONS: usize = 10_000;
@@ -114,18 +110,18 @@ fn run_batch<E: Engine>(core: &Core<E>, state: &mut State<E>, now: Millis, room:
         let mut queue = std::mem::take(&mut state.jobs[class]);
         let most = queue.len().min(BATCH - done);
         let mut taken = 0;
-        for job in queue.iter().take(most.min(INDEX_AHEAD)) {
-            prefetch(core, state, job, Partition::prefetch_index);
+        for job in queue.iter().take(most.min(ROW_AHEAD)) {
+            with_machine(state, job, Partition::prefetch_row);
         }
         while *room && taken < most {
             if let Some(job) = queue.get(taken + INDEX_AHEAD) {
-                prefetch(core, state, job, Partition::prefetch_index);
+                with_machine(state, job, |machine, command| machine.prefetch_index(job.id, command));
             }
             if let Some(job) = queue.get(taken + ROW_AHEAD) {
-                prefetch(core, state, job, Partition::prefetch_row);
+                with_machine(state, job, Partition::prefetch_row);
             }
             let job = &queue[taken];
-            let partition = core.shared.partition_of(job.ask.place());
+            let partition = job.partition;
             match job.ask {
                 Ask::Command(command) => {
                     let op = Op::Request(Request { id: job.id, user: job.user, command });
@@ -142,11 +138,11 @@ fn run_batch<E: Engine>(core: &Core<E>, state: &mut State<E>, now: Millis, room:
     done
 }
 
-/// Asks the processor for memory that a request will need.
-fn prefetch<E: Engine>(core: &Core<E>, state: &State<E>, job: &Job, fetch: fn(&Partition, &Request)) {
-    let owner = usize::from(core.shared.partition_of(job.ask.place()));
-    if let (Ask::Command(command), Some(Some(partition))) = (job.ask, state.partitions.get(owner)) {
-        fetch(partition, &Request { id: job.id, user: job.user, command });
+/// Shows a request to the partition that will decide it.
+fn with_machine<E: Engine>(state: &State<E>, job: &Job, see: impl FnOnce(&Partition, &Command)) {
+    let machine = state.partitions.get(usize::from(job.partition));
+    if let (Ask::Command(command), Some(Some(machine))) = (&job.ask, machine) {
+        see(machine, command);
     }
 }
 
@@ -227,9 +223,10 @@ fn settle<E: Engine>(
     if !state.effects.answers.is_empty() || !state.effects.pushes.is_empty() {
         tell(core, state, partition);
     }
+    while let Some(row) = state.effects.rows.pop() {
+        state.touched(row);
+    }
     let group = &mut state.groups[state.filling];
-    group.touched.append(&mut state.effects.rows);
-    state.tick_due |= group.touched.len() >= TOUCHED;
     group.letters.extend(state.effects.letters.drain(..).map(|letter| (partition, letter)));
 }
 
@@ -452,46 +449,30 @@ impl<E: Engine> State<E> {
 /// Tells hints and watchers of rows that changed since the last tick: what somebody watches first, the rest
 /// as fast as the core has time for it.
 fn tell_rows<E: Engine>(core: &Core<E>, state: &mut State<E>, busy: bool) {
-    let watched = !state.watches.subscribers.is_empty();
-    let mut known: Option<(EventId, Arc<EventHints>)> = None;
-    for group in 0..2 {
-        let mut touched = std::mem::take(&mut state.groups[group].touched);
-        for row in touched.drain(..) {
-            if known.as_ref().is_none_or(|(event, _)| *event != row.event) {
-                known = state.hints.get(&row.event).map(|hints| (row.event, Arc::clone(hints)));
-            }
-            // A row waits to be told of once, however often it changes meanwhile.
-            if known.as_ref().is_none_or(|(_, hints)| hints.mark(row)) {
-                if watched && state.watches.subscribers.contains_key(&row.section_of()) {
-                    state.unseen.push_back(row);
-                } else {
-                    state.untold.push_back(row);
-                }
-            }
+    let mut told = 0;
+    while told < TOLD_PER_TICK
+        && let Some(row) = state.unseen.pop_front()
+    {
+        if state.changed.unmark(row) {
+            tell_row(core, state, row);
+            told += 1;
         }
-        state.groups[group].touched = touched;
-    }
-    state.untold.extend(state.dirty.drain());
-    for _ in 0..TOLD_PER_TICK {
-        let Some(row) = state.unseen.pop_front() else { break };
-        tell_row(core, state, row, watched);
     }
     for _ in 0..if busy { TOLD_WHEN_BUSY } else { TOLD_PER_TICK } {
-        let Some(row) = state.untold.pop_front() else { break };
-        tell_row(core, state, row, watched);
+        let Some(row) = state.changed.take() else { break };
+        tell_row(core, state, row);
     }
 }
 
 /// Works out what a row can still give, for hints and watchers.
-fn tell_row<E: Engine>(core: &Core<E>, state: &mut State<E>, row: RowRef, watched: bool) {
+fn tell_row<E: Engine>(core: &Core<E>, state: &mut State<E>, row: RowRef) {
     let owner = usize::from(core.shared.partition_of(row));
     let Some(Some(machine)) = state.partitions.get(owner) else { return };
     let Some(supply) = machine.supply(row) else { return };
     if let Some(hints) = state.hints.get(&row.event) {
         hints.set(row, &supply);
     }
-    if watched
-        && state.watches.subscribers.contains_key(&row.section_of())
+    if state.watches.is_watched(row)
         && let Some(seats) = machine.row_state(row)
     {
         state.groups[state.filling].rows.push((row, seats));
@@ -559,6 +540,8 @@ pub(crate) fn subscribed<E: Engine>(state: &mut State<E>, section: RowRef, subsc
     }
     cores.push(subscriber);
     let rows = state.own_rows(section);
+    // What is still to be told of them is urgent from now on.
+    state.unseen.extend(rows.iter().map(|(row, _)| *row));
     state.groups[state.filling].rows.extend(rows);
 }
 

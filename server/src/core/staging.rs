@@ -22,8 +22,6 @@ pub(crate) struct Group {
     pub(crate) rows: Vec<(RowRef, RowState)>,
     /// Answers to operators.
     pub(crate) admin: Vec<(AdminReply, PartitionId, Answer)>,
-    /// Rows changed since hints and watchers were last told, some more than once. Not held back.
-    pub(crate) touched: Vec<RowRef>,
     /// When each answered request was read, for the latency histogram.
     pub(crate) since_ns: Vec<u64>,
     /// When the commit began, monotonic nanoseconds.

@@ -1,5 +1,6 @@
 //! Threads, and the little that they share.
 
+use super::changed::Changed;
 use super::connection::{self, About, ArrivalInfo};
 use super::hints::Hints;
 use super::message::{Arrival, CoreMessage};
@@ -393,7 +394,7 @@ fn prepare<E: Engine>(seat: Seat, shared: Arc<Shared>) -> Result<Prepared<E>, Co
     let mut groups = [Group::new(cores), Group::new(cores)];
     // What had not arrived before the crash goes out with the first commit.
     groups[0].letters = letters;
-    let dirty = all_rows(&partitions, &seat.own);
+    let changed = all_rows(&partitions, &seat.own, &seat.hints);
     let memory_only = appender.durability() == frontrow_wal::Durability::Memory;
     let state = State {
         partitions,
@@ -415,9 +416,8 @@ fn prepare<E: Engine>(seat: Seat, shared: Arc<Shared>) -> Result<Prepared<E>, Co
         users: super::users::Users::default(),
         watches: super::watch::Watches::default(),
         hints: seat.hints,
-        dirty,
+        changed,
         unseen: VecDeque::new(),
-        untold: VecDeque::new(),
         moved: HashSet::new(),
         tick_due: true,
         memory_only,
@@ -435,10 +435,16 @@ fn prepare<E: Engine>(seat: Seat, shared: Arc<Shared>) -> Result<Prepared<E>, Co
     Ok((core, vec![public, own], at, seat.inbox, durable))
 }
 
-/// Every row owned here, so that hints begin complete.
-fn all_rows(partitions: &[Option<Partition>], own: &[PartitionId]) -> HashSet<RowRef> {
-    let own = own.iter().filter_map(|&id| partitions[usize::from(id)].as_ref());
-    own.flat_map(Partition::rows).collect()
+/// Every row owned here as changed, so that hints begin complete.
+fn all_rows(partitions: &[Option<Partition>], own: &[PartitionId], hints: &Hints) -> Changed {
+    let mut changed = Changed::default();
+    for (&event, hints) in hints {
+        changed.add(event, hints.section_rows());
+    }
+    for row in own.iter().filter_map(|&id| partitions[usize::from(id)].as_ref()).flat_map(Partition::rows) {
+        changed.mark(row);
+    }
+    changed
 }
 
 async fn accept<E: Engine>(core: Rc<Core<E>>, listener: E::Listener) {
@@ -513,10 +519,11 @@ fn take_in<E: Engine>(core: &Rc<Core<E>>, message: CoreMessage) {
             state.admin.extend(admin.ops.into_iter().map(|(p, op)| (p, op, reply.clone())));
         }
         CoreMessage::Event(event, hints) => {
+            state.changed.add(event, hints.section_rows());
             state.hints.insert(event, hints);
             let own = state.own.iter().filter_map(|&id| state.partitions[usize::from(id)].as_ref());
             let rows: Vec<RowRef> = own.flat_map(Partition::rows).filter(|row| row.event == event).collect();
-            state.dirty.extend(rows);
+            rows.into_iter().for_each(|row| state.touched(row));
         }
         CoreMessage::Section { section, reply } => {
             let _ = reply.try_send(state.own_rows(section));

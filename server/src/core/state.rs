@@ -1,5 +1,6 @@
 //! Everything one core owns, and the small operations on it that the other files share.
 
+use super::changed::Changed;
 use super::connection::Conn;
 use super::hints::Hints;
 use super::message::{AdminReply, ConnId, CoreMessage, Frames, Job, Origin};
@@ -110,11 +111,9 @@ pub(crate) struct State<E: Engine> {
     pub(crate) watches: Watches,
     pub(crate) hints: Hints,
     /// Rows changed since hints and watchers were last told.
-    pub(crate) dirty: HashSet<RowRef>,
-    /// Rows that their watchers will be told of, in their turn.
+    pub(crate) changed: Changed,
+    /// Those of them that somebody watches, in their order. A row that has been told of since may still stand here.
     pub(crate) unseen: VecDeque<RowRef>,
-    /// Rows that hints will be told of, in their turn.
-    pub(crate) untold: VecDeque<RowRef>,
     /// Queues changed since the waiting were last told their positions.
     pub(crate) moved: HashSet<RowRef>,
     pub(crate) tick_due: bool,
@@ -191,6 +190,14 @@ impl<E: Engine> State<E> {
                     break;
                 }
             }
+        }
+    }
+
+    /// Notes that a row has changed.
+    pub(crate) fn touched(&mut self, row: RowRef) {
+        // A row waits to be told of once, however often it changes meanwhile.
+        if self.changed.mark(row) && self.watches.is_watched(row) {
+            self.unseen.push_back(row);
         }
     }
 

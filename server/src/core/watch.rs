@@ -47,3 +47,10 @@ pub(crate) struct Watches {
     /// For rows owned here: which cores have watchers of their section.
     pub(crate) subscribers: HashMap<RowRef, Vec<u16>>,
 }
+
+impl Watches {
+    /// Whether any core has watchers of the row's section.
+    pub(crate) fn is_watched(&self, row: RowRef) -> bool {
+        !self.subscribers.is_empty() && self.subscribers.contains_key(&row.section_of())
+    }
+}
