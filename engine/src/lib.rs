@@ -11,13 +11,19 @@
 //! - **A `recv`, `send_all` or `accept` is never cancelled half-way**: no select over I/O. To end
 //!   one early, shut the connection down ([`Engine::shutdown`], [`Closer`]) and await it.
 //! - One `recv` and one `send_all` in flight per connection; the `&mut` halves see to it.
-//! - Buffers are owned by the operation while it runs, because io_uring writes to them meanwhile.
+//! - Buffers are owned by the operation while it runs, because io_uring reads and writes them
+//!   meanwhile. A file write goes on in the device whatever becomes of its task: await it before
+//!   `main` ends.
+//! - A core does not wait for a disk: an engine that cannot write a file without blocking says so
+//!   ([`Engine::WRITES_FILES`]), and its host has a thread for it.
 //! - When `main` ends, so do all tasks of the core: each is dropped where it stands.
 //! - Only [`Clock`] reads a clock.
 
+use std::fs::File;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::ops::Range;
 use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -111,6 +117,11 @@ pub trait Engine: 'static {
     type Reader: 'static;
     /// The sending half of a connection. Dropping it is a half-close.
     type Writer: 'static;
+    /// A file that the core writes by itself.
+    type LogFile: 'static;
+    /// Whether [`Engine::write_all_at`] is to be had: a write that neither blocks the core nor needs
+    /// another thread to be woken.
+    const WRITES_FILES: bool;
 
     /// Runs `main` to completion on the calling thread, then ends every task of the core.
     fn run<F, T>(spec: &CoreSpec, main: impl FnOnce() -> F) -> Result<T, EngineError>
@@ -162,6 +173,21 @@ pub trait Engine: 'static {
     fn try_send(_writer: &Self::Writer, _bytes: &[u8]) -> io::Result<usize> {
         Err(io::ErrorKind::WouldBlock.into())
     }
+
+    /// Takes a file over for [`Engine::write_all_at`]; its flags (`O_DIRECT`, `O_DSYNC`) stay as they
+    /// are. An `Unsupported` error where the engine does not write files.
+    fn log_file(file: File) -> io::Result<Self::LogFile>;
+
+    /// Writes the bytes `range` of `buffer` at `offset` of the file, all of them or an error, and
+    /// returns the buffer unchanged. With `O_DSYNC` they are durable then; after an error any of them
+    /// may be. With `O_DIRECT` memory, range and offset must be aligned, and a write that the kernel
+    /// cut short at an odd place ends as an error. Never cancelled half-way, as a `send_all`.
+    fn write_all_at(
+        file: &Self::LogFile,
+        buffer: Vec<u8>,
+        range: Range<usize>,
+        offset: u64,
+    ) -> impl Future<Output = (io::Result<()>, Vec<u8>)>;
 
     /// Shuts the connection down: `Write` is a half-close, `Read` or `Both` makes a pending `recv`
     /// return `Ok(0)`.

@@ -1,8 +1,10 @@
 //! monoio behind the seam: one implementation, two drivers.
 
+use std::fs::File;
 use std::future::Future;
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::ops::Range;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd};
 use std::rc::Rc;
 use std::time::Duration;
@@ -73,6 +75,9 @@ impl<const URING: bool> Engine for Monoio<URING> {
     type Listener = monoio::net::TcpListener;
     type Reader = Reader;
     type Writer = Writer;
+    type LogFile = monoio::fs::File;
+    /// On epoll a file write would block the core.
+    const WRITES_FILES: bool = URING;
 
     fn run<F, T>(spec: &CoreSpec, main: impl FnOnce() -> F) -> Result<T, EngineError>
     where
@@ -195,6 +200,20 @@ impl<const URING: bool> Engine for Monoio<URING> {
 
     fn try_send(writer: &Writer, bytes: &[u8]) -> io::Result<usize> {
         if writer.busy { Err(io::ErrorKind::WouldBlock.into()) } else { writer.open.try_send(bytes) }
+    }
+
+    fn log_file(file: File) -> io::Result<monoio::fs::File> {
+        if URING { monoio::fs::File::from_std(file) } else { Err(io::ErrorKind::Unsupported.into()) }
+    }
+
+    async fn write_all_at(
+        file: &monoio::fs::File,
+        buffer: Vec<u8>,
+        range: Range<usize>,
+        offset: u64,
+    ) -> (io::Result<()>, Vec<u8>) {
+        let (result, slice) = file.write_all_at(buffer.slice(range), offset).await;
+        (result, slice.into_inner())
     }
 
     fn shutdown(writer: &Writer, how: Shutdown) -> io::Result<()> {

@@ -79,15 +79,23 @@ pub fn probe() -> Probe {
 
 /// Makes and drops a small ring: seccomp, sysctl and old kernels all show here.
 fn try_ring() -> Result<(), String> {
-    use io_uring::opcode::{Accept, AsyncCancel, Connect, Read, Recv, Send};
+    use io_uring::opcode::{Accept, AsyncCancel, Connect, Read, Recv, Send, Write};
     let ring = io_uring::IoUring::new(8).map_err(|error| why_no_ring(&error))?;
     let mut known = io_uring::Probe::new();
     ring.submitter().register_probe(&mut known).map_err(|error| why_no_ring(&error))?;
-    let needed = [Accept::CODE, AsyncCancel::CODE, Connect::CODE, Read::CODE, Recv::CODE, Send::CODE];
+    let needed = [
+        Accept::CODE,
+        AsyncCancel::CODE,
+        Connect::CODE,
+        Read::CODE,
+        Recv::CODE,
+        Send::CODE,
+        Write::CODE,
+    ];
     if needed.iter().all(|&operation| known.is_supported(operation)) {
         Ok(())
     } else {
-        Err("the kernel's io_uring lacks socket operations (needs Linux 5.6)".to_owned())
+        Err("the kernel's io_uring lacks operations that we use (needs Linux 5.6)".to_owned())
     }
 }
 

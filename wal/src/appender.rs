@@ -1,34 +1,33 @@
 //! The core's end of a stream: append to RAM, hand over, never wait.
 
 use std::cell::Cell;
+use std::io;
 use std::marker::PhantomData;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
+use crate::batch::Batch;
+use crate::caller::{Caller, Write};
 use crate::dir::DataDir;
 use crate::error::{AppendError, WalError};
 use crate::format::{
     CrcSeed, KIND_SEAL, Position, RECORD_HEADER_BYTES, RECORD_VERSION, RecordHeader, SEGMENT_HEADER_BYTES,
     SegmentHeader, record_bytes, write_header,
 };
-use crate::options::{Durability, LogOptions};
-use crate::preparer;
-use crate::segment::{SegmentSpec, Sink};
+use crate::options::{Carrier, Durability, LogOptions};
+use crate::preparer::{self, Orders, Supply};
+use crate::segment::{Access, SegmentSpec, SegmentWriter};
 use crate::shared::{Shared, Space};
-use crate::syncer::{Batch, Syncer};
-
-/// Room in a buffer beyond the backlog bound: the last accepted record may pass the bound by this
-/// much before the buffer has to grow.
-const BUFFER_SLACK_BYTES: usize = 64 << 10;
-/// Segment changes a batch can hold before its list has to grow.
-const ROLLS_RESERVED: usize = 64;
+use crate::syncer::{Sink, Syncer};
 
 /// Appends records to one stream. Lives on one core; may be sent there, not shared.
 ///
-/// Dropping it waits for the commit in flight and forgets what was not committed: nobody was told
-/// it was durable. Use [`Appender::flush`] first to keep it.
+/// Dropping it waits for the commit that a thread has in hand, and forgets what was not committed:
+/// nobody was told it was durable. Use [`Appender::flush`] first to keep it. A caller that writes ends
+/// its [`Write`] first.
 pub struct Appender {
     fill: Batch,
     spare: Option<Batch>,
@@ -42,8 +41,8 @@ pub struct Appender {
     backlog_bytes: usize,
     durability: Durability,
     shared: Arc<Shared>,
-    work: Option<SyncSender<Batch>>,
-    done: Receiver<Batch>,
+    /// `None` only while it is dropped.
+    carrier: Option<Carry>,
     retry: Option<SyncSender<()>>,
     threads: Vec<JoinHandle<()>>,
     /// Keeps the directory locked until the threads are gone.
@@ -51,7 +50,13 @@ pub struct Appender {
     not_sync: PhantomData<Cell<()>>,
 }
 
-/// The segment that records are being laid out for; the syncer may still be behind.
+/// Who writes.
+enum Carry {
+    Thread { work: SyncSender<Batch>, done: Receiver<Batch> },
+    Caller(Box<Caller>),
+}
+
+/// The segment that records are being laid out for; what is written may still be behind.
 struct Filling {
     number: u32,
     first_position: Position,
@@ -74,8 +79,8 @@ struct Label {
 impl DataDir {
     /// Opens stream `stream` of this epoch for appending: makes its first segment, starts its threads.
     ///
-    /// `wake` is called from those threads after each finished commit, when a segment has become
-    /// ready, when the disk is full and when the stream is poisoned. It must not block.
+    /// `wake` is called from those threads after each commit that a thread finished, when a segment has
+    /// become ready, when the disk is full and when the stream is poisoned. It must not block.
     pub fn open_stream(
         &self,
         stream: u16,
@@ -91,9 +96,12 @@ impl DataDir {
             first_position: self.first_position(stream)?,
             segment_bytes: options.segment_bytes,
         };
-        let spec = SegmentSpec { log: self.log_path().into(), disk: self.disk().clone(), first };
-        let segment = spec.create(0)?;
-        let (sink, refused) = Sink::new(self.disk().clone(), segment, options.durability);
+        let access = match options.durability {
+            Durability::Direct => Access::Direct { lend: options.carrier == Carrier::Caller },
+            Durability::Mapped | Durability::Memory => Access::Mapped,
+        };
+        let mut spec = SegmentSpec { log: self.log_path().into(), disk: self.disk().clone(), first, access };
+        let (segment, refused) = spec.create_first()?;
         let mut durability = options.durability;
         if let Some(error) = refused {
             durability = Durability::Mapped;
@@ -104,7 +112,48 @@ impl DataDir {
             );
         }
         let shared = Arc::new(Shared::new(first.first_position, Box::new(wake)));
-        Appender::start(self.clone(), spec, options, durability, sink, shared)
+        Appender::start(self.clone(), spec, options, durability, segment, shared)
+    }
+}
+
+/// The threads of one stream.
+struct Threads {
+    stream: u16,
+    log: PathBuf,
+    joins: Vec<JoinHandle<()>>,
+}
+
+impl Threads {
+    fn spawn(&mut self, what: &str, run: impl FnOnce() + Send + 'static) -> Result<(), WalError> {
+        let thread = std::thread::Builder::new().name(format!("wal-{what}-{}", self.stream)).spawn(run);
+        self.joins.push(thread.map_err(WalError::io("cannot start a thread for", &self.log))?);
+        Ok(())
+    }
+}
+
+impl Carry {
+    /// Takes `segment` into use: by the caller if it has a handle to lend, else by a thread.
+    fn start(
+        segment: SegmentWriter,
+        supply: Supply,
+        spec: &SegmentSpec,
+        durability: Durability,
+        shared: &Arc<Shared>,
+        threads: &mut Threads,
+    ) -> Result<Self, WalError> {
+        match segment {
+            SegmentWriter::Direct { file, lend: Some(lend) } => {
+                Ok(Carry::Caller(Box::new(Caller::new(spec.disk.clone(), file, lend, supply))))
+            }
+            segment => {
+                let (work, work_out) = sync_channel(1);
+                let (done_in, done) = sync_channel(1);
+                let sink = Sink::new(spec.disk.clone(), segment, durability != Durability::Memory);
+                let syncer = Syncer { shared: shared.clone(), sink, work: work_out, done: done_in, supply };
+                threads.spawn("sync", move || syncer.run())?;
+                Ok(Carry::Thread { work, done })
+            }
+        }
     }
 }
 
@@ -114,31 +163,18 @@ impl Appender {
         spec: SegmentSpec,
         options: &LogOptions,
         durability: Durability,
-        sink: Sink,
+        segment: SegmentWriter,
         shared: Arc<Shared>,
     ) -> Result<Self, WalError> {
         let SegmentHeader { stream, epoch, first_position, .. } = spec.first;
-        let (work, work_out) = sync_channel(1);
-        let (done_in, done) = sync_channel(1);
-        // The preparer itself holds one more while it waits to hand it over.
-        let (ready_in, ready) = sync_channel(options.ready_ahead - 1);
+        let (supply, orders): (Supply, Orders) = preparer::supply(options.ready_ahead);
         let (retry, retry_out) = sync_channel(1);
         let seed = spec.first.seed();
-        let log = spec.log.clone();
-        let mut threads = Vec::with_capacity(2);
-        let mut spawn = |name: String, run: Box<dyn FnOnce() + Send>| {
-            let thread = std::thread::Builder::new().name(name).spawn(run);
-            threads.push(thread.map_err(WalError::io("cannot start a thread for", &log))?);
-            Ok(())
-        };
-        let syncer = Syncer { shared: shared.clone(), sink, work: work_out, done: done_in, ready };
-        spawn(format!("wal-sync-{stream}"), Box::new(move || syncer.run()))?;
+        let mut threads = Threads { stream, log: spec.log.clone(), joins: Vec::with_capacity(2) };
+        let carrier = Carry::start(segment, supply, &spec, durability, &shared, &mut threads)?;
         let told = shared.clone();
-        spawn(
-            format!("wal-prep-{stream}"),
-            Box::new(move || preparer::run(&spec, &told, &ready_in, &retry_out)),
-        )?;
-        let batch = || new_batch(options.backlog_bytes);
+        threads.spawn("prep", move || preparer::run(&spec, &told, &orders, &retry_out))?;
+        let batch = || Batch::new(options.backlog_bytes);
         let mut fill = batch();
         (fill.file_offset, fill.end) = (SEGMENT_HEADER_BYTES, first_position);
         Ok(Appender {
@@ -160,10 +196,9 @@ impl Appender {
             backlog_bytes: options.backlog_bytes,
             durability,
             shared,
-            work: Some(work),
-            done,
+            carrier: Some(carrier),
             retry: Some(retry),
-            threads,
+            threads: threads.joins,
             _dir: dir,
             not_sync: PhantomData,
         })
@@ -305,22 +340,27 @@ impl Appender {
         }
     }
 
-    /// Takes the buffer of a finished commit back.
+    /// Takes the buffer of a commit back that a thread has finished.
     fn take_back(&mut self) {
         if self.spare.is_none()
-            && let Ok(mut batch) = self.done.try_recv()
+            && let Some(Carry::Thread { done, .. }) = &self.carrier
+            && let Ok(batch) = done.try_recv()
         {
-            batch.bytes.clear();
-            batch.rolls.clear();
-            self.in_flight_bytes = 0;
-            self.spare = Some(batch);
+            self.reuse(batch);
         }
     }
 
-    /// Hands all appended records to the syncer if no commit is in flight; never waits.
+    /// A commit is durable: its buffer will be filled next.
+    fn reuse(&mut self, mut batch: Batch) {
+        batch.clear();
+        self.in_flight_bytes = 0;
+        self.spare = Some(batch);
+    }
+
+    /// Begins to commit all appended records if no commit is in flight; never waits.
     ///
-    /// True if a commit was begun. False if one is in flight or nothing is pending: after the next
-    /// wake, call it again.
+    /// True if a commit was begun; with [`Carrier::Caller`], [`Appender::next_write`] then says what to
+    /// write. False if one is in flight or nothing is pending: call it again when that one is durable.
     pub fn commit(&mut self) -> Result<bool, AppendError> {
         if let Some(fault) = self.shared.fault() {
             return Err(fault);
@@ -329,39 +369,76 @@ impl Appender {
             return Ok(false);
         }
         self.take_back();
-        let (Some(mut next), Some(work)) = (self.spare.take(), &self.work) else {
+        let (Some(mut next), Some(carrier)) = (self.spare.take(), &mut self.carrier) else {
             return Ok(false);
         };
         (next.file_offset, next.end) = (SEGMENT_HEADER_BYTES + self.segment.used, self.fill.end);
         let batch = std::mem::replace(&mut self.fill, next);
         self.submitted = batch.end;
         self.in_flight_bytes = batch.bytes.len();
-        // Fails only if the syncer is gone, and then it has poisoned the stream.
-        if work.try_send(batch).is_err() {
-            self.shared.poison("the syncer thread ended");
-            return Err(self.shared.fault().expect("just poisoned"));
+        match carrier {
+            Carry::Caller(caller) => caller.begin(batch),
+            Carry::Thread { work, .. } => {
+                // Fails only if the syncer is gone, and then it has poisoned the stream.
+                if work.try_send(batch).is_err() {
+                    return Err(self.syncer_gone());
+                }
+            }
         }
         Ok(true)
     }
 
+    /// With [`Carrier::Caller`]: the next write of the commit in flight, to be given back by
+    /// [`Appender::written`]. Never waits.
+    ///
+    /// `None` if nothing is to be written now: no commit is in flight, its write is out, the stream has
+    /// failed, or the next segment is not ready. In the last case the wake comes when it is; ask again
+    /// at every wake. Always `None` if a thread writes.
+    pub fn next_write(&mut self) -> Option<Write> {
+        match &mut self.carrier {
+            Some(Carry::Caller(caller)) if !self.shared.is_poisoned() => caller.next_write(),
+            _ => None,
+        }
+    }
+
+    /// Gives a write's buffer back, with how the write ended: the commit goes on with
+    /// [`Appender::next_write`], or is durable; a failure is final, as any failed sync.
+    pub fn written(&mut self, buffer: Vec<u8>, result: io::Result<()>) {
+        if let Some(Carry::Caller(caller)) = &mut self.carrier
+            && let Some(batch) = caller.written(buffer, result, &self.shared)
+        {
+            self.reuse(batch);
+        }
+    }
+
     /// Commits all that was appended and waits until it is durable. For start-up, shutdown and tests.
+    ///
+    /// # Panics
+    /// If a [`Write`] has not been given back.
     pub fn flush(&mut self) -> Result<Position, AppendError> {
         loop {
             self.commit()?;
             if self.spare.is_none() {
-                let Ok(mut batch) = self.done.recv() else {
-                    self.shared.poison("the syncer thread ended");
-                    return Err(self.shared.fault().expect("just poisoned"));
+                let batch = match &mut self.carrier {
+                    Some(Carry::Caller(caller)) => caller.finish(&self.shared),
+                    Some(Carry::Thread { done, .. }) => done.recv().ok(),
+                    None => None,
                 };
-                batch.bytes.clear();
-                batch.rolls.clear();
-                self.in_flight_bytes = 0;
-                self.spare = Some(batch);
+                let Some(batch) = batch else {
+                    return Err(self.shared.fault().unwrap_or_else(|| self.syncer_gone()));
+                };
+                self.reuse(batch);
             }
             if self.fill.bytes.is_empty() {
                 return Ok(self.durable());
             }
         }
+    }
+
+    #[cold]
+    fn syncer_gone(&self) -> AppendError {
+        self.shared.poison("the syncer thread ended");
+        self.shared.fault().expect("just poisoned")
     }
 
     /// Everything before this position is durable.
@@ -384,7 +461,7 @@ impl Appender {
         !self.shared.is_poisoned() && self.durable() < self.submitted
     }
 
-    /// True if records wait to be handed over by [`Appender::commit`].
+    /// True if records wait to be committed by [`Appender::commit`].
     pub fn has_pending(&self) -> bool {
         !self.fill.bytes.is_empty()
     }
@@ -418,6 +495,14 @@ impl Appender {
         self.durability
     }
 
+    /// Who writes commits in fact: [`Carrier::Caller`] needs direct commits.
+    pub fn carrier(&self) -> Carrier {
+        match self.carrier {
+            Some(Carry::Caller(_)) => Carrier::Caller,
+            _ => Carrier::Thread,
+        }
+    }
+
     /// The stream's index.
     pub fn stream(&self) -> u16 {
         self.stream
@@ -432,20 +517,12 @@ impl Appender {
 impl Drop for Appender {
     fn drop(&mut self) {
         // Closing the channels ends the threads once they have done what they are at.
-        (self.work, self.retry) = (None, None);
+        (self.carrier, self.retry) = (None, None);
         for thread in self.threads.drain(..) {
             // A panic there has already poisoned the stream.
             let _ = thread.join();
         }
     }
-}
-
-/// An empty batch whose memory is already touched: a first touch in `append` would be a page fault.
-fn new_batch(backlog_bytes: usize) -> Batch {
-    let mut bytes = Vec::with_capacity(backlog_bytes + BUFFER_SLACK_BYTES);
-    bytes.resize(bytes.capacity(), u8::MAX);
-    bytes.clear();
-    Batch { bytes, file_offset: 0, rolls: Vec::with_capacity(ROLLS_RESERVED), end: 0 }
 }
 
 /// Takes a half-written record out again if its writer refuses or panics.

@@ -202,8 +202,8 @@ pub enum AppendError {
         /// The configured bound.
         limit_bytes: usize,
     },
-    /// The next segment is not prepared yet. Answer `busy`, commit what is pending (the syncer takes a
-    /// segment only with a batch) and try again after the next wake.
+    /// The next segment is not prepared yet. Answer `busy`, commit what is pending (a segment is
+    /// taken only with a batch) and try again after the next wake.
     #[error("the next segment is still being prepared; retry, or raise ready_ahead or segment_bytes")]
     NoSegment,
     /// The disk has no room for the next segment.

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::OFlags;
+use rustix::fs::{Advice, OFlags};
 
 /// The calls a log makes to make bytes durable. Tests replace single ones to inject faults.
 pub trait Disk: Send + Sync {
@@ -117,6 +117,13 @@ pub(crate) fn create_segment_file(
 pub(crate) fn open_direct(path: &Path) -> io::Result<File> {
     let flags = (OFlags::DIRECT | OFlags::DSYNC).bits().cast_signed();
     OpenOptions::new().write(true).custom_flags(flags).open(path)
+}
+
+/// Drops a file's cached pages, which must all be clean. A direct write has to evict the pages it
+/// overtakes, and io_uring hands a write that finds some to a thread of the kernel.
+pub(crate) fn forget_cached(file: &File) {
+    // Advice: where it is not taken, writes are slower and nothing else.
+    let _ = rustix::fs::fadvise(file, 0, None, Advice::DontNeed);
 }
 
 /// True if the disk, a quota or a file size limit has no room.

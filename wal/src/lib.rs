@@ -1,14 +1,26 @@
 //! The write-ahead log: one stream of checksummed records per core, in one data directory.
 //!
-//! The log does not know what a record means: payloads are bytes. A core appends to RAM and hands
-//! batches to its stream's syncer thread, which alone touches files:
+//! The log does not know what a record means: payloads are bytes. A core appends to RAM and commits in
+//! batches. Who writes a batch depends on the stream's [`Carrier`]: a thread of the stream, or the
+//! caller itself, with whatever its runtime has for writing files:
 //!
 //! ```text
-//! core thread                         syncer thread (one per stream)     preparer thread
+//! core thread                         syncer thread (Carrier::Thread)    preparer thread
 //! Appender::append  -> fill buffer
 //! Appender::commit  -> hand over ---> copy into segment, sync,
 //!                                     publish `durable`, wake  <------- next zeroed segment
+//!
+//! core thread (Carrier::Caller)                                          preparer thread
+//! Appender::append     -> fill buffer
+//! Appender::commit     -> begin
+//! Appender::next_write -> aligned buffer, file, offset  <--------------- next zeroed segment
+//!     ... the caller writes ...
+//! Appender::written    -> publish `durable`, or poison
 //! ```
+//!
+//! Both go by the same plan (`direct.rs`), so the order of writes and what a crash can leave are the
+//! same. The core never waits for the preparer: if no segment is ready, `next_write` has nothing, and
+//! the wake comes when one is.
 //!
 //! - [`DataDir`] owns the directory: lock, manifest, cluster id, epoch, list of segments.
 //! - [`Appender`] is the core's end of one stream.
@@ -24,7 +36,10 @@
 //! The bytes are drawn in `docs/log-format.md`.
 
 mod appender;
+mod batch;
+mod caller;
 mod dir;
+mod direct;
 mod error;
 mod format;
 pub mod fs;
@@ -37,12 +52,13 @@ mod shared;
 mod syncer;
 
 pub use appender::Appender;
+pub use caller::Write;
 pub use dir::{DataDir, DirOptions, SegmentInfo};
 pub use error::{AppendError, WalError};
 pub use format::{
     FORMAT_VERSION, KIND_SEAL, PAYLOAD_BYTES_MAX, Position, RECORD_ALIGN, RECORD_HEADER_BYTES,
     RECORD_VERSION, SEGMENT_HEADER_BYTES,
 };
-pub use options::{Durability, LogOptions};
+pub use options::{Carrier, Durability, LogOptions};
 pub use reader::{Record, Records, Segment, Tail, fuzz_decode};
 pub use shared::Space;

@@ -21,6 +21,17 @@ pub enum Durability {
     Memory,
 }
 
+/// Who writes a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Carrier {
+    /// A thread of the stream, woken for each commit; it wakes in turn when the commit is durable.
+    #[default]
+    Thread,
+    /// The caller, by [`crate::Appender::next_write`] and [`crate::Appender::written`]: no thread is
+    /// woken. Only [`Durability::Direct`] can; where it was not asked for or is refused, it is the thread.
+    Caller,
+}
+
 /// Options of one stream; see [`crate::DataDir::open_stream`].
 #[derive(Debug, Clone)]
 pub struct LogOptions {
@@ -34,6 +45,8 @@ pub struct LogOptions {
     pub ready_ahead: usize,
     /// How a commit becomes durable.
     pub durability: Durability,
+    /// Who writes a commit.
+    pub carrier: Carrier,
 }
 
 impl Default for LogOptions {
@@ -44,6 +57,7 @@ impl Default for LogOptions {
             backlog_bytes: 8 << 20,
             ready_ahead: 1,
             durability: Durability::default(),
+            carrier: Carrier::default(),
         }
     }
 }

@@ -1,42 +1,77 @@
-//! The thread that makes segments ahead of need, so that neither core nor syncer waits for zeros.
+//! The thread that makes segments ahead of need, so that nobody who commits waits for zeros.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use crate::error::WalError;
-use crate::segment::{SegmentSpec, SegmentWriter};
+use crate::segment::{Prepared, SegmentSpec, SegmentWriter};
 use crate::shared::{PanicGuard, Shared};
 
-/// Makes segments 1, 2, … until the syncer is gone. `retry` asks for another try after a full disk.
-pub(crate) fn run(
-    spec: &SegmentSpec,
-    shared: &Arc<Shared>,
-    ready: &SyncSender<SegmentWriter>,
-    retry: &Receiver<()>,
-) {
+/// The end of whoever writes: takes segments that are ready. Dropping it ends the thread, and removes
+/// what was not used.
+pub(crate) struct Supply {
+    ready: Receiver<Prepared>,
+    wanted: SyncSender<()>,
+}
+
+/// The thread's ends.
+pub(crate) struct Orders {
+    ready: SyncSender<Prepared>,
+    wanted: Receiver<()>,
+}
+
+/// Ends for a stream that keeps `ahead` segments ready.
+pub(crate) fn supply(ahead: usize) -> (Supply, Orders) {
+    // Room for all of them on both sides: neither end ever waits to hand something over.
+    let ((ready_in, ready), (wanted_in, wanted)) = (sync_channel(ahead), sync_channel(ahead));
+    for _ in 0..ahead {
+        wanted_in.try_send(()).expect("there is room for as many");
+    }
+    (Supply { ready, wanted: wanted_in }, Orders { ready: ready_in, wanted })
+}
+
+impl Supply {
+    /// The next segment if it is ready. Never waits; the stream's wake comes when one has become ready.
+    pub(crate) fn try_take(&self) -> Option<SegmentWriter> {
+        self.ready.try_recv().ok().map(|next| self.taken(next))
+    }
+
+    /// Waits for the next segment; `None` if there will be none.
+    pub(crate) fn take(&self) -> Option<SegmentWriter> {
+        self.ready.recv().ok().map(|next| self.taken(next))
+    }
+
+    fn taken(&self, next: Prepared) -> SegmentWriter {
+        // Refused only if the thread is gone, and then the next take tells.
+        let _ = self.wanted.try_send(());
+        next.into_use()
+    }
+}
+
+/// Makes segments 1, 2, … as they are wanted, until the supply's other end is gone. `retry` asks for
+/// another try after a full disk.
+pub(crate) fn run(spec: &SegmentSpec, shared: &Arc<Shared>, orders: &Orders, retry: &Receiver<()>) {
     let _guard = PanicGuard(shared);
     let mut number = 1;
-    loop {
-        match spec.create(number) {
-            Ok(segment) => {
-                shared.add_prepared();
-                // Blocks while enough are ready.
-                if let Err(unsent) = ready.send(segment) {
-                    if !shared.is_poisoned() {
-                        unsent.0.discard();
+    while orders.wanted.recv().is_ok() {
+        let segment = loop {
+            match spec.create(number) {
+                Ok(segment) => break segment,
+                Err(full @ WalError::DiskFull { .. }) => {
+                    shared.set_full(&full.to_string());
+                    if retry.recv().is_err() {
+                        return;
                     }
-                    return;
                 }
-                number += 1;
+                // A sync that failed while preparing is as final as any other.
+                Err(error) => return shared.poison(&error.to_string()),
             }
-            Err(full @ WalError::DiskFull { .. }) => {
-                shared.set_full(&full.to_string());
-                if retry.recv().is_err() {
-                    return;
-                }
-            }
-            // A sync that failed while preparing is as final as any other.
-            Err(error) => return shared.poison(&error.to_string()),
+        };
+        if orders.ready.send(segment).is_err() {
+            return;
         }
+        // Only now: who is woken finds it.
+        shared.add_prepared();
+        number += 1;
     }
 }
