@@ -83,15 +83,8 @@ fn try_ring() -> Result<(), String> {
     let ring = io_uring::IoUring::new(8).map_err(|error| why_no_ring(&error))?;
     let mut known = io_uring::Probe::new();
     ring.submitter().register_probe(&mut known).map_err(|error| why_no_ring(&error))?;
-    let needed = [
-        Accept::CODE,
-        AsyncCancel::CODE,
-        Connect::CODE,
-        Read::CODE,
-        Recv::CODE,
-        Send::CODE,
-        Write::CODE,
-    ];
+    let needed =
+        [Accept::CODE, AsyncCancel::CODE, Connect::CODE, Read::CODE, Recv::CODE, Send::CODE, Write::CODE];
     if needed.iter().all(|&operation| known.is_supported(operation)) {
         Ok(())
     } else {

@@ -58,6 +58,7 @@ on_every_engine!(
     closer_ends_a_stuck_send,
     recv_without_room_is_an_error,
     main_ends_all_tasks_and_their_sockets,
+    files_are_written_or_refused,
     echo_server_and_load_agree,
     pinning_to_a_missing_core_is_an_error,
 );
@@ -417,6 +418,49 @@ fn main_ends_all_tasks_and_their_sockets<E: Engine>() {
     assert_eq!(dropped.try_iter().count(), 2, "both tasks were dropped");
     let mut rest = Vec::new();
     std::io::Read::read_to_end(&mut accepted, &mut rest).expect("the socket was closed, not leaked");
+}
+
+/// Aligned direct writes as the log does them: in place, with the buffer back, an error as an error.
+fn files_are_written_or_refused<E: Engine>() {
+    use std::os::unix::fs::OpenOptionsExt;
+    const BLOCK: usize = 4096;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("file");
+    std::fs::write(&path, vec![0; 8 * BLOCK]).expect("a file");
+    let direct = (rustix::fs::OFlags::DIRECT | rustix::fs::OFlags::DSYNC).bits().cast_signed();
+    let open = |flags| std::fs::OpenOptions::new().write(true).custom_flags(flags).open(&path);
+    // Filesystems without direct writes have the rest of the test.
+    let (opened, read_only) =
+        (open(direct).or_else(|_| open(0)).expect("it opens"), std::fs::File::open(&path));
+    run::<E, _>("file", move || async move {
+        let file = match E::log_file(opened) {
+            Ok(file) => file,
+            Err(error) => {
+                assert!(!E::WRITES_FILES);
+                return assert_eq!(error.kind(), std::io::ErrorKind::Unsupported);
+            }
+        };
+        assert!(E::WRITES_FILES);
+        let mut buffer = vec![0; 5 * BLOCK];
+        let start = buffer.as_ptr().align_offset(BLOCK);
+        for (index, byte) in buffer.iter_mut().enumerate() {
+            *byte = (index % 251) as u8;
+        }
+        let (whole, mut expected) = (buffer.clone(), vec![0; 8 * BLOCK]);
+        for (blocks, at) in [(0..3, 4), (3..4, 0), (1..2, 4), (0..0, 1)] {
+            let range = start + blocks.start * BLOCK..start + blocks.end * BLOCK;
+            expected[at * BLOCK..][..range.len()].copy_from_slice(&whole[range.clone()]);
+            let (result, back) = E::write_all_at(&file, buffer, range, (at * BLOCK) as u64).await;
+            result.expect("written");
+            assert_eq!(back, whole, "the buffer comes back as it was");
+            buffer = back;
+        }
+        assert_eq!(std::fs::read(&path).expect("it reads"), expected);
+        let unwritable = E::log_file(read_only.expect("it opens")).expect("taken over");
+        let (result, back) = E::write_all_at(&unwritable, buffer, start..start + BLOCK, 0).await;
+        assert!(result.is_err(), "a file that was opened for reading");
+        assert_eq!(back, whole);
+    });
 }
 
 fn echo_server_and_load_agree<E: Engine>() {

@@ -377,7 +377,7 @@ impl Appender {
         self.submitted = batch.end;
         self.in_flight_bytes = batch.bytes.len();
         match carrier {
-            Carry::Caller(caller) => caller.begin(batch),
+            Carry::Caller(caller) => caller.begin(batch, &self.shared),
             Carry::Thread { work, .. } => {
                 // Fails only if the syncer is gone, and then it has poisoned the stream.
                 if work.try_send(batch).is_err() {

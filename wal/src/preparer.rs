@@ -7,7 +7,7 @@ use crate::error::WalError;
 use crate::segment::{Prepared, SegmentSpec, SegmentWriter};
 use crate::shared::{PanicGuard, Shared};
 
-/// The end of whoever writes: takes segments that are ready. Dropping it ends the thread, and removes
+/// The end of whoever writes: takes segments that are ready. Dropping it ends the thread and drops
 /// what was not used.
 pub(crate) struct Supply {
     ready: Receiver<Prepared>,
@@ -55,7 +55,7 @@ pub(crate) fn run(spec: &SegmentSpec, shared: &Arc<Shared>, orders: &Orders, ret
     let mut number = 1;
     while orders.wanted.recv().is_ok() {
         let segment = loop {
-            match spec.create(number) {
+            match spec.create(number, shared) {
                 Ok(segment) => break segment,
                 Err(full @ WalError::DiskFull { .. }) => {
                     shared.set_full(&full.to_string());

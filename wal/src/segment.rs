@@ -11,6 +11,7 @@ use crate::direct::Staging;
 use crate::error::WalError;
 use crate::format::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::fs::{Disk, create_segment_file, forget_cached, is_full, open_direct};
+use crate::shared::Shared;
 
 /// Where and as what a stream's segments are made.
 #[derive(Clone)]
@@ -38,11 +39,12 @@ pub(crate) enum SegmentWriter {
     Direct { file: File, lend: Option<File> },
 }
 
-/// A segment made ahead. Removed when it is dropped unused: it is only space, and one that stays (after
-/// a crash) is an empty segment at the next start.
+/// A segment made ahead. Removed when it is dropped unused and no commit was left unfinished, for its
+/// predecessor may have been sealed by that. One that stays is only space, and empty at the next start.
 pub(crate) struct Prepared {
     path: PathBuf,
     segment: Option<SegmentWriter>,
+    shared: Arc<Shared>,
 }
 
 impl Prepared {
@@ -53,7 +55,7 @@ impl Prepared {
 
 impl Drop for Prepared {
     fn drop(&mut self) {
-        if self.segment.take().is_some() {
+        if self.segment.take().is_some() && self.shared.is_settled() {
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -74,7 +76,7 @@ impl SegmentSpec {
     }
 
     /// Makes segment `number`, zeroed and durable.
-    pub(crate) fn create(&self, number: u32) -> Result<Prepared, WalError> {
+    pub(crate) fn create(&self, number: u32, shared: &Arc<Shared>) -> Result<Prepared, WalError> {
         let (file, path) = (self.make(number)?, self.path(number));
         let segment = match self.access {
             Access::Mapped => self.map(file, number)?,
@@ -82,7 +84,7 @@ impl SegmentSpec {
                 .direct(number, &file, lend)
                 .map_err(WalError::io("cannot open for direct writes", &path))?,
         };
-        Ok(Prepared { path, segment: Some(segment) })
+        Ok(Prepared { path, segment: Some(segment), shared: shared.clone() })
     }
 
     /// Makes segment 0 and finds out whether direct writes work, if they are asked for; if not, this and

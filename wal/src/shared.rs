@@ -17,6 +17,8 @@ pub enum Space {
 
 pub(crate) struct Shared {
     durable: Arc<AtomicU64>,
+    /// A commit has begun that may never be ended: the caller carries it out.
+    unfinished: AtomicBool,
     poisoned: AtomicBool,
     reason: OnceLock<Arc<str>>,
     /// Segments made so far: numbers below this may be written.
@@ -30,6 +32,7 @@ impl Shared {
     pub(crate) fn new(durable: Position, wake: Box<dyn Fn() + Send + Sync>) -> Self {
         Shared {
             durable: Arc::new(AtomicU64::new(durable)),
+            unfinished: AtomicBool::new(false),
             poisoned: AtomicBool::new(false),
             reason: OnceLock::new(),
             prepared: AtomicU32::new(1),
@@ -48,7 +51,18 @@ impl Shared {
     }
 
     pub(crate) fn publish_durable(&self, position: Position) {
+        self.unfinished.store(false, Ordering::Release);
         self.durable.store(position, Ordering::Release);
+    }
+
+    /// The caller has a commit in hand, until the next [`Shared::publish_durable`].
+    pub(crate) fn begin_commit(&self) {
+        self.unfinished.store(true, Ordering::Release);
+    }
+
+    /// Whether every commit that was begun has become durable.
+    pub(crate) fn is_settled(&self) -> bool {
+        !self.is_poisoned() && !self.unfinished.load(Ordering::Acquire)
     }
 
     /// The first failure stays; later ones only follow from it.

@@ -51,7 +51,11 @@ impl Config {
             [one] => format!(" on CPU {one}"),
             several => format!(" on CPUs {several:?}"),
         };
-        let (http, log) = (on(&server.http_cpus), on(&server.log_cpus));
+        let http = on(&server.http_cpus);
+        let log = match on(&server.log_cpus) {
+            none if none.is_empty() => none,
+            cpus => format!(", the log's threads{cpus}"),
+        };
         let engine = match server.engine {
             Engine::Auto => "io_uring where allowed, else epoll",
             Engine::IoUring => "io_uring",
@@ -70,6 +74,15 @@ impl Config {
             Durability::Direct => "direct writes",
             Durability::Memory => "NOTHING (memory only)",
         };
+        let by = match (self.log.durability, server.engine) {
+            (Durability::Mapped | Durability::Memory, _) | (_, Engine::Epoll | Engine::Glommio) => {
+                ", each shard's by a thread of its own"
+            }
+            (Durability::Auto | Durability::Direct, Engine::IoUring) => ", from each shard's own ring",
+            (Durability::Auto | Durability::Direct, Engine::Auto) => {
+                ", from each shard's own ring where io_uring is allowed, else by a thread each"
+            }
+        };
         vec![
             format!(
                 "listen at {} (TCP), {} (HTTP and WebSocket{http}), and per core at {ports}",
@@ -81,7 +94,7 @@ impl Config {
                 count(self.partitions.count.into(), "partition"),
                 server.data.display()
             ),
-            format!("commit through {durability}{log}, in segments of {}", show_bytes(self.log.segment)),
+            format!("commit through {durability}{by}{log}, in segments of {}", show_bytes(self.log.segment)),
             format!("believe tokens signed with {keys}{dev}"),
             format!(
                 "take up to {} connections ({} per address), frames of {}, and close them after {} of silence",

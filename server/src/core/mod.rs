@@ -6,6 +6,7 @@
 //! | `connection`, `transport` | a socket's life; frames over raw TCP and WebSocket |
 //! | `dispatch` | from a client's message to the owner of its place |
 //! | `pump` | the loop: batch, apply, append, commit, release |
+//! | `log_writer` | the commit's writes, on the core's own ring |
 //! | `staging` | what waits for the log before it may leave |
 //! | `message` | what crosses between cores |
 //! | `watch`, `users`, `hints`, `changed` | live seats; who is connected where; what is free, roughly; rows to tell of |
@@ -20,6 +21,7 @@ mod changed;
 mod connection;
 mod dispatch;
 mod hints;
+mod log_writer;
 mod message;
 mod metrics;
 mod pump;

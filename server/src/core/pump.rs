@@ -322,37 +322,43 @@ fn commit<E: Engine>(core: &Core<E>, state: &mut State<E>, at_once: bool) {
         return;
     }
     if state.memory_only && !at_once && state.appender.unsynced_bytes() < MEMORY_PIECE {
-        if !state.groups[state.filling].is_empty() {
-            state.groups[state.filling].begun_ns = 0;
-            state.filling ^= 1;
-            release(core, state);
-        }
-        return;
+        return let_go(core, state);
     }
+    if begin(core, state) {
+        if state.memory_only {
+            state.flying = None;
+            release(core, state, state.filling ^ 1);
+        }
+    // In memory the log may still be taking the last batch back; it wakes the pump when it has. Else there
+    // is nothing to write: what was answered rests on what is durable already.
+    } else if state.memory_only || !state.appender.has_pending() {
+        let_go(core, state);
+    }
+}
+
+/// Begins a commit of the collecting group, if the log can take it; the other group collects from then on,
+/// and must have been released, or be so before anything else is staged.
+fn begin<E: Engine>(core: &Core<E>, state: &mut State<E>) -> bool {
     match state.appender.commit() {
         Ok(true) => {
+            core.log_work.wake();
             state.groups[state.filling].begun_ns = read_clock();
-            state.flying = Some(appended);
+            state.flying = Some(state.appender.position());
             state.filling ^= 1;
-            if state.memory_only {
-                release(core, state);
-            }
+            true
         }
-        // Nothing to write: what was answered rests on what is durable already.
-        Ok(false) if !state.appender.has_pending() => {
-            if !state.groups[state.filling].is_empty() {
-                state.groups[state.filling].begun_ns = 0;
-                state.filling ^= 1;
-                release(core, state);
-            }
-        }
-        // The log is still taking the last batch back; it wakes the pump when it has.
-        Ok(false) if state.memory_only => {
-            state.filling ^= 1;
-            release(core, state);
-        }
-        Ok(false) => {}
+        Ok(false) => false,
         Err(error) => core.shared.fail(core.me, &error.to_string()),
+    }
+}
+
+/// Lets the collecting group go without a commit.
+fn let_go<E: Engine>(core: &Core<E>, state: &mut State<E>) {
+    let index = state.filling;
+    if !state.groups[index].is_empty() {
+        state.groups[index].begun_ns = 0;
+        state.filling ^= 1;
+        release(core, state, index);
     }
 }
 
@@ -363,14 +369,18 @@ fn release_durable<E: Engine>(core: &Rc<Core<E>>, state: &mut State<E>) {
     let durable = state.appender.durable();
     core.counters().durable.store(durable, std::sync::atomic::Ordering::Relaxed);
     if state.flying.is_some_and(|position| durable >= position) {
-        release(core, state);
+        state.flying = None;
+        let done = state.filling ^ 1;
+        // First the next commit: the disk works while these answers leave.
+        if state.appender.has_pending() {
+            begin(core, state);
+        }
+        release(core, state, done);
     }
 }
 
-/// Lets the group that is not collecting go: answers, news, messages.
-fn release<E: Engine>(core: &Core<E>, state: &mut State<E>) {
-    state.flying = None;
-    let index = state.filling ^ 1;
+/// Lets a group go: answers, news, messages. Stages nothing, for it may be the one that collects.
+fn release<E: Engine>(core: &Core<E>, state: &mut State<E>, index: usize) {
     let mut group = std::mem::take(&mut state.groups[index]);
     let now = read_clock();
     if group.begun_ns > 0 {

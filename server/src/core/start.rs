@@ -18,7 +18,7 @@ use frontrow_engine::{
 use frontrow_protocol::{CoreAddress, Durability, ErrorReply, WireCode, encode_error};
 use frontrow_shard::record::Encoder;
 use frontrow_shard::{Effects, Epoch, Millis, Op, Partition, PartitionId, RowRef};
-use frontrow_wal::{DataDir, LogOptions, WalError};
+use frontrow_wal::{Appender, Carrier, DataDir, LogOptions, WalError};
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{Shutdown, SocketAddr};
@@ -238,7 +238,7 @@ fn start_all<E: Engine>(setup: Setup<'_>) -> Result<Threads, CoreError> {
             partitions: mine,
             secrets: own.iter().map(|_| random()).collect::<Result<_, _>>()?,
             own,
-            log: log_options(config),
+            log: log_options::<E>(config),
             dir: dir.clone(),
             tcp,
             core_tcp: SocketAddr::new(tcp.ip(), port),
@@ -304,7 +304,7 @@ fn random() -> Result<u128, CoreError> {
     Ok(u128::from_le_bytes(bytes))
 }
 
-fn log_options(config: &Config) -> LogOptions {
+fn log_options<E: Engine>(config: &Config) -> LogOptions {
     use crate::config::Durability as Wanted;
     let default = LogOptions::default();
     LogOptions {
@@ -318,6 +318,7 @@ fn log_options(config: &Config) -> LogOptions {
             Wanted::Direct => frontrow_wal::Durability::Direct,
             Wanted::Memory => frontrow_wal::Durability::Memory,
         },
+        carrier: if E::WRITES_FILES { Carrier::Caller } else { Carrier::Thread },
     }
 }
 
@@ -345,6 +346,7 @@ async fn serve_core<E: Engine>(seat: Seat, shared: Arc<Shared>) {
                 E::spawn(accept(Rc::clone(&core), listener));
             }
             E::spawn(bridge(Rc::clone(&core), durable));
+            E::spawn(super::log_writer::run(Rc::clone(&core)));
             E::spawn(read_inbox(Rc::clone(&core), inbox));
             E::spawn(tick(Rc::clone(&core)));
             pump::run(core).await;
@@ -396,6 +398,9 @@ fn prepare<E: Engine>(seat: Seat, shared: Arc<Shared>) -> Result<Prepared<E>, Co
     groups[0].letters = letters;
     let changed = all_rows(&partitions, &seat.own, &seat.hints);
     let memory_only = appender.durability() == frontrow_wal::Durability::Memory;
+    if seat.me == 0 {
+        tracing::info!("commits go to the disk by {}", way_of_commits(&appender));
+    }
     let state = State {
         partitions,
         own: seat.own,
@@ -429,10 +434,22 @@ fn prepare<E: Engine>(seat: Seat, shared: Arc<Shared>) -> Result<Prepared<E>, Co
         metrics,
         state: RefCell::new(state),
         work: frontrow_engine::LocalNotify::new(),
+        log_work: frontrow_engine::LocalNotify::new(),
         stopping: Cell::new(false),
     });
     core.work.wake();
     Ok((core, vec![public, own], at, seat.inbox, durable))
+}
+
+/// How commits are made durable in fact, in words: what was asked for may have been refused.
+fn way_of_commits(log: &Appender) -> &'static str {
+    use frontrow_wal::Durability::{Direct, Mapped, Memory};
+    match (log.durability(), log.carrier()) {
+        (Direct, Carrier::Caller) => "direct writes from each shard's own ring; no other thread takes part",
+        (Direct, Carrier::Thread) => "direct writes of a thread per shard, which each commit wakes",
+        (Mapped, _) => "a flushed mapping and a thread per shard, which each commit wakes",
+        (Memory, _) => "nothing: durability is memory, and a thread per shard copies",
+    }
 }
 
 /// Every row owned here as changed, so that hints begin complete.
@@ -481,11 +498,12 @@ async fn turn_away<E: Engine>(reader: E::Reader, mut writer: E::Writer, why: NoR
     drop(reader);
 }
 
-/// Passes the log's wake on to the pump.
+/// Passes the log's wake on: to the pump, and to the writer, which may have waited for a segment.
 async fn bridge<E: Engine>(core: Rc<Core<E>>, mut durable: frontrow_engine::Notified) {
     loop {
         durable.wait().await;
         core.work.wake();
+        core.log_work.wake();
     }
 }
 

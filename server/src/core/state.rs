@@ -32,6 +32,8 @@ pub(crate) struct Core<E: Engine> {
     pub(crate) state: RefCell<State<E>>,
     /// Wakes the pump.
     pub(crate) work: LocalNotify,
+    /// Wakes the task that writes the log, if the core does that itself.
+    pub(crate) log_work: LocalNotify,
     pub(crate) stopping: Cell<bool>,
 }
 

@@ -1,14 +1,60 @@
 //! What the tests share: a log in a folder of its own, a way to wait, and an owned copy of a record.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 
+use frontrow_wal::fs::{Disk, RealDisk};
 use frontrow_wal::{
-    AppendError, Appender, DataDir, DirOptions, LogOptions, Segment, SegmentInfo, Tail, WalError,
+    AppendError, Appender, Carrier, DataDir, DirOptions, Durability, LogOptions, Segment, SegmentInfo, Tail,
+    WalError,
 };
 
 pub(crate) const PARTITIONS: u16 = 16;
+
+/// Every way in which commits become durable, and who writes them.
+pub(crate) const DURABLE_WAYS: [(Durability, Carrier); 3] = [
+    (Durability::Mapped, Carrier::Thread),
+    (Durability::Direct, Carrier::Thread),
+    (Durability::Direct, Carrier::Caller),
+];
+
+/// `options` with commits by `way`.
+pub(crate) fn by((durability, carrier): (Durability, Carrier), options: &LogOptions) -> LogOptions {
+    LogOptions { durability, carrier, ..options.clone() }
+}
+
+/// The caller's part of commits, as a runtime would do it: one write after the other on a file that came
+/// with one of them. Does nothing for a stream whose thread writes.
+#[derive(Default)]
+pub(crate) struct Hand {
+    file: Option<File>,
+}
+
+impl Hand {
+    /// Carries out what can be written now; returns how many writes that were.
+    pub(crate) fn carry(&mut self, log: &mut Appender, disk: &dyn Disk) -> usize {
+        let mut writes = 0;
+        while let Some(write) = log.next_write() {
+            if write.file.is_some() {
+                self.file = write.file;
+            }
+            let file = self.file.as_ref().expect("the first write of a file brings it");
+            let result = disk.write_at(file, &write.buffer[write.range], write.offset);
+            log.written(write.buffer, result);
+            writes += 1;
+        }
+        writes
+    }
+
+    /// Begins a commit and carries out what can be.
+    pub(crate) fn commit(&mut self, log: &mut Appender, disk: &dyn Disk) -> Result<bool, AppendError> {
+        let begun = log.commit()?;
+        self.carry(log, disk);
+        Ok(begun)
+    }
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Owned {
@@ -56,18 +102,33 @@ pub(crate) fn append(log: &mut Appender, wakes: &Wakes, lsn: u64, len: usize) ->
     settle(log, wakes, lsn, len).unwrap()
 }
 
-/// Tries to append for as long as the answer is "busy", committing and waiting for wakes in between.
 pub(crate) fn settle(log: &mut Appender, wakes: &Wakes, lsn: u64, len: usize) -> Result<Owned, AppendError> {
+    settle_by(&mut Hand::default(), log, wakes, lsn, len)
+}
+
+/// Tries to append for as long as the answer is "busy", committing and waiting for wakes in between.
+pub(crate) fn settle_by(
+    hand: &mut Hand,
+    log: &mut Appender,
+    wakes: &Wakes,
+    lsn: u64,
+    len: usize,
+) -> Result<Owned, AppendError> {
     let (partition, time_ms, kind) = ((lsn % 16) as u16, lsn * 3, (lsn % 7) as u8);
     let bytes = payload(lsn, len);
     let mut settled = Ok(0);
     wakes.wait_until(|| {
-        settled = log.append(partition, lsn, time_ms, kind, &bytes);
-        let busy = matches!(settled, Err(AppendError::Backlog { .. } | AppendError::NoSegment));
-        if busy {
+        loop {
+            settled = log.append(partition, lsn, time_ms, kind, &bytes);
+            if !matches!(settled, Err(AppendError::Backlog { .. } | AppendError::NoSegment)) {
+                return true;
+            }
             log.commit().unwrap();
+            // Without a write of our own, only a wake can bring news.
+            if hand.carry(log, &RealDisk) == 0 {
+                return false;
+            }
         }
-        !busy
     });
     let position = settled?;
     let (stream, epoch) = (log.stream(), log.epoch());
@@ -103,6 +164,14 @@ pub(crate) fn read_all(dir: &DataDir) -> Result<(Vec<Owned>, Vec<Tail>), WalErro
     Ok((records, tails))
 }
 
+/// Waits until the commit in flight is durable.
+pub(crate) fn wait_durable(hand: &mut Hand, log: &mut Appender, wakes: &Wakes) {
+    wakes.wait_until(|| {
+        hand.carry(log, &RealDisk);
+        !log.in_flight()
+    });
+}
+
 /// Writes `records` records into a new directory, `per_commit` at a time, and closes it.
 pub(crate) fn written(
     path: &Path,
@@ -111,13 +180,16 @@ pub(crate) fn written(
     per_commit: u64,
     len: usize,
 ) -> Vec<Owned> {
-    let (dir, wakes) = (open(path), Wakes::default());
+    let (dir, wakes, mut hand) = (open(path), Wakes::default(), Hand::default());
     let mut log = dir.open_stream(0, options, wakes.callback()).unwrap();
     let mut out = Vec::new();
     for lsn in 1..=records {
-        out.push(append(&mut log, &wakes, lsn, len));
+        out.push(settle_by(&mut hand, &mut log, &wakes, lsn, len).unwrap());
         if lsn % per_commit == 0 {
-            log.flush().unwrap();
+            // One may be in flight already, for a segment had to be waited for.
+            wait_durable(&mut hand, &mut log, &wakes);
+            assert!(hand.commit(&mut log, &RealDisk).unwrap());
+            wait_durable(&mut hand, &mut log, &wakes);
         }
     }
     log.flush().unwrap();
