@@ -1,10 +1,12 @@
 //! No seat has two holders at once.
 //!
-//! Two holds of a seat that the same partition decided (both by the row, or both by the section) are in the order of
-//! their positions in its history: the first must have ended, by a release at or before the position of the second
-//! or by its time, before the second was granted. As long as the first may still turn out to have ended in time, the
-//! pair is a doubt. A hold of the row and one of the section have no common history; they are compared by what the
-//! load itself knows for certain: from having heard of the grant until asking for the last thing that succeeded.
+//! Two holds of a seat that its row decided are in the order of their positions in the row's history: the first must
+//! have ended, by a release at or before the position of the second or by its time, before the second was granted. As
+//! long as the first may still turn out to have ended in time, the pair is a doubt. The position of a section's hold
+//! is that of its claim, which takes its seats later, row by row, and may have to ask again: of two such claims the
+//! earlier may get a seat after the later has had it. So where a section's hold is one of the two they are compared
+//! by what the load itself knows for certain: from having heard of the grant until asking for the last thing that
+//! succeeded.
 
 use super::super::Nanos;
 use super::super::hall::Hall;
@@ -193,7 +195,7 @@ impl Floor {
         }
         let (Some(one), Some(other)) = (self.spans.get(a), self.spans.get(b)) else { return };
         self.compared += 1;
-        if one.of_section != other.of_section {
+        if one.of_section || other.of_section {
             let from = one.certain_from.max(other.certain_from);
             if from < one.certain_to.min(other.certain_to) {
                 self.wrong(a, b, seat);
@@ -288,8 +290,8 @@ impl Floor {
         self.compare_again(at, newly_booked, of_section);
     }
 
-    /// Compares a hold with the others of its seats: those of the other kind, for which more is certain now, and, once
-    /// it is booked, those that came after its time would have been over.
+    /// Compares a hold with the others of its seats: where one is of a section more is certain now, and, once it is
+    /// booked, those that came after its time would have been over.
     fn compare_again(&mut self, at: u32, newly_booked: bool, of_section: bool) {
         let Some(span) = self.spans.get(at) else { return };
         let how_many = span.more.len() + 1;
@@ -300,7 +302,7 @@ impl Floor {
                 let Some(cell) = self.cell(row, place) else { continue };
                 for other in self.cells[cell] {
                     let Some(it) = self.spans.get(other) else { continue };
-                    if it.of_section != of_section || (newly_booked && it.at > self.position(at)) {
+                    if of_section || it.of_section || (newly_booked && it.at > self.position(at)) {
                         self.compare(at, other, (row, place));
                     }
                 }
@@ -342,5 +344,73 @@ impl Floor {
     /// How many holds and doubts are remembered.
     pub(crate) fn remembered(&self) -> usize {
         self.spans.len() + self.doubts.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use frontrow_shard::RowRef;
+
+    const EVENT: u32 = 1;
+
+    fn floor() -> Floor {
+        Floor::new(Arc::new(Hall::new(EVENT, &[vec![10, 10]])))
+    }
+
+    /// A claim of the section by `user`, asked for at `lsn`, heard of at `heard_ns`; it has seat 3 of row 1.
+    fn of_section(floor: &mut Floor, user: u64, lsn: u64, heard_ns: Nanos) -> u32 {
+        let grant = Grant {
+            place: RowRef::new(EVENT, 0, RowRef::SECTION),
+            seats: Seats::NONE,
+            user,
+            at: (1, lsn),
+            latest_ms: 1000,
+            expires_ms: 20_000,
+            nonce: lsn,
+            heard_ns,
+            offered: false,
+        };
+        let span = floor.grant(&grant);
+        floor.part(span, 0, 1, Seats { mask: 1, first: 3 });
+        span
+    }
+
+    fn ended(floor: &mut Floor, span: u32, lsn: u64, asked_ns: Nanos) {
+        floor.learn(span, |span| {
+            span.ended = Some((1, lsn));
+            Floor::certain_until(span, asked_ns);
+        });
+        floor.close(span);
+    }
+
+    fn booked(floor: &mut Floor, span: u32, asked_ns: Nanos) {
+        floor.learn(span, |span| {
+            span.booked = true;
+            Floor::certain_until(span, asked_ns);
+        });
+        floor.close(span);
+    }
+
+    #[test]
+    fn a_claim_of_a_section_may_get_a_seat_that_a_later_one_has_given_back() {
+        let mut floor = floor();
+        let later = of_section(&mut floor, 19, 910, 100);
+        ended(&mut floor, later, 998, 150);
+        let earlier = of_section(&mut floor, 9, 807, 200);
+        booked(&mut floor, earlier, 300);
+        assert_eq!(floor.violations, [""; 0]);
+    }
+
+    #[test]
+    fn two_claims_of_a_section_that_had_a_seat_at_the_same_time_are_told() {
+        let mut floor = floor();
+        let later = of_section(&mut floor, 19, 910, 100);
+        let earlier = of_section(&mut floor, 9, 807, 200);
+        booked(&mut floor, earlier, 300);
+        assert_eq!(floor.violations, [""; 0], "the later one may have ended by then");
+        ended(&mut floor, later, 998, 250);
+        assert_eq!(floor.violations.len(), 1, "{:?}", floor.violations);
+        assert!(floor.violations[0].contains("seat 3 of row 1"), "{:?}", floor.violations);
     }
 }
