@@ -3,9 +3,11 @@
 
 use super::driving::Link;
 use super::line::{Ask, Fill, Line, Stage, Waiting};
+use super::metronome::Metronome;
 use super::plan::{DrivePlan, Transport};
 use super::tally::Meter;
 use super::unknown::Unknown;
+use crate::LoadError;
 use crate::crowd::{Action, Carried, ConnectionId, Nanos, Outcome};
 use frontrow_engine::{Clock, LocalNotify};
 use frontrow_protocol::{ErrorReply, Reply, ServerMessage, WireCode, decode_server, split};
@@ -95,6 +97,12 @@ impl<C: Carried> Carrier<C> {
     /// Nanoseconds since the run began.
     pub(super) fn now(&self) -> Nanos {
         self.link.now()
+    }
+
+    /// What wakes this thread when something is due.
+    pub(super) fn metronome(&self) -> Result<Metronome, LoadError> {
+        let link = Arc::clone(&self.link);
+        Metronome::start(&format!("beat-{}", self.thread), move || link.now())
     }
 
     pub(super) fn into_crowd(self) -> C {

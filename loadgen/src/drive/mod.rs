@@ -15,12 +15,14 @@
 //!
 //! - `carrier`, `line`: what happens, without I/O: which request goes where, which answer belongs to it.
 //! - `tcp`: connections on a Frontrow engine. `websocket`: the same on tokio.
+//! - `metronome`: wakes a load thread when something is due.
 //! - `tally`: what is counted. `plan`: where to, how, and whether this process may.
 
 mod carrier;
 mod driving;
 mod life;
 mod line;
+mod metronome;
 mod plan;
 mod probe;
 mod tally;

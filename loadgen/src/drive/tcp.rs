@@ -3,16 +3,12 @@
 use super::carrier::{Carrier, Next, Opening};
 use super::line::{Ender, Fill};
 use crate::LoadError;
-use crate::crowd::{Carried, Nanos};
+use crate::crowd::Carried;
 use frontrow_engine::{Engine, LocalNotify, yield_now};
 use frontrow_protocol::{ClientMessage, Hello, encode_client};
 use std::cell::RefCell;
-use std::future::{Future, poll_fn};
 use std::net::Shutdown;
-use std::pin::pin;
 use std::rc::{Rc, Weak};
-use std::task::Poll;
-use std::time::Duration;
 
 /// A connection's receive buffer begins with this and grows when a receive fills it: a hundred thousand
 /// connections must fit into memory.
@@ -25,7 +21,7 @@ type Shared<C> = Weak<RefCell<Carrier<C>>>;
 
 /// Carries the whole load. The crowd comes back.
 pub(super) async fn carry<E: Engine, C: Carried + 'static>(carrier: Carrier<C>) -> Result<C, LoadError> {
-    let stirred = carrier.stirred.clone();
+    let (stirred, mut metronome) = (carrier.stirred.clone(), carrier.metronome()?);
     let carrier = Rc::new(RefCell::new(carrier));
     let mut openings = Vec::new();
     loop {
@@ -35,26 +31,14 @@ pub(super) async fn carry<E: Engine, C: Carried + 'static>(carrier: Carrier<C>) 
         }
         let Next::At(due) = next else { break };
         let now = carrier.borrow().now();
-        wait::<E>(due, now, &stirred).await;
+        if due <= now {
+            yield_now().await;
+        } else {
+            metronome.wait(due, now, &stirred).await;
+        }
     }
     let carrier = Rc::into_inner(carrier).ok_or(LoadError::Panicked)?;
     Ok(carrier.into_inner().into_crowd())
-}
-
-/// Waits until `due`, or until answers may have made something due.
-async fn wait<E: Engine>(due: Nanos, now: Nanos, stirred: &LocalNotify) {
-    if due <= now {
-        yield_now().await;
-        return;
-    }
-    let mut sleep = pin!(E::sleep(Duration::from_nanos(due - now)));
-    poll_fn(|cx| {
-        if stirred.poll_wait(cx).is_ready() {
-            return Poll::Ready(());
-        }
-        sleep.as_mut().poll(cx)
-    })
-    .await;
 }
 
 /// One connection, from connecting to its end.

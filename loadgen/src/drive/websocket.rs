@@ -10,7 +10,6 @@ use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
-use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::task::{LocalSet, spawn_local};
 use tokio_tungstenite::tungstenite::{Bytes, Message};
@@ -43,7 +42,7 @@ fn pin(core: usize) -> Result<(), LoadError> {
 }
 
 async fn keep_time<C: Carried + 'static>(carrier: Carrier<C>) -> Result<C, LoadError> {
-    let stirred = carrier.stirred.clone();
+    let (stirred, mut metronome) = (carrier.stirred.clone(), carrier.metronome()?);
     let carrier = Rc::new(RefCell::new(carrier));
     let mut openings = Vec::new();
     loop {
@@ -55,12 +54,8 @@ async fn keep_time<C: Carried + 'static>(carrier: Carrier<C>) -> Result<C, LoadE
         let now = carrier.borrow().now();
         if due <= now {
             tokio::task::yield_now().await;
-            continue;
-        }
-        tokio::select! {
-            biased;
-            () = stirred.wait() => {}
-            () = tokio::time::sleep(Duration::from_nanos(due - now)) => {}
+        } else {
+            metronome.wait(due, now, &stirred).await;
         }
     }
     let carrier = Rc::into_inner(carrier).ok_or(LoadError::Panicked)?;

@@ -87,6 +87,7 @@ fn counts(tally: &Tally) -> Sample {
     Sample {
         intended: tally.intended,
         sent: tally.sent,
+        late: Some(tally.sent_late()),
         answered: tally.answered,
         refused: tally.refused,
         granted: tally.granted,

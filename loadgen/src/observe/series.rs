@@ -60,6 +60,7 @@ fn merge(samples: &[Sample]) -> Option<Sample> {
     Some(Sample {
         intended: sum(|it| it.intended),
         sent: sum(|it| it.sent),
+        late: samples.iter().map(|it| it.late).sum(),
         answered,
         refused: sum(|it| it.refused),
         granted: sum(|it| it.granted),
@@ -105,6 +106,7 @@ mod tests {
         Sample {
             t_s: second as f64,
             answered: 10,
+            late: Some(3),
             p99_us: second as f64,
             max_us: second as f64,
             seats_booked: second,
@@ -134,6 +136,6 @@ mod tests {
         let (first, last) = (&samples[0], samples.last().unwrap());
         assert_eq!((first.t_s, first.p99_us, first.max_us), (4.0, 2.5, 4.0));
         assert_eq!((last.t_s, last.seats_booked), (seconds as f64, seconds));
-        assert_eq!(first.cores[0].busy, Some(0.5));
+        assert_eq!((first.late, first.cores[0].busy), (Some(12), Some(0.5)));
     }
 }

@@ -9,7 +9,7 @@ pub(crate) fn finite(report: &RunReport) -> RunReport {
     mend(&mut report.totals.sold_out_at_s);
     mend(&mut report.found_per_s);
     report.latency.values_mut().for_each(latency);
-    report.uncorrected.iter_mut().for_each(latency);
+    report.uncorrected.iter_mut().chain(&mut report.lateness).for_each(latency);
     report.series.iter_mut().for_each(sample);
     report.steps.iter_mut().for_each(step);
     for point in &mut report.scaling {

@@ -60,6 +60,10 @@ pub struct RunReport {
     pub latency: BTreeMap<String, Latency>,
     /// The same from the actual send time: what a closed-loop tool would have claimed. Only `all`.
     pub uncorrected: Option<Latency>,
+    /// How long after they were due requests left that their connections would have taken at once: by the load's own
+    /// doing.
+    #[serde(default)]
+    pub lateness: Option<Latency>,
     /// One entry a second (longer runs: one per `series_step_s`).
     pub series: Vec<Sample>,
     /// Seconds per entry of `series`.

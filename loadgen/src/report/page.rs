@@ -164,6 +164,7 @@ fn latencies(body: &mut String, report: &RunReport) {
     let mut rows: Vec<Vec<String>> =
         report.latency.iter().filter(|(_, of)| of.count > 0).map(|(class, of)| row(class, of)).collect();
     rows.extend(report.uncorrected.iter().map(|of| row("all, from when sent (uncorrected)", of)));
+    rows.extend(report.lateness.iter().map(|of| row("from due to sent, by the load's own doing", of)));
     table(
         body,
         "Latency from when a request was due",

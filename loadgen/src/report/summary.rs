@@ -129,6 +129,7 @@ fn latencies(out: &mut String, report: &RunReport) {
         .iter()
         .map(|(class, latency)| (class.as_str(), latency))
         .chain(report.uncorrected.iter().map(|latency| ("(from send)", latency)))
+        .chain(report.lateness.iter().map(|latency| ("(left late)", latency)))
         .filter(|(_, latency)| latency.count > 0)
         .collect();
     if measured.is_empty() {

@@ -46,6 +46,7 @@ pub(crate) fn blank(kind: RunKind, options: &LoadOptions, site: &Site, plan: &Pl
         totals: Totals::default(),
         latency: BTreeMap::new(),
         uncorrected: None,
+        lateness: None,
         series: Vec::new(),
         series_step_s: 1.0,
         steps: Vec::new(),
@@ -134,6 +135,8 @@ pub(crate) fn latencies(report: &mut RunReport, tally: &Tally) -> BTreeMap<Strin
     let histograms: BTreeMap<String, Histogram<u64>> =
         tally.by_class().into_iter().filter(|(_, histogram)| !histogram.is_empty()).collect();
     report.latency = histograms.iter().map(|(class, it)| (class.clone(), report::latency(it))).collect();
-    report.uncorrected = (!tally.uncorrected.is_empty()).then(|| report::latency(&tally.uncorrected));
+    let measured = |histogram: &Histogram<u64>| (!histogram.is_empty()).then(|| report::latency(histogram));
+    report.uncorrected = measured(&tally.uncorrected);
+    report.lateness = measured(&tally.late);
     histograms
 }

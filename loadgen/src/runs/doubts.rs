@@ -16,8 +16,8 @@ pub(crate) fn of(report: &RunReport, tally: &Tally, drops_wanted: bool) -> Vec<S
         (late > LATE_SHARE).then(|| {
             format!(
                 "{:.1} % of the requests left more than a millisecond late by the load's own doing: latencies are too \
-                 high by that. Its timer is about a millisecond coarse; if the load's CPUs are busy as well, give it \
-                 more --threads, CPUs of its own (--cpus), or a machine of its own.",
+                 high by that. Its timer is right to some tens of microseconds, so its CPUs were busy: give it CPUs \
+                 of its own (--cpus), more --threads, or a machine of its own.",
                 late * 100.0
             )
         }),
