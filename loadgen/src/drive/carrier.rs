@@ -59,6 +59,8 @@ pub(super) struct Carrier<C> {
     pub(super) in_flight: u64,
     pub(super) waiting: u64,
     winding: bool,
+    /// Since when nothing more is asked.
+    pub(super) stopped_at: Option<Nanos>,
     pub(super) looked_at: Nanos,
     /// The line to look at next.
     pub(super) look: usize,
@@ -87,6 +89,7 @@ impl<C: Carried> Carrier<C> {
             in_flight: 0,
             waiting: 0,
             winding: false,
+            stopped_at: None,
             looked_at: 0,
             look: 0,
             patience,
@@ -132,8 +135,7 @@ impl<C: Carried> Carrier<C> {
     pub(super) fn turn(&mut self, openings: &mut Vec<Opening>) -> Next {
         let now = self.now();
         if self.link.stop.load(Ordering::Relaxed) {
-            self.give_up(now);
-            return Next::Done;
+            return self.close_down(now);
         }
         if !self.winding && self.link.wind_down.load(Ordering::Relaxed) {
             self.winding = true;

@@ -144,7 +144,7 @@ impl<C> Driving<C> {
         self.set(|link| &link.wind_down);
     }
 
-    /// Ends the load now: what is in flight stays unanswered.
+    /// Ends the load: nothing more is asked, and what is in flight has its patience to be answered.
     pub fn stop(&self) {
         self.set(|link| &link.stop);
     }

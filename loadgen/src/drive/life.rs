@@ -1,10 +1,11 @@
 //! The life of a carrier's connections: opened at a bounded rate, looked at for stalls, ended, and what was in
 //! flight on them told to the crowd.
 
-use super::carrier::{Carrier, LOOK, OPENING, Opening};
-use super::line::{Ender, Stage};
+use super::carrier::{Carrier, LOOK, Next, OPENING, Opening};
+use super::line::{Ender, Stage, Waiting};
 use crate::crowd::{Carried, Nanos, Outcome};
 use frontrow_engine::LocalNotify;
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -25,8 +26,8 @@ impl<C: Carried> Carrier<C> {
                 line.wake.wake();
             }
             Stage::Opening | Stage::Open | Stage::Closing => {
-                (line.stage, line.since) = (Stage::Closing, now);
-                self.lines[at].end();
+                (line.stage, line.since, line.dropped) = (Stage::Closing, now, true);
+                line.end();
             }
         }
     }
@@ -88,26 +89,55 @@ impl<C: Carried> Carrier<C> {
 
     /// Tells the crowd what became of a line's requests, and that it is closed.
     fn finish(&mut self, at: usize, now: Nanos) {
+        let dropped = self.lines[at].dropped;
         let (slots, waiting) = self.lines[at].close();
         self.in_flight -= slots.len() as u64;
-        self.waiting -= waiting.len() as u64;
         {
             let mut meter = self.meter();
-            meter.tally.unanswered += slots.len() as u64;
-            meter.tally.unsent += waiting.len() as u64;
+            let tally = &mut meter.tally;
+            let unanswered = if dropped { &mut tally.abandoned } else { &mut tally.unanswered };
+            *unanswered += slots.len() as u64;
         }
         for slot in slots {
             self.unknown.insert(slot.tag, slot.id);
             self.crowd.outcome(slot.tag, Outcome::Unknown, now);
         }
+        self.never_sent(waiting, now);
+        self.crowd.lost(self.connection(at), now);
+        self.stirred.wake();
+    }
+
+    /// Tells the crowd that requests which were due will not be sent.
+    fn never_sent(&mut self, waiting: VecDeque<Waiting>, now: Nanos) {
+        self.waiting -= waiting.len() as u64;
+        self.meter().tally.unsent += waiting.len() as u64;
         for waiting in waiting {
             if let Some(id) = waiting.id {
                 self.unknown.insert(waiting.tag, id);
             }
             self.crowd.outcome(waiting.tag, Outcome::Unknown, now);
         }
-        self.crowd.lost(self.connection(at), now);
-        self.stirred.wake();
+    }
+
+    /// The load is over: nothing more is asked. What is in flight may still be answered, as long as patience lasts:
+    /// that the load has ended is not the server's doing.
+    pub(super) fn close_down(&mut self, now: Nanos) -> Next {
+        let since = *self.stopped_at.get_or_insert(now);
+        for at in 0..self.lines.len() {
+            let waiting = std::mem::take(&mut self.lines[at].waiting);
+            if !waiting.is_empty() {
+                self.never_sent(waiting, now);
+            }
+        }
+        // Lines are looked at often enough that whatever is unanswered has been given up by then.
+        if self.in_flight == 0 || now > since + self.patience + self.patience / 4 {
+            self.give_up(now);
+            return Next::Done;
+        }
+        if now >= self.looked_at + LOOK {
+            self.look_around(now);
+        }
+        Next::At(self.looked_at + LOOK)
     }
 
     /// Looks at some lines for stalls and silence: at all of them within an eighth of the patience.
@@ -155,7 +185,7 @@ impl<C: Carried> Carrier<C> {
     }
 
     /// Closes everything, whatever is in flight.
-    pub(super) fn give_up(&mut self, now: Nanos) {
+    fn give_up(&mut self, now: Nanos) {
         for at in 0..self.lines.len() {
             if self.lines[at].stage != Stage::Closed {
                 self.lines[at].end();

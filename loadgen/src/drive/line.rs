@@ -120,6 +120,8 @@ pub(super) struct Line {
     /// When something was last sent.
     pub(super) sent_at: Nanos,
     pub(super) ping_due: bool,
+    /// Whether the crowd dropped it, without waiting for answers.
+    pub(super) dropped: bool,
     /// Why it is about to end, if that is known.
     pub(super) reason: Option<String>,
     pub(super) slots: Vec<Slot>,
@@ -144,6 +146,7 @@ impl Line {
             since: 0,
             sent_at: 0,
             ping_due: false,
+            dropped: false,
             reason: None,
             slots: Vec::new(),
             free: Vec::new(),
@@ -264,7 +267,7 @@ impl Line {
         self.generation = self.generation.wrapping_add(1);
         std::mem::take(&mut self.wake).wake();
         self.ender = None;
-        self.ping_due = false;
+        (self.ping_due, self.dropped) = (false, false);
         self.free.clear();
         let mut slots = std::mem::take(&mut self.slots);
         slots.retain(|slot| slot.id != 0);

@@ -91,8 +91,10 @@ pub struct Tally {
     pub granted: u64,
     /// Bookings.
     pub booked: u64,
-    /// Requests sent whose connection ended, or was given up, before their answer came.
+    /// Requests sent whose connection was lost, or given up, before their answer came: the server owed it.
     pub unanswered: u64,
+    /// Requests sent whose person dropped the connection before their answer came: nobody was there to answer to.
+    pub abandoned: u64,
     /// Requests that were due and never sent, because their connection ended before.
     pub unsent: u64,
     /// Connections that were let in.
@@ -134,6 +136,7 @@ impl Default for Tally {
             granted: 0,
             booked: 0,
             unanswered: 0,
+            abandoned: 0,
             unsent: 0,
             connected: 0,
             connect_failed: 0,
@@ -185,6 +188,7 @@ impl Tally {
             (&mut self.granted, other.granted),
             (&mut self.booked, other.booked),
             (&mut self.unanswered, other.unanswered),
+            (&mut self.abandoned, other.abandoned),
             (&mut self.unsent, other.unsent),
             (&mut self.connected, other.connected),
             (&mut self.connect_failed, other.connect_failed),

@@ -165,8 +165,11 @@ pub struct Totals {
     pub sent: u64,
     /// Requests answered, refusals included.
     pub answered: u64,
-    /// Requests without an answer at the end (lost connections, patience).
+    /// Requests that the server owes an answer: their connection was lost, or patience ended.
     pub unanswered: u64,
+    /// Requests in flight on a connection that the crowd dropped: nobody was there to answer to.
+    #[serde(default)]
+    pub abandoned: u64,
     /// Answers and news by code name: `granted`, `booked`, `seat_held`, `offered`, …; wire errors as `error:busy`.
     pub codes: BTreeMap<String, u64>,
     /// Seats granted (directly or by offer), and booked.

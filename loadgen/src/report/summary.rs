@@ -94,6 +94,7 @@ fn sums(out: &mut String, report: &RunReport) {
         ("sent", totals.sent),
         ("answered", totals.answered),
         ("unanswered", totals.unanswered),
+        ("hung up on", totals.abandoned),
         ("seats granted", totals.seats_granted),
         ("seats booked", totals.seats_booked),
     ] {

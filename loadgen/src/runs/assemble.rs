@@ -103,6 +103,7 @@ fn add_totals(totals: &mut Totals, tally: &Tally, books: &Books) {
     totals.sent += tally.sent;
     totals.answered += tally.answered;
     totals.unanswered += tally.unanswered;
+    totals.abandoned += tally.abandoned;
     for (code, count) in &tally.codes {
         *totals.codes.entry(code.clone()).or_default() += count;
     }

@@ -7,10 +7,10 @@ use crate::report::model::RunReport;
 const LATE_SHARE: f64 = 0.01;
 
 /// Everything that speaks against a run, in whole sentences with what to do about it.
-pub(crate) fn of(report: &RunReport, tally: &Tally, drops_wanted: bool) -> Vec<String> {
+pub(crate) fn of(report: &RunReport, tally: &Tally) -> Vec<String> {
     let totals = &report.totals;
     let late = tally.sent_late() as f64 / totals.sent.max(1) as f64;
-    let lost_without_cause = totals.unanswered > 0 && totals.connections_lost == 0 && !drops_wanted;
+    let lost_without_cause = totals.unanswered > 0 && totals.connections_lost == 0;
     [
         (totals.answered == 0).then(|| "No request was answered.".to_owned()),
         (late > LATE_SHARE).then(|| {

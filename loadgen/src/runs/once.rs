@@ -33,7 +33,7 @@ pub(crate) async fn once(
     let histograms = assemble::latencies(&mut report, &played.total);
     (report.series, report.series_step_s) = watch.end();
     report.interrupted = interrupt.is_asked();
-    report.doubts = doubts::of(&report, &played.total, plan.drops());
+    report.doubts = doubts::of(&report, &played.total);
     if kind == RunKind::Soak {
         report.trends = trend::of(&report.series);
     }

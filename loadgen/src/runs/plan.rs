@@ -1,7 +1,7 @@
 //! What is left out on the command line, settled by scenario, server and machine.
 
 use crate::LoadError;
-use crate::crowd::{Group, Scenario, Think};
+use crate::crowd::{Scenario, Think};
 use crate::drive::Transport;
 use crate::options::{LoadOptions, TransportWord};
 use crate::report::model::Load;
@@ -113,12 +113,6 @@ impl Plan {
     pub(crate) fn seats_for(&self, scenario: &Scenario) -> u32 {
         let wanted = (scenario.visits() * SEATS_PER_VISIT) as u32;
         wanted.clamp(self.seats(), MOST_SEATS.max(self.seats()))
-    }
-
-    /// Whether the crowd itself drops connections: answers may be lost then.
-    pub(crate) fn drops(&self) -> bool {
-        let drops = |group: &Group| group.behaviour.drops_per_min > 0.0;
-        !self.scenario.storms.is_empty() || self.scenario.groups.iter().any(drops)
     }
 
     /// For the report.

@@ -154,7 +154,7 @@ impl<'a> Steps<'a> {
         let histograms = assemble::latencies(&mut self.report, &tally);
         (self.report.series, self.report.series_step_s) = self.watch.end();
         self.report.interrupted = self.interrupt.is_asked();
-        self.report.doubts = doubts::of(&self.report, &self.total, self.plan.drops());
+        self.report.doubts = doubts::of(&self.report, &self.total);
         Outcome { report: self.report, histograms, cut_short: self.cut_short }
     }
 }

@@ -176,6 +176,7 @@ pub(crate) fn report() -> RunReport {
             sent: sum(|s| s.sent),
             answered: sum(|s| s.answered),
             unanswered: 0,
+            abandoned: 0,
             codes: counts(&[
                 ("granted", 26_000),
                 ("booked", 23_800),
