@@ -1,5 +1,6 @@
 //! Huge pages for what is large: arenas and rings are read at random, and with pages of 4 KiB nearly every such
-//! read misses the processor's table of addresses, too.
+//! read misses the processor's table of addresses, too. And memory at the start for what the start makes, with huge
+//! pages or without: a page that is first touched by a claim makes that claim wait for the kernel to clear it.
 
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -31,7 +32,8 @@ impl HugePages {
         WANTED.store(wanted, Ordering::Relaxed);
     }
 
-    /// Runs `make`; the marked blocks made meanwhile, by whatever thread, are backed by memory before they are used.
+    /// Runs `make`; blocks of 2 MiB and more made meanwhile, by whatever thread, are backed by memory before they
+    /// are used, marked or not.
     pub fn populated<T>(make: impl FnOnce() -> T) -> T {
         POPULATED.store(true, Ordering::Relaxed);
         let made = make();
@@ -47,8 +49,9 @@ fn mapped_bytes(layout: Layout) -> Option<usize> {
         .flatten()
 }
 
-/// A new mapping of zeros, `bytes` long and aligned to [`HUGE`], marked if `huge`; null if there is no memory.
-fn map(bytes: usize, huge: bool) -> *mut u8 {
+/// A new mapping of zeros, `bytes` long and aligned to [`HUGE`], for a block of `used` bytes, marked if `huge`; null if
+/// there is no memory.
+fn map(bytes: usize, used: usize, huge: bool) -> *mut u8 {
     let Some(with_slack) = bytes.checked_add(HUGE) else { return null_mut() };
     let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
     // SAFETY: a new anonymous mapping at an address of the kernel's choice touches nobody's memory.
@@ -70,10 +73,11 @@ fn map(bytes: usize, huge: bool) -> *mut u8 {
     if huge {
         // SAFETY: the range is ours. A kernel without huge pages refuses, and small pages do as well.
         let _ = unsafe { madvise(block.cast(), bytes, Advice::LinuxHugepage) };
-        if POPULATED.load(Ordering::Relaxed) {
-            // SAFETY: as above. A kernel before 5.14 refuses, and the first touch does it.
-            let _ = unsafe { madvise(block.cast(), bytes, Advice::LinuxPopulateWrite) };
-        }
+    }
+    if POPULATED.load(Ordering::Relaxed) {
+        // Not what lies behind the block: in small pages nobody would ever touch it.
+        // SAFETY: as above. A kernel before 5.14 refuses, and the first touch does it.
+        let _ = unsafe { madvise(block.cast(), used, Advice::LinuxPopulateWrite) };
     }
     block
 }
@@ -83,7 +87,7 @@ fn map(bytes: usize, huge: bool) -> *mut u8 {
 unsafe impl GlobalAlloc for HugePages {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         match mapped_bytes(layout) {
-            Some(bytes) => map(bytes, WANTED.load(Ordering::Relaxed)),
+            Some(bytes) => map(bytes, layout.size(), WANTED.load(Ordering::Relaxed)),
             // SAFETY: the caller's promises are passed on.
             None => unsafe { System.alloc(layout) },
         }
@@ -91,7 +95,7 @@ unsafe impl GlobalAlloc for HugePages {
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         match mapped_bytes(layout) {
-            Some(bytes) => map(bytes, true),
+            Some(bytes) => map(bytes, layout.size(), true),
             // SAFETY: the caller's promises are passed on.
             None => unsafe { System.alloc_zeroed(layout) },
         }
@@ -155,6 +159,31 @@ mod tests {
             assert_eq!(*again, 9);
             HugePages.dealloc(again, large);
         }
+    }
+
+    /// What the kernel says this process has in memory.
+    fn resident_kib() -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a resident size");
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
+    }
+
+    #[test]
+    fn a_populated_block_is_in_memory_before_it_is_touched() {
+        let large = layout(64 << 20);
+        let made = |populated: bool| {
+            let before = resident_kib();
+            // SAFETY: the block is freed once, with its layout.
+            let make = || unsafe { HugePages.alloc(large) };
+            let block = if populated { HugePages::populated(make) } else { make() };
+            let grown = resident_kib().saturating_sub(before);
+            // SAFETY: as above.
+            unsafe { HugePages.dealloc(block, large) };
+            grown
+        };
+        // Other tests of this process come and go meanwhile, with blocks of a few MiB.
+        assert!(made(false) < 32 << 10);
+        assert!(made(true) > 32 << 10);
     }
 
     #[test]
