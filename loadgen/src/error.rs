@@ -61,7 +61,9 @@ pub enum LoadError {
     #[error("the server at this address refuses: {0}")]
     HttpRefused(String),
     /// The server does not take the connection.
-    #[error("the server does not let the load's users in: {0}; see --token-secret-file")]
+    #[error(
+        "the server does not let the load's users in: {0}; see --token-secret-file, --token-issuer and --token-audience"
+    )]
     Unwelcome(String),
     /// The server gives no tokens to whoever asks.
     #[error(

@@ -1,8 +1,11 @@
 //! Bad input to the program: the right exit code, and words that help.
 
+mod cli_ends;
 #[path = "runs_common/proxy.rs"]
 mod proxy;
 mod runs_common;
+#[path = "runs_common/sells_twice.rs"]
+mod sells_twice;
 
 use proxy::{Mischief, proxy};
 use runs_common::{Said, Server, loadgen};
@@ -40,6 +43,28 @@ fn wrong_keys_and_tokens_are_named() {
     let said = server.load(&["onsale", "--quick", "--token-secret-file", secret.to_str().expect("UTF-8")]);
     said.expect(2, &["--token-secret-file"]);
     server.load(&["onsale", "--token-secret-file", "/no/such"]).expect(2, &["/no/such"]);
+    server.load(&["onsale", "--token-issuer", "https://id"]).expect(2, &["--token-secret-file"]);
+}
+
+#[test]
+fn tokens_name_the_issuer_and_the_audience_that_the_server_asks_for() {
+    let secret = "a secret that issuer, server and load share";
+    let server = Server::start_with(&[
+        ("IDENTITY__HS256_SECRET", secret),
+        ("IDENTITY__ISSUER", "https://id.example.com"),
+        ("IDENTITY__AUDIENCE", "frontrow"),
+    ]);
+    let file = server.folder.path().join("token.secret");
+    std::fs::write(&file, format!("{secret}\n")).expect("written");
+    let run = |more: &[&str]| {
+        let words = ["steady", "--quick", "--quiet", "--token-secret-file", file.to_str().expect("UTF-8")];
+        server.load(&[&words, more].concat())
+    };
+    run(&[]).expect(2, &["iss", "--token-issuer"]);
+    let issuer = ["--token-issuer", "https://id.example.com"];
+    run(&issuer).expect(2, &["aud", "--token-audience"]);
+    let said = run(&[&issuer[..], &["--token-audience", "frontrow"]].concat());
+    assert!(said.code == 0 || said.code == 4, "{said:?}");
 }
 
 #[test]
@@ -126,6 +151,12 @@ fn a_server_that_stalls_gives_no_measurement() {
 fn a_server_that_hangs_up_gives_no_measurement() {
     let said = run_through(Mischief::Close);
     said.expect(4, &["connections were lost"]);
+}
+
+#[test]
+fn a_server_that_sells_twice_fails_the_run_loudly() {
+    let said = run_through(Mischief::SellTwice);
+    said.expect(1, &["VIOLATIONS", "broke a promise", "two holders at once"]);
 }
 
 #[test]

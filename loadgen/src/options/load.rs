@@ -40,6 +40,12 @@ pub struct LoadOptions {
     /// The secret (HS256) that users' tokens are signed with. [default: ask a development server]
     #[arg(long, help_heading = "Server")]
     pub token_secret_file: Option<PathBuf>,
+    /// The issuer (`iss`) that such tokens name, if the server asks for one: its identity.issuer.
+    #[arg(long, requires = "token_secret_file", help_heading = "Server")]
+    pub token_issuer: Option<String>,
+    /// The audience (`aud`) that such tokens name, if the server asks for one: its identity.audience.
+    #[arg(long, requires = "token_secret_file", help_heading = "Server")]
+    pub token_audience: Option<String>,
     /// An event that is on sale already; its seats will be sold. [default: a new one for this run]
     #[arg(long, conflicts_with = "seats", help_heading = "Server")]
     pub event: Option<u32>,

@@ -28,7 +28,12 @@ impl Tokens {
     pub(crate) fn of(options: &LoadOptions, http: &Http) -> Result<Self, LoadError> {
         let Some(path) = &options.token_secret_file else { return Ok(Self::Dev(http.clone())) };
         let secret = std::fs::read(path).map_err(|source| LoadError::File { path: path.clone(), source })?;
-        Ok(Self::Secret(Minter::new(secret.trim_ascii(), &Expected::default())))
+        let named = Expected {
+            issuer: options.token_issuer.clone(),
+            audience: options.token_audience.clone(),
+            ..Expected::default()
+        };
+        Ok(Self::Secret(Minter::new(secret.trim_ascii(), &named)))
     }
 
     /// A token for one user.

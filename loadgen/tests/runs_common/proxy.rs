@@ -1,5 +1,6 @@
 //! A server that stalls, hangs up or lies: a proxy before a real one.
 
+use super::sells_twice::{Liar, Sold};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -14,6 +15,8 @@ pub(crate) enum Mischief {
     Close,
     /// Says of every booked seat that it is free.
     ForgetBookings,
+    /// Grants of each row the same seats again and again.
+    SellTwice,
 }
 
 /// What a WebSocket gets before the mischief begins: handshake, welcome, some answers.
@@ -24,11 +27,11 @@ pub(crate) fn proxy(url: &str, mischief: Mischief) -> String {
     let server: SocketAddr = url.trim_start_matches("http://").parse().expect("an address");
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let own = format!("http://{}", listener.local_addr().expect("an address"));
-    let websockets = Arc::new(AtomicU32::new(0));
+    let (websockets, sold) = (Arc::new(AtomicU32::new(0)), Sold::default());
     std::thread::spawn(move || {
         for client in listener.incoming().flatten() {
-            let websockets = Arc::clone(&websockets);
-            std::thread::spawn(move || pass(&client, server, mischief, &websockets));
+            let (websockets, liar) = (Arc::clone(&websockets), Liar::new(&sold));
+            std::thread::spawn(move || pass(&client, server, mischief, &websockets, liar));
         }
     });
     own
@@ -40,6 +43,7 @@ fn pass(
     server: SocketAddr,
     mischief: Mischief,
     websockets: &AtomicU32,
+    mut liar: Liar,
 ) -> Option<()> {
     let mut request = vec![0; 8192];
     let read = client.read(&mut request).ok()?;
@@ -54,12 +58,14 @@ fn pass(
     });
     // The first WebSocket only asks for the topology.
     let troubled = text.contains("/v1/ws") && websockets.fetch_add(1, Relaxed) > 0;
+    let spoils = troubled && matches!(mischief, Mischief::Stall | Mischief::Close);
+    let sells_twice = troubled && mischief == Mischief::SellTwice;
     let forgets = mischief == Mischief::ForgetBookings && text.contains("/sections/");
     let (mut passed, mut chunk) = (0, vec![0; 65536]);
     loop {
         let read = (&upstream).read(&mut chunk).ok()?;
         passed += read;
-        let spoilt = troubled && mischief != Mischief::ForgetBookings && passed > BEGINNING;
+        let spoilt = spoils && passed > BEGINNING;
         if read == 0 || (spoilt && mischief == Mischief::Close) {
             client.shutdown(Shutdown::Both).ok()?;
             upstream.shutdown(Shutdown::Both).ok()?;
@@ -68,7 +74,9 @@ fn pass(
         if forgets {
             forget(&mut chunk[..read]);
         }
-        if !spoilt {
+        if sells_twice {
+            client.write_all(&liar.pass(&chunk[..read])).ok()?;
+        } else if !spoilt {
             client.write_all(&chunk[..read]).ok()?;
         }
     }

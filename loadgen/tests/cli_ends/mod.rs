@@ -1,0 +1,99 @@
+//! Runs that end otherwise than planned: Ctrl-C once and twice, and a disk that takes no report.
+
+use crate::proxy::{Mischief, proxy};
+use crate::runs_common::Server;
+use frontrow_loadgen::report::read;
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, Stdio};
+
+/// A run of a minute under way at `url`.
+fn under_way(server: &Server, url: &str, more: &[&str], out: &Path) -> (Child, BufReader<ChildStderr>) {
+    let data = server.folder.path().join("data");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_frontrow-loadgen"))
+        .args(["steady", "--quick", "--for", "60s", "--server", url])
+        .args(more)
+        .args([Path::new("--data"), &data, Path::new("--out"), out])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let err = BufReader::new(child.stderr.take().expect("piped"));
+    (child, err)
+}
+
+/// Reads up to a line with `word` in it, and without `no`.
+fn until(err: &mut impl BufRead, word: &str, no: &str) {
+    let mut all = String::new();
+    loop {
+        let before = all.len();
+        assert!(err.read_line(&mut all).expect("text") > 0, "{word:?} never came:\n{all}");
+        let line = &all[before..];
+        if line.contains(word) && (no.is_empty() || !line.contains(no)) {
+            return;
+        }
+    }
+}
+
+fn interrupt(child: &Child) {
+    let pid = Pid::from_child(child);
+    kill_process(pid, Signal::INT).expect("it lives");
+}
+
+#[test]
+fn ctrl_c_leaves_a_partial_report_that_says_so() {
+    let server = Server::start();
+    let out = server.folder.path().join("partial");
+    let (mut child, mut err) = under_way(&server, &server.url, &[], &out);
+    until(&mut err, "answers/s", " 0 answers/s");
+    interrupt(&child);
+    until(&mut err, "winding down for a partial report", "");
+    let mut rest = String::new();
+    err.read_to_string(&mut rest).expect("text");
+    let code = child.wait().expect("it ends").code();
+    assert!(code == Some(0) || code == Some(4), "{code:?}\n{rest}");
+    let report = read(&out).expect("a report");
+    assert!(report.interrupted && report.totals.answered > 0, "{:?}", report.totals);
+    assert_eq!((report.totals.unanswered, report.verified.violation_count), (0, 0));
+    let summary = std::fs::read_to_string(out.join("summary.txt")).expect("a summary");
+    assert!(summary.contains("by hand"), "{summary}");
+}
+
+#[test]
+fn a_second_ctrl_c_ends_at_once() {
+    let server = Server::start();
+    let out = server.folder.path().join("none");
+    // Nothing is answered any more, so that the first one has to wait.
+    let stalled = proxy(&server.url, Mischief::Stall);
+    let (mut child, mut err) = under_way(&server, &stalled, &["--transport", "websocket"], &out);
+    until(&mut err, "answers/s", "");
+    interrupt(&child);
+    until(&mut err, "winding down", "");
+    interrupt(&child);
+    until(&mut err, "ended at once", "");
+    assert_eq!(child.wait().expect("it ends").code(), Some(130));
+    assert!(!out.exists(), "there is no report");
+}
+
+/// The system refuses every file's ninth block, as a full disk would: the report is printed, and nothing half
+/// written is left to be taken for one.
+#[test]
+fn a_disk_that_is_full_costs_the_files_and_not_the_figures() {
+    let server = Server::start();
+    let out = server.folder.path().join("full");
+    let data = server.folder.path().join("data");
+    let script = "trap '' XFSZ; ulimit -f 8; exec \"$0\" \"$@\"";
+    let output = Command::new("sh")
+        .args(["-c", script, env!("CARGO_BIN_EXE_frontrow-loadgen")])
+        .args(["steady", "--quick", "--quiet", "--server", &server.url])
+        .args([Path::new("--data"), &data, Path::new("--out"), &out])
+        .output()
+        .expect("it runs");
+    let said = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(2), "{said:?}");
+    assert!(said.0.contains("latency") && said.0.contains("answered"), "{said:?}");
+    assert!(said.1.contains("the report is not in") && said.1.contains("--out"), "{said:?}");
+    let left: Vec<_> = std::fs::read_dir(&out).expect("the folder was made").flatten().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
