@@ -7,7 +7,7 @@ pub use load::{LoadOptions, TransportWord};
 pub(crate) use objective::micros;
 pub use objective::{Condition, Measure, Objective};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -152,6 +152,21 @@ pub struct RampOptions {
     pub load: LoadOptions,
 }
 
+/// A part of `bench`.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BenchPart {
+    /// The planner's report.
+    Onsale,
+    /// The highest rate that meets the objective.
+    Capacity,
+    /// Twice that rate.
+    Overload,
+    /// Very many holds that end in the same second.
+    Expiry,
+    /// All connections drop and come back.
+    Reconnect,
+}
+
 /// Options of `bench`.
 #[derive(Args, Clone, Debug)]
 pub struct BenchOptions {
@@ -164,6 +179,12 @@ pub struct BenchOptions {
     /// What the capacity is: see `search`.
     #[arg(long, default_value = "p99<=5ms,busy<=0.1%")]
     pub objective: Objective,
+    /// Only these parts, joined by commas. [default: all]
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub only: Vec<BenchPart>,
+    /// Visits per second that count as the capacity. [default: searched for, where a part needs it]
+    #[arg(long)]
+    pub capacity: Option<f64>,
     /// Claims that end in the same second in the expiry storm.
     #[arg(long, default_value_t = 1_000_000)]
     pub due: u32,
@@ -198,6 +219,7 @@ mod tests {
             "l soak mixed --for 1h",
             "l onsale --buyers 20000 --minutes 10 --json",
             "l scenarios onsale",
+            "l bench --only expiry,reconnect --capacity 5000 --due 1000",
             "l compare a b",
         ] {
             Cli::try_parse_from(line.split(' ')).expect(line);

@@ -4,13 +4,13 @@
 //! - **capacity**: a search with `steady`.
 //! - **overload**: the rate found and twice that rate, in turn, three times; goodput is what was granted per
 //!   second, and the ratio is that of the medians. Refusals for want of capacity are timed from the actual send.
-//! - **expiry storm**: every seat of a large hall is claimed as fast as it goes and left to run out; a quiet
+//! - **expiry storm**: every seat of some large halls is claimed and left to run out, all at the same time; a quiet
 //!   crowd on another event (a quarter of the capacity) is measured before, and while the holds end.
 //! - **reconnect storm**: all connections drop at once and come back.
 
 use crate::LoadError;
 use crate::machine;
-use crate::options::{BenchOptions, LoadOptions, SearchOptions};
+use crate::options::{BenchOptions, BenchPart, LoadOptions, SearchOptions};
 use crate::report::{self, model::RunKind};
 use crate::runs::assemble::Outcome;
 use crate::runs::expiry;
@@ -38,6 +38,9 @@ pub(crate) async fn bench(
     options: &BenchOptions,
     interrupt: impl FnOnce() -> Interrupt,
 ) -> Result<Verdict, LoadError> {
+    if options.capacity.is_some_and(|rate| !rate.is_finite() || rate <= 0.0) {
+        return Err(LoadError::Option("--capacity is a number of visits per second, above 0".to_owned()));
+    }
     let interrupt = interrupt();
     let server = if options.running {
         None
@@ -65,21 +68,37 @@ async fn all(
     interrupt: &Interrupt,
 ) -> Result<Verdict, LoadError> {
     let mut bench = Bench { folder: folder(load), figures: Figures::default(), verdict: Verdict::Good };
-    let scenario = plan::scenario("onsale")?;
-    bench.keep("onsale", &once::once(RunKind::Run, load, scenario, interrupt).await?)?;
-    let found = bench.capacity(options, load, interrupt).await?;
-    bench.overload(options, load, found, interrupt).await?;
-    let storm = expiry::storm(load, options.due, found / 4.0, interrupt).await?;
-    bench.figures.0.push(storm.figure(STORM));
-    let scenario = plan::scenario("reconnect-storm")?;
-    let back = once::once(RunKind::Run, load, scenario, interrupt).await?;
-    bench.figures.0.push(Figure::at_most(
-        "violations in a reconnect storm",
-        back.report.verified.violation_count as f64,
-        0.0,
-        "",
-    ));
-    bench.keep("reconnect-storm", &back)?;
+    let wanted = |part: BenchPart| options.only.is_empty() || options.only.contains(&part);
+    if wanted(BenchPart::Onsale) {
+        let scenario = plan::scenario("onsale")?;
+        bench.keep("onsale", &once::once(RunKind::Run, load, scenario, interrupt).await?)?;
+    }
+    let (overload, expiry) = (wanted(BenchPart::Overload), wanted(BenchPart::Expiry));
+    let found = match options.capacity {
+        Some(given) => given,
+        None if overload || expiry || wanted(BenchPart::Capacity) => {
+            bench.capacity(options, load, interrupt).await?
+        }
+        None => 0.0,
+    };
+    if overload {
+        bench.overload(options, load, found, interrupt).await?;
+    }
+    if expiry {
+        let storm = expiry::storm(load, options.due, found / 4.0, interrupt).await?;
+        bench.storm(&storm);
+    }
+    if wanted(BenchPart::Reconnect) {
+        let scenario = plan::scenario("reconnect-storm")?;
+        let back = once::once(RunKind::Run, load, scenario, interrupt).await?;
+        bench.figures.0.push(Figure::at_most(
+            "violations in a reconnect storm",
+            back.report.verified.violation_count as f64,
+            0.0,
+            "",
+        ));
+        bench.keep("reconnect-storm", &back)?;
+    }
     bench.end()
 }
 
@@ -151,6 +170,14 @@ impl Bench {
             Figure::at_most("p99 of refusals at twice the capacity", refusals.p99_us, REFUSAL_US, "us")
         });
         self.keep("overload", &outcome)
+    }
+
+    /// Notes what a storm did to the quiet crowd.
+    fn storm(&mut self, storm: &expiry::Storm) {
+        self.figures.0.push(storm.figure(STORM));
+        if storm.broken() {
+            self.verdict = self.verdict.and(Verdict::Violations);
+        }
     }
 
     /// Notes what a part is worth, and writes its report.

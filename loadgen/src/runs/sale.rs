@@ -1,7 +1,7 @@
 //! The event whose seats the load is after: made for the run, or one that is on sale already.
 
 use crate::LoadError;
-use crate::crowd::{EventWish, FinalSeat, Hall, SeatState};
+use crate::crowd::{FinalSeat, Hall, SeatState};
 use crate::report::model::Target;
 use crate::runs::plan::Plan;
 use crate::runs::site::Site;
@@ -28,14 +28,14 @@ pub(crate) struct Sale {
 }
 
 impl Sale {
-    /// Makes an event in a generated stadium, by the wish of a scenario, and opens its sale.
+    /// Makes an event in a generated stadium, by these rules, and opens its sale.
     pub(crate) async fn make(
         site: &Site,
-        wish: &EventWish,
+        rules: &EventRules,
         seats: u32,
         name: &str,
     ) -> Result<Self, LoadError> {
-        let query = EventQuery { name: Some(name.to_owned()), rules: rules_of(wish) };
+        let query = EventQuery { name: Some(name.to_owned()), rules: words_of(rules) };
         let made = site.http.create_stadium(&query, seats, None).await.map_err(LoadError::http)?;
         let event = made.event.event;
         site.http.open(event).await.map_err(LoadError::http)?;
@@ -48,7 +48,7 @@ impl Sale {
             return Self::of(site, event).await;
         }
         let name = format!("load: {} {when}", plan.scenario.name);
-        Self::make(site, &plan.scenario.event, seats, &name).await
+        Self::make(site, &plan.scenario.event.rules(), seats, &name).await
     }
 
     /// An event that is there.
@@ -101,8 +101,7 @@ impl Sale {
     }
 }
 
-fn rules_of(wish: &EventWish) -> Vec<(&'static str, String)> {
-    let rules = wish.rules();
+fn words_of(rules: &EventRules) -> Vec<(&'static str, String)> {
     vec![
         ("hold_ms", rules.hold_ms.to_string()),
         ("offer_ms", rules.offer_ms.to_string()),

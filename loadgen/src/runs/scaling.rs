@@ -35,7 +35,7 @@ pub(crate) async fn measure(
     watch.progress.say("  throughput by requests in flight, for the scalability fit");
     let (points, seats) =
         if plan.quick { (&POINTS[..QUICK_POINTS], QUICK_SEATS) } else { (&POINTS[..], SEATS) };
-    let sale = Sale::make(site, &plan.scenario.event, seats, "scalability").await?;
+    let sale = Sale::make(site, &plan.scenario.event.rules(), seats, "scalability").await?;
     let mut measured = Vec::new();
     for &(connections, depth) in points {
         measured.push(point(site, plan, &sale, (connections, depth.min(plan.depth))).await?);
