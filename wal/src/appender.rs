@@ -254,9 +254,7 @@ impl Appender {
         self.finish(start, payload_bytes as u32, Label { partition, lsn, time_ms, kind })
     }
 
-    /// Places the record that begins at `start` of the buffer: into this segment or the next. Inlined, so that
-    /// the label stays in registers: read back as a whole right after it was written in pieces it would stall.
-    #[inline]
+    /// Places the record that begins at `start` of the buffer: into this segment or the next.
     fn finish(&mut self, start: usize, len: u32, label: Label) -> Result<Position, AppendError> {
         let bytes = (self.fill.bytes.len() - start) as u64;
         let mut start = start;
@@ -290,7 +288,11 @@ impl Appender {
     }
 
     /// Writes header and checksum of the record that lies at `start..end` of the buffer.
-    #[inline]
+    #[allow(
+        clippy::inline_always,
+        reason = "a label read back as a whole, right after it was written in pieces, stalls"
+    )]
+    #[inline(always)]
     fn label(&mut self, start: usize, end: usize, len: u32, label: Label) {
         let Label { partition, lsn, time_ms, kind } = label;
         let header = RecordHeader {
