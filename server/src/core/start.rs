@@ -541,7 +541,9 @@ fn take_in<E: Engine>(core: &Rc<Core<E>>, message: CoreMessage) {
             state.hints.insert(event, hints);
             let own = state.own.iter().filter_map(|&id| state.partitions[usize::from(id)].as_ref());
             let rows: Vec<RowRef> = own.flat_map(Partition::rows).filter(|row| row.event == event).collect();
-            rows.into_iter().for_each(|row| state.touched(row));
+            for row in rows {
+                state.touched(row);
+            }
         }
         CoreMessage::Section { section, reply } => {
             let _ = reply.try_send(state.own_rows(section));
