@@ -337,7 +337,11 @@ fn notes(config: &Config, limits: &Limits, machine: &Machine) -> Vec<String> {
         notes.push("HTTP has no CPU without a shard: answers of both wait for each other".to_owned());
     }
     if !config.server.log_cpus.is_empty() && shared(&config.server.log_cpus) {
-        notes.push("server.log_cpus has shards' CPUs only: every commit takes one from its shard".to_owned());
+        notes.push(
+            "server.log_cpus has shards' CPUs only: every new segment takes one from its shard, and so does every \
+             commit that a thread writes"
+                .to_owned(),
+        );
     }
     notes
 }

@@ -255,7 +255,7 @@ fn the_threads_beside_the_shards_have_cpus_of_their_own() {
     assert!(text.contains("WebSocket on CPUs [5, 4]") && text.contains("on CPU 4, in segments"), "{text}");
     assert!(!text.contains("HTTP has no CPU without"), "{text}");
     let crowded = case.read("[server]\ncores = [0, 1]\nlog_cpus = [1]\nhttp_cpus = [0]\n", &[]).explain();
-    assert!(crowded.contains("every commit takes one from its shard"), "{crowded}");
+    assert!(crowded.contains("every new segment takes one from its shard"), "{crowded}");
     assert!(crowded.contains("HTTP has no CPU without a shard"), "{crowded}");
     // Lists hold without pinned shards too; what is automatic is then left to the system.
     let config = case.read("[server]\npin = false\ncores = 1\nlog_cpus = [4]\n", &[]).into_result().unwrap();
