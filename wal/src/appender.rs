@@ -93,14 +93,15 @@ impl DataDir {
             epoch: self.epoch(),
             number: 0,
             cluster: self.cluster(),
-            first_position: self.first_position(stream)?,
+            first_position: self.view().first_position(stream)?,
             segment_bytes: options.segment_bytes,
         };
         let access = match options.durability {
             Durability::Direct => Access::Direct { lend: options.carrier == Carrier::Caller },
             Durability::Mapped | Durability::Memory => Access::Mapped,
         };
-        let mut spec = SegmentSpec { log: self.log_path().into(), disk: self.disk().clone(), first, access };
+        let (log, disk, retired) = (self.log_path().into(), self.disk().clone(), self.retired().clone());
+        let mut spec = SegmentSpec { log, disk, retired, first, access };
         let (segment, refused) = spec.create_first()?;
         let mut durability = options.durability;
         if let Some(error) = refused {

@@ -1,23 +1,21 @@
-//! The data directory: lock, manifest, epoch, and the list of segments.
+//! The data directory as it is written: lock, manifest and epoch. What is in it: [`crate::DirView`].
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::FlockOperation;
 
 use crate::error::WalError;
-use crate::format::{
-    FORMAT_VERSION, HeaderError, Position, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader,
-    file_name, parse_file_name,
-};
+use crate::format::parse_file_name;
 use crate::fs::{Disk, RealDisk, create_dir_durably, replace_file};
-use crate::manifest::Manifest;
+use crate::manifest::{MANIFEST, Manifest};
+use crate::retired::Retired;
+use crate::snapshot::{SnapshotFile, parse_snapshot_name};
+use crate::view::{DirView, LOG, SNAP, SegmentInfo};
 
 const LOCK: &str = "LOCK";
-const MANIFEST: &str = "MANIFEST";
-const LOG: &str = "log";
 
 /// How to open a data directory.
 #[derive(Clone)]
@@ -49,58 +47,14 @@ pub struct DataDir {
 
 struct Inner {
     log: PathBuf,
-    manifest: Manifest,
+    view: DirView,
     disk: Arc<dyn Disk>,
+    /// Files that trimming took out of the log, to be written again.
+    retired: Arc<Retired>,
+    /// Held while snapshots or segments are removed: one at a time.
+    removing: Mutex<()>,
     /// Dropping it gives the lock back.
     _lock: File,
-}
-
-/// One segment file, its header read and checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SegmentInfo {
-    pub(crate) path: PathBuf,
-    pub(crate) header: SegmentHeader,
-    pub(crate) successor: Successor,
-}
-
-/// What is known of the next segment of the same stream and epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Successor {
-    Missing,
-    Unwritten,
-    /// Something was written into it, so that this one must be whole and sealed.
-    Written,
-}
-
-impl SegmentInfo {
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-    /// Index of its stream.
-    pub fn stream(&self) -> u16 {
-        self.header.stream
-    }
-    /// Its epoch.
-    pub fn epoch(&self) -> u32 {
-        self.header.epoch
-    }
-    /// Its number within stream and epoch, from 0.
-    pub fn number(&self) -> u32 {
-        self.header.number
-    }
-    /// Position of its first record's first byte.
-    pub fn first_position(&self) -> Position {
-        self.header.first_position
-    }
-    /// Its size in bytes.
-    pub fn segment_bytes(&self) -> u64 {
-        self.header.segment_bytes
-    }
-    /// First position behind all it could hold.
-    fn end_position(&self) -> Position {
-        self.header.first_position.saturating_add(self.header.segment_bytes - SEGMENT_HEADER_BYTES)
-    }
 }
 
 impl DataDir {
@@ -124,7 +78,7 @@ impl DataDir {
             refuse_foreign(path)?;
         }
         let lock = lock(path)?;
-        let manifest = match read_manifest(&path.join(MANIFEST))? {
+        let manifest = match Manifest::read(&path.join(MANIFEST))? {
             Some(found) => checked(found, path, partitions, cluster)?,
             None if create => {
                 refuse_foreign(path)?;
@@ -134,32 +88,43 @@ impl DataDir {
             None => return Err(WalError::NotInitialised { path: path.into() }),
         };
         let manifest = Manifest { epoch: next_epoch(manifest.epoch, path)?, ..manifest };
-        let log = path.join(LOG);
-        create_dir_durably(&*disk, &log).map_err(WalError::io("cannot create", &log))?;
+        let (log, snap) = (path.join(LOG), path.join(SNAP));
+        for dir in [&log, &snap] {
+            create_dir_durably(&*disk, dir).map_err(WalError::io("cannot create", dir))?;
+        }
         replace_file(&*disk, path, MANIFEST, manifest.encode().as_bytes())
             .map_err(WalError::io("cannot write the manifest in", path))?;
-        remove_leftovers(&log)?;
-        Ok(DataDir { inner: Arc::new(Inner { log, manifest, disk, _lock: lock }) })
+        remove_leftovers(&log, |name| parse_file_name(name).is_some())?;
+        remove_leftovers(&snap, |name| parse_snapshot_name(name).is_some())?;
+        let inner = Inner {
+            log,
+            view: DirView::new(path, manifest),
+            disk,
+            retired: Arc::default(),
+            removing: Mutex::new(()),
+            _lock: lock,
+        };
+        Ok(DataDir { inner: Arc::new(inner) })
     }
 
     /// The epoch this open began, from 1.
     pub fn epoch(&self) -> u32 {
-        self.inner.manifest.epoch
+        self.inner.view.epoch()
     }
 
     /// The cluster's random id.
     pub fn cluster(&self) -> u128 {
-        self.inner.manifest.cluster
+        self.inner.view.cluster()
     }
 
     /// The number of partitions it was made with.
     pub fn partitions(&self) -> u16 {
-        self.inner.manifest.partitions
+        self.inner.view.partitions()
     }
 
     /// When it was made, in milliseconds since 1970.
     pub fn created_ms(&self) -> u64 {
-        self.inner.manifest.created_ms
+        self.inner.view.created_ms()
     }
 
     pub(crate) fn log_path(&self) -> &Path {
@@ -170,101 +135,31 @@ impl DataDir {
         &self.inner.disk
     }
 
-    /// All segments in replay order: by epoch, then stream, then number.
+    pub(crate) fn retired(&self) -> &Arc<Retired> {
+        &self.inner.retired
+    }
+
+    /// Taken by whoever removes files. What it guards is on disk, so a panic leaves nothing half done here.
+    pub(crate) fn removing(&self) -> MutexGuard<'_, ()> {
+        self.inner.removing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where records and snapshots are read.
+    pub fn view(&self) -> &DirView {
+        &self.inner.view
+    }
+
+    /// See [`DirView::segments`].
     ///
-    /// Call it before opening streams; later the list includes segments being written. Names, headers
-    /// and completeness are checked here, records when they are read.
+    /// Call it before opening streams; later the list includes segments being written.
     pub fn segments(&self) -> Result<Vec<SegmentInfo>, WalError> {
-        let mut found = Vec::new();
-        let log = &self.inner.log;
-        for entry in std::fs::read_dir(log).map_err(WalError::io("cannot list", log))? {
-            let path = entry.map_err(WalError::io("cannot list", log))?.path();
-            let Some(name) = path.file_name().and_then(|name| name.to_str()).and_then(parse_file_name) else {
-                // The preparer of a stream that is open in this epoch may be at work.
-                if path.extension().is_some_and(|extension| extension == "tmp") {
-                    continue;
-                }
-                return Err(WalError::ForeignFile { path });
-            };
-            found.push(self.read_info(path, name)?);
-        }
-        found.sort_by_key(|info| (info.header.epoch, info.header.stream, info.header.number));
-        link(&mut found, log)?;
-        Ok(found)
+        self.inner.view.segments()
     }
 
-    fn read_info(&self, path: PathBuf, name: (u16, u32, u32)) -> Result<SegmentInfo, WalError> {
-        let Manifest { cluster, epoch, .. } = self.inner.manifest;
-        let mut head = Vec::new();
-        let file = File::open(&path).map_err(WalError::io("cannot open", &path))?;
-        (&file)
-            .take(SEGMENT_HEADER_BYTES)
-            .read_to_end(&mut head)
-            .map_err(WalError::io("cannot read", &path))?;
-        let header = match SegmentHeader::decode(&head) {
-            Ok(header) => header,
-            Err(HeaderError::Version(found)) => {
-                return Err(WalError::SegmentVersion { path, found, expected: FORMAT_VERSION });
-            }
-            Err(HeaderError::Damaged(why)) => return Err(WalError::Corrupt { file: path, offset: 0, why }),
-        };
-        if header.cluster != cluster {
-            return Err(WalError::ForeignCluster { path, found: header.cluster, expected: cluster });
-        }
-        if (header.stream, header.epoch, header.number) != name {
-            return Err(WalError::Misnamed { path, inside: header.file_name() });
-        }
-        if header.epoch > epoch {
-            return Err(WalError::EpochAhead { path, found: header.epoch, manifest: epoch });
-        }
-        let len = file.metadata().map_err(WalError::io("cannot stat", &path))?.len();
-        if len != header.segment_bytes {
-            let why = "the file's length is not the one in its header";
-            return Err(WalError::Corrupt { file: path, offset: len.min(header.segment_bytes), why });
-        }
-        Ok(SegmentInfo { path, header, successor: Successor::Missing })
+    /// See [`DirView::snapshots`].
+    pub fn snapshots(&self) -> Result<Vec<SnapshotFile>, WalError> {
+        self.inner.view.snapshots()
     }
-
-    /// Where a stream's positions of this epoch begin: behind everything its older segments cover.
-    pub(crate) fn first_position(&self, stream: u16) -> Result<Position, WalError> {
-        let segments = self.segments()?;
-        let ends = segments.iter().filter(|info| info.stream() == stream).map(SegmentInfo::end_position);
-        Ok(ends.max().unwrap_or(0))
-    }
-}
-
-/// Notes who follows whom, and refuses a gap.
-fn link(segments: &mut [SegmentInfo], log: &Path) -> Result<(), WalError> {
-    for at in 0..segments.len() {
-        let (before, from) = segments.split_at_mut(at);
-        let header = from[0].header;
-        let previous = before
-            .last_mut()
-            .filter(|last| (last.header.epoch, last.header.stream) == (header.epoch, header.stream));
-        let expected = previous.as_ref().map_or(0, |last| last.header.number + 1);
-        if header.number != expected {
-            let path = log.join(file_name(header.stream, header.epoch, expected));
-            return Err(WalError::SegmentMissing { path });
-        }
-        if let Some(previous) = previous {
-            if previous.end_position() != header.first_position {
-                let why = "its positions do not continue those of the segment before";
-                return Err(WalError::Corrupt { file: from[0].path.clone(), offset: 0, why });
-            }
-            previous.successor =
-                if is_written(&from[0].path)? { Successor::Written } else { Successor::Unwritten };
-        }
-    }
-    Ok(())
-}
-
-/// True if something stands where the first record's header would be.
-fn is_written(path: &Path) -> Result<bool, WalError> {
-    use std::os::unix::fs::FileExt;
-    let mut head = [0; RECORD_HEADER_BYTES];
-    let file = File::open(path).map_err(WalError::io("cannot open", path))?;
-    file.read_exact_at(&mut head, SEGMENT_HEADER_BYTES).map_err(WalError::io("cannot read", path))?;
-    Ok(head != [0; RECORD_HEADER_BYTES])
 }
 
 /// Takes the lock, or tells who has it.
@@ -297,29 +192,20 @@ fn refuse_foreign(path: &Path) -> Result<(), WalError> {
     let refused = |found: String| Err(WalError::ForeignDirectory { path: path.into(), found });
     for entry in std::fs::read_dir(path).map_err(WalError::io("cannot list", path))? {
         let name = entry.map_err(WalError::io("cannot list", path))?.file_name();
-        let name = name.to_string_lossy();
-        match &*name {
+        let name = &*name.to_string_lossy();
+        match name {
             LOCK | "MANIFEST.tmp" | "lost+found" => {}
-            LOG => {
-                let log = path.join(LOG);
-                let mut inside = std::fs::read_dir(&log).map_err(WalError::io("cannot list", &log))?;
+            LOG | SNAP => {
+                let dir = path.join(name);
+                let mut inside = std::fs::read_dir(&dir).map_err(WalError::io("cannot list", &dir))?;
                 if inside.next().is_some() {
-                    return refused("log segments".into());
+                    return refused(if name == LOG { "log segments" } else { "snapshots" }.into());
                 }
             }
             other => return refused(other.into()),
         }
     }
     Ok(())
-}
-
-/// Three states: never written (`None`), good, and unreadable (an error).
-fn read_manifest(path: &Path) -> Result<Option<Manifest>, WalError> {
-    match std::fs::read(path) {
-        Ok(bytes) => Manifest::decode(&bytes, path).map(Some),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(WalError::io("cannot read", path)(error)),
-    }
 }
 
 fn checked(
@@ -353,12 +239,12 @@ fn random_cluster() -> Result<u128, WalError> {
     Ok(u128::from_le_bytes(id))
 }
 
-/// Removes half-made segments: they never got their name, so nothing was written into them.
-fn remove_leftovers(log: &Path) -> Result<(), WalError> {
-    for entry in std::fs::read_dir(log).map_err(WalError::io("cannot list", log))? {
-        let path = entry.map_err(WalError::io("cannot list", log))?.path();
+/// Removes half-made and retired files: they have no name of their own, so nothing in them counts.
+fn remove_leftovers(dir: &Path, is_ours: impl Fn(&str) -> bool) -> Result<(), WalError> {
+    for entry in std::fs::read_dir(dir).map_err(WalError::io("cannot list", dir))? {
+        let path = entry.map_err(WalError::io("cannot list", dir))?.path();
         let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".tmp"));
-        if name.and_then(parse_file_name).is_some() {
+        if name.is_some_and(&is_ours) {
             std::fs::remove_file(&path).map_err(WalError::io("cannot remove", &path))?;
         }
     }

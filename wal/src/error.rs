@@ -17,12 +17,10 @@ pub enum WalError {
         /// The cause.
         source: io::Error,
     },
-    /// No room for a segment.
-    #[error(
-        "the disk is full: no room for a segment of {bytes} bytes at {path}; free space or move the data directory"
-    )]
+    /// No room for a segment or a snapshot.
+    #[error("the disk is full: no room for {bytes} bytes at {path}; free space or move the data directory")]
     DiskFull {
-        /// The segment that was to be made.
+        /// The file that was to be made.
         path: PathBuf,
         /// Its size in bytes.
         bytes: u64,
@@ -97,9 +95,10 @@ pub enum WalError {
         /// Cluster id expected.
         expected: u128,
     },
-    /// A file in `log/` that is no segment.
+    /// A file in `log/` that is no segment, or one in `snap/` that is no snapshot.
     #[error(
-        "{path} is not a segment name (s0000-e00000000-00000000.seg); move the file out of the log directory"
+        "{path} is no name of a segment (s0000-e00000000-00000000.seg) or snapshot (p0000-0000000000000000.snap); \
+         move the file out of the data directory"
     )]
     ForeignFile {
         /// The file.
@@ -171,6 +170,70 @@ pub enum WalError {
         /// Version this program reads.
         expected: u8,
     },
+    /// The trim mark cannot be understood.
+    #[error(
+        "{path} is not a readable trim mark: {why}; restore it from a copy of this data directory, the log is not \
+         readable without it"
+    )]
+    BadTrimMark {
+        /// The mark.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A snapshot that does not read back.
+    #[error(
+        "snapshot {path} is damaged at byte {offset}: {why}; the older one and the log stand in for it, copy it from \
+         the backup node or move it away"
+    )]
+    BadSnapshot {
+        /// The snapshot.
+        path: PathBuf,
+        /// Offset in the file, in bytes, of what does not read back.
+        offset: u64,
+        /// What was found.
+        why: &'static str,
+    },
+    /// A snapshot of another format version.
+    #[error(
+        "{path} has snapshot format version {found}, this program reads {expected}; run a release that reads {found}"
+    )]
+    SnapshotVersion {
+        /// The snapshot.
+        path: PathBuf,
+        /// Version found.
+        found: u32,
+        /// Version this program reads.
+        expected: u32,
+    },
+    /// The log was trimmed, and no snapshot that can be read leads up to what is left.
+    #[error(
+        "the log of partition {partition} begins with record {first}, and no readable snapshot leads up to it \
+         ({found}); restore snap/ from a copy, or rebuild this node from its backup. Nothing was changed"
+    )]
+    SnapshotMissing {
+        /// The partition.
+        partition: u16,
+        /// The first record of it in the log.
+        first: u64,
+        /// What there is instead.
+        found: String,
+    },
+    /// A snapshot holds records that the log behind it has lost.
+    #[error(
+        "{path} holds records up to {lsn}, but the log of partition {partition} ends at {last}: part of the log is \
+         missing; restore log/ from a copy, or rebuild this node from its backup. Nothing was changed"
+    )]
+    LogBehindSnapshot {
+        /// The snapshot.
+        path: PathBuf,
+        /// The partition.
+        partition: u16,
+        /// The last record in the snapshot.
+        lsn: u64,
+        /// The last record in the log, 0 if there is none.
+        last: u64,
+    },
     /// An option that cannot work.
     #[error("{option} = {value} cannot work: {why}")]
     BadOption {
@@ -186,6 +249,32 @@ pub enum WalError {
 impl WalError {
     pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> WalError {
         move |source| WalError::Io { doing, path: path.into(), source }
+    }
+
+    /// As [`WalError::io`], and a full disk by its own name.
+    pub(crate) fn room(doing: &'static str, path: &Path, bytes: u64) -> impl FnOnce(io::Error) -> WalError {
+        move |source| {
+            if crate::fs::is_full(&source) {
+                return WalError::DiskFull { path: path.into(), bytes };
+            }
+            WalError::io(doing, path)(source)
+        }
+    }
+
+    /// True if it is one file that is bad, and another can stand in for it.
+    pub(crate) fn is_about_this_file(&self) -> bool {
+        // Another cluster, version or partition count says that directories were mixed up: that no older
+        // file makes good.
+        matches!(self, WalError::BadSnapshot { .. } | WalError::Misnamed { .. } | WalError::Io { .. })
+    }
+
+    /// True if the files may only have been renamed or removed while they were listed.
+    pub(crate) fn may_have_moved(&self) -> bool {
+        match self {
+            WalError::SegmentMissing { .. } => true,
+            WalError::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            _ => false,
+        }
     }
 }
 

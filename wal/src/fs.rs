@@ -10,14 +10,32 @@ use std::path::Path;
 
 use rustix::fs::{Advice, OFlags};
 
+/// What is written between two syncs of a large file.
+pub(crate) const PIECE_BYTES: usize = 1 << 20;
+
 /// The calls a log makes to make bytes durable. Tests replace single ones to inject faults.
 pub trait Disk: Send + Sync {
+    /// Makes an empty file, or empties the one that is there.
+    fn create(&self, path: &Path) -> io::Result<File> {
+        OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)
+    }
+
+    /// Gives a file another name, in place of a file that has it.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+
     /// Writes `header`, then real zeros up to `bytes`. Never leaves a hole: a full disk must be met
     /// here, not as SIGBUS at a store into the mapping.
     ///
     /// Syncs as it goes: one sync of a whole segment would keep commits of other files waiting.
     fn preallocate(&self, file: &File, header: &[u8], bytes: u64) -> io::Result<()> {
-        static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
+        static ZEROS: [u8; PIECE_BYTES] = [0; PIECE_BYTES];
         let mut file = file;
         file.write_all(header)?;
         let mut left = bytes.saturating_sub(header.len() as u64);
@@ -30,7 +48,7 @@ pub trait Disk: Send + Sync {
         Ok(())
     }
 
-    /// Makes a file's contents durable (`fdatasync`). Called once per commit.
+    /// Makes a file's contents durable (`fdatasync`). Called once per commit, and between a snapshot's pieces.
     fn sync_data(&self, file: &File) -> io::Result<()> {
         file.sync_data()
     }
@@ -45,7 +63,12 @@ pub trait Disk: Send + Sync {
         File::open(dir)?.sync_all()
     }
 
-    /// Writes all of `bytes` at `offset`. With `O_DIRECT` all three are block-aligned.
+    /// Writes all of `bytes` at `offset` of a file that has no name yet.
+    fn write(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        file.write_all_at(bytes, offset)
+    }
+
+    /// Writes all of `bytes` at `offset`, for a commit. With `O_DIRECT` all three are block-aligned.
     fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
         file.write_all_at(bytes, offset)
     }
@@ -77,40 +100,49 @@ pub(crate) fn create_dir_durably(disk: &dyn Disk, dir: &Path) -> io::Result<()> 
 /// Replaces the file `dir/name` as a whole: old or new after a crash, never a mixture.
 pub(crate) fn replace_file(disk: &dyn Disk, dir: &Path, name: &str, contents: &[u8]) -> io::Result<()> {
     let temporary = dir.join(format!("{name}.tmp"));
-    let mut file = File::create(&temporary)?;
-    file.write_all(contents)?;
+    let file = disk.create(&temporary)?;
+    disk.write(&file, contents, 0)?;
     disk.sync_all(&file)?;
-    std::fs::rename(&temporary, dir.join(name))?;
+    disk.rename(&temporary, &dir.join(name))?;
     disk.sync_dir(dir)
 }
 
 /// Makes the segment file `dir/name`: header and real zeros, durable, under its name only when whole.
 ///
-/// A leftover `.tmp` of an interrupted attempt is overwritten; the final name must be new.
+/// A leftover `.tmp` of an interrupted attempt is overwritten; the final name must be new. `retired` is a
+/// nameless file of the right length to be written over: it has its space already.
 pub(crate) fn create_segment_file(
     disk: &dyn Disk,
     dir: &Path,
     name: &str,
     header: &[u8],
     bytes: u64,
+    retired: Option<&Path>,
 ) -> io::Result<File> {
     let (temporary, path) = (dir.join(format!("{name}.tmp")), dir.join(name));
     if path.exists() {
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a segment of this epoch is already there"));
     }
     let made = (|| {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&temporary)?;
+        let again = retired.and_then(|retired| reopen(disk, retired, &temporary).ok());
+        let file = again.map_or_else(|| disk.create(&temporary), Ok)?;
         disk.preallocate(&file, header, bytes)?;
         disk.sync_all(&file)?;
-        std::fs::rename(&temporary, &path)?;
+        disk.rename(&temporary, &path)?;
         disk.sync_dir(dir)?;
         Ok(file)
     })();
     if made.is_err() {
         // Give the space back; the error that matters is the first one.
-        let _ = std::fs::remove_file(&temporary);
+        let _ = disk.remove(&temporary);
     }
     made
+}
+
+/// Opens a retired file under its new temporary name, to be written over from its beginning.
+fn reopen(disk: &dyn Disk, retired: &Path, temporary: &Path) -> io::Result<File> {
+    disk.rename(retired, temporary)?;
+    OpenOptions::new().read(true).write(true).open(temporary)
 }
 
 /// Opens a segment a second time for block-aligned writes that are durable when they return.

@@ -25,6 +25,8 @@
 //! - [`DataDir`] owns the directory: lock, manifest, cluster id, epoch, list of segments.
 //! - [`Appender`] is the core's end of one stream.
 //! - [`Segment`] and [`Records`] read a segment back without copying.
+//! - [`Snapshot`] is what a caller saved of a partition; [`DataDir::trim`] removes the log it stands in for.
+//! - [`DirView`] reads a directory without its lock.
 //!
 //! Invariants:
 //! - An epoch is opened for writing once. Nothing is ever appended behind a torn tail: a new epoch
@@ -36,6 +38,7 @@
 //! The bytes are drawn in `docs/log-format.md`.
 
 mod appender;
+mod base;
 mod batch;
 mod caller;
 mod dir;
@@ -43,22 +46,36 @@ mod direct;
 mod error;
 mod format;
 pub mod fs;
+mod index;
 mod manifest;
+mod mark;
 mod options;
 mod preparer;
 mod reader;
+mod retired;
 mod segment;
 mod shared;
+mod snapshot;
+mod snapshot_format;
 mod syncer;
+mod trim;
+mod view;
 
 pub use appender::Appender;
 pub use caller::Write;
-pub use dir::{DataDir, DirOptions, SegmentInfo};
+pub use dir::{DataDir, DirOptions};
 pub use error::{AppendError, WalError};
 pub use format::{
     FORMAT_VERSION, KIND_SEAL, PAYLOAD_BYTES_MAX, Position, RECORD_ALIGN, RECORD_HEADER_BYTES,
     RECORD_VERSION, SEGMENT_HEADER_BYTES,
 };
+pub use index::{LogIndex, PartitionSpan, SegmentIndex, spans};
 pub use options::{Carrier, Durability, LogOptions};
 pub use reader::{Record, Records, Segment, Tail, fuzz_decode};
 pub use shared::Space;
+pub use snapshot::{SNAPSHOTS_KEPT, Snapshot, SnapshotFile};
+pub use snapshot_format::{
+    SNAPSHOT_BODY_BYTES_MAX, SNAPSHOT_HEADER_BYTES, SNAPSHOT_VERSION, SnapshotMeta, fuzz_snapshot,
+};
+pub use trim::{Trimmed, covered, removable};
+pub use view::{DirView, SegmentInfo};

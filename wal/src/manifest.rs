@@ -14,6 +14,7 @@ use std::path::Path;
 use crate::error::WalError;
 use crate::format::FORMAT_VERSION;
 
+pub(crate) const MANIFEST: &str = "MANIFEST";
 const MAGIC: &str = "frontrow-log";
 /// A manifest is a few lines; anything longer is another file.
 const BYTES_MAX: usize = 4096;
@@ -34,6 +35,15 @@ impl Manifest {
         );
         let crc = crc32c::crc32c(body.as_bytes());
         format!("{body}crc32c {crc:08x}\n")
+    }
+
+    /// Three states: never written (`None`), good, and unreadable (an error).
+    pub(crate) fn read(path: &Path) -> Result<Option<Self>, WalError> {
+        match std::fs::read(path) {
+            Ok(bytes) => Manifest::decode(&bytes, path).map(Some),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(WalError::io("cannot read", path)(error)),
+        }
     }
 
     /// `path` is only named in errors.

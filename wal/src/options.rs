@@ -55,7 +55,7 @@ impl Default for LogOptions {
             segment_bytes: 64 << 20,
             max_payload_bytes: PAYLOAD_BYTES_MAX,
             backlog_bytes: 8 << 20,
-            ready_ahead: 1,
+            ready_ahead: 2,
             durability: Durability::default(),
             carrier: Carrier::default(),
         }

@@ -17,13 +17,13 @@ use std::path::Path;
 
 use memmap2::{Advice, Mmap, MmapOptions};
 
-use crate::dir::{SegmentInfo, Successor};
 use crate::error::WalError;
 use crate::format::{
     CrcSeed, KIND_SEAL, PAYLOAD_BYTES_MAX, Position, RECORD_ALIGN, RECORD_HEADER_BYTES, RECORD_LEN_AT,
     RECORD_VERSION, RecordHeader, SECTOR_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader, bytes_at, checksum,
     record_bytes, write_header,
 };
+use crate::view::{SegmentInfo, Successor};
 
 /// Offset of a segment's first record.
 const FIRST: usize = SEGMENT_HEADER_BYTES as usize;
@@ -99,7 +99,14 @@ impl Segment {
 
     /// Its records from the first.
     pub fn records(&self) -> Records<'_> {
-        Records::new(&self.map, self.info.header, self.info.successor, self.info.path())
+        self.records_until(Position::MAX)
+    }
+
+    /// Its records from the first, none that begins at or behind `end`. For a segment being written: up to
+    /// the durable position everything is there, and nothing behind it is looked at or judged.
+    pub fn records_until(&self, end: Position) -> Records<'_> {
+        let records = Records::new(&self.map, self.info.header, self.info.successor, self.info.path());
+        Records { end, ..records }
     }
 
     /// Reads all records in turn; then tells how the segment ended.
@@ -121,6 +128,8 @@ pub struct Records<'a> {
     successor: Successor,
     path: &'a Path,
     at: usize,
+    /// No record from here on is read.
+    end: Position,
     tail: Option<Tail>,
     failed: bool,
 }
@@ -136,7 +145,8 @@ impl<'a> Records<'a> {
     /// `bytes` is the whole segment, its own header included.
     pub(crate) fn new(bytes: &'a [u8], header: SegmentHeader, successor: Successor, path: &'a Path) -> Self {
         let seed = header.seed();
-        Records { bytes, header, seed, successor, path, at: FIRST, tail: None, failed: false }
+        let end = Position::MAX;
+        Records { bytes, header, seed, successor, path, at: FIRST, end, tail: None, failed: false }
     }
 
     /// How the segment ended, once the iterator has.
@@ -235,7 +245,7 @@ impl<'a> Iterator for Records<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        if self.failed || self.tail.is_some() {
+        if self.failed || self.tail.is_some() || self.position_at(self.at) >= self.end {
             return None;
         }
         let Some(Found { header, payload, end }) = self.read(self.at) else {

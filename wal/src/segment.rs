@@ -10,7 +10,8 @@ use memmap2::{MmapMut, MmapOptions};
 use crate::direct::Staging;
 use crate::error::WalError;
 use crate::format::{SEGMENT_HEADER_BYTES, SegmentHeader};
-use crate::fs::{Disk, create_segment_file, forget_cached, is_full, open_direct};
+use crate::fs::{Disk, create_segment_file, forget_cached, open_direct};
+use crate::retired::Retired;
 use crate::shared::Shared;
 
 /// Where and as what a stream's segments are made.
@@ -18,6 +19,8 @@ use crate::shared::Shared;
 pub(crate) struct SegmentSpec {
     pub(crate) log: PathBuf,
     pub(crate) disk: Arc<dyn Disk>,
+    /// Files to write again, before new ones are made.
+    pub(crate) retired: Arc<Retired>,
     /// Header of segment 0; the others differ in number and first position.
     pub(crate) first: SegmentHeader,
     pub(crate) access: Access,
@@ -105,14 +108,9 @@ impl SegmentSpec {
     fn make(&self, number: u32) -> Result<File, WalError> {
         let (header, path) = (self.header(number), self.path(number));
         let bytes = header.segment_bytes;
-        create_segment_file(&*self.disk, &self.log, &header.file_name(), &header.encode(), bytes).map_err(
-            |error| {
-                if is_full(&error) {
-                    return WalError::DiskFull { path: path.clone(), bytes };
-                }
-                WalError::io("cannot prepare segment", &path)(error)
-            },
-        )
+        let (name, page, again) = (header.file_name(), header.encode(), self.retired.take(bytes));
+        create_segment_file(&*self.disk, &self.log, &name, &page, bytes, again.as_deref())
+            .map_err(WalError::room("cannot prepare segment", &path, bytes))
     }
 
     fn map(&self, file: File, number: u32) -> Result<SegmentWriter, WalError> {
