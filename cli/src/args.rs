@@ -90,6 +90,35 @@ pub(crate) enum Command {
     /// Check and tune this machine for a server; write a configuration that fits it.
     #[command(subcommand)]
     Tune(Tune),
+    /// Look at the log in --data, whether or not a server has it open; nothing is changed.
+    #[command(subcommand)]
+    Wal(Wal),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Wal {
+    /// Segments, records and snapshots in figures, and what could be trimmed.
+    Stat,
+    /// Read everything and say of each file whether it is good; exit code 1 if anything is damaged.
+    Verify,
+    /// Print records in words, oldest first.
+    Dump(Dump),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Dump {
+    /// Only this partition's.
+    #[arg(long, value_name = "N")]
+    pub(crate) partition: Option<u16>,
+    /// Only from this number in a partition's history on.
+    #[arg(long, value_name = "LSN")]
+    pub(crate) from_lsn: Option<u64>,
+    /// Only this stream's (a stream is one core's log).
+    #[arg(long, value_name = "N")]
+    pub(crate) stream: Option<u16>,
+    /// At most so many.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) limit: Option<u64>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -16,6 +16,7 @@ mod session;
 mod show;
 mod tune;
 mod wait;
+mod wal;
 
 use args::{Cli, Command};
 use clap::Parser;
@@ -44,6 +45,7 @@ fn run(cli: Cli, out: Out) -> Result<(), Failure> {
         Command::Serve(serve) => return serve::run(&serve, out),
         Command::Plan(plan) => return plan::run(&plan, out),
         Command::Tune(it) => return tune::run(&cli.common, &it, out),
+        Command::Wal(it) => return wal::run(&cli.common.data, &it, out),
         talking => talking,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -68,7 +70,7 @@ async fn talk(session: &Session, command: Command, out: Out) -> Result<(), Failu
         Command::Watch(it) => live::watch(session, &it, out).await,
         Command::Token => browse::token(session, out).await,
         Command::Event(it) => admin::run(session, it, out).await,
-        Command::Serve(_) | Command::Plan(_) | Command::Tune(_) => {
+        Command::Serve(_) | Command::Plan(_) | Command::Tune(_) | Command::Wal(_) => {
             unreachable!("done before anything was connected")
         }
     }

@@ -59,6 +59,7 @@ mod snapshot;
 mod snapshot_format;
 mod syncer;
 mod trim;
+mod verify;
 mod view;
 
 pub use appender::Appender;
@@ -78,4 +79,5 @@ pub use snapshot_format::{
     SNAPSHOT_BODY_BYTES_MAX, SNAPSHOT_HEADER_BYTES, SNAPSHOT_VERSION, SnapshotMeta, fuzz_snapshot,
 };
 pub use trim::{Trimmed, covered, removable};
+pub use verify::{Finding, Verdict, Verified, verify};
 pub use view::{DirView, SegmentInfo};

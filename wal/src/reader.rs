@@ -86,9 +86,14 @@ impl Segment {
         // logs out. A foreign program that truncates it would cause SIGBUS.
         let map = unsafe { MmapOptions::new().len(len as usize).map(&file) };
         let map = map.map_err(WalError::io("cannot map", path))?;
-        // Hints only: read ahead, from front to back.
-        let _ = map.advise(Advice::Sequential);
-        let _ = map.advise(Advice::WillNeed);
+        // Hints only: read ahead, from front to back. Not where somebody still writes: every page that is in
+        // memory ahead of a direct write costs that write the time to throw it out.
+        if info.is_closed() {
+            let _ = map.advise(Advice::Sequential);
+            let _ = map.advise(Advice::WillNeed);
+        } else {
+            let _ = map.advise(Advice::Random);
+        }
         Ok(Segment { info: info.clone(), map })
     }
 

@@ -85,6 +85,13 @@ impl SegmentInfo {
     pub fn end_position(&self) -> Position {
         self.header.first_position.saturating_add(self.header.segment_bytes - SEGMENT_HEADER_BYTES)
     }
+    /// True for segments of the same stream and epoch.
+    fn same_run(&self, other: &SegmentInfo) -> bool {
+        (self.header.epoch, self.header.stream) == (other.header.epoch, other.header.stream)
+    }
+    fn is_followed_by(&self, next: &SegmentInfo) -> bool {
+        self.same_run(next) && self.header.number + 1 == next.header.number
+    }
     /// Where it stands in its stream.
     pub(crate) fn place(&self) -> (u32, u32) {
         (self.header.epoch, self.header.number)
@@ -176,11 +183,13 @@ impl DirView {
             }
         }
         found.sort_by_key(|info| (info.header.epoch, info.header.stream, info.header.number));
-        link(&mut found, &mark, &log)?;
+        let mut found = without_unused(&found)?;
+        follow(&mut found)?;
+        check_chain(&found, &mark, &log)?;
         Ok(found)
     }
 
-    fn read_info(&self, path: PathBuf, name: (u16, u32, u32)) -> Result<SegmentInfo, WalError> {
+    pub(crate) fn read_info(&self, path: PathBuf, name: (u16, u32, u32)) -> Result<SegmentInfo, WalError> {
         let Manifest { cluster, epoch, .. } = self.manifest;
         let mut head = Vec::new();
         let file = File::open(&path).map_err(WalError::io("cannot open", &path))?;
@@ -251,33 +260,60 @@ pub(crate) fn list_names<N>(
     Ok(found)
 }
 
-/// Notes who follows whom, and refuses a gap: every epoch of a stream begins with segment 0, but for the
-/// one that was trimmed last, which begins where the mark says.
-fn link(segments: &mut [SegmentInfo], mark: &TrimMark, log: &Path) -> Result<(), WalError> {
+/// Leaves out what was prepared and never used, where a clean end was cut short while it removed that: then
+/// segments without a record stand behind a gap. Had the missing one ever been used, the one before it
+/// would be sealed, and reading it would tell.
+pub(crate) fn without_unused(sorted: &[SegmentInfo]) -> Result<Vec<SegmentInfo>, WalError> {
+    let mut out = Vec::with_capacity(sorted.len());
+    for run in sorted.chunk_by(SegmentInfo::same_run) {
+        let gap = run.windows(2).position(|pair| !pair[0].is_followed_by(&pair[1]));
+        let (before, behind) = run.split_at(gap.map_or(run.len(), |at| at + 1));
+        out.extend_from_slice(before);
+        for info in behind {
+            if is_written(&info.path)? {
+                out.extend_from_slice(behind);
+                break;
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// Notes of each segment who follows it.
+pub(crate) fn follow(segments: &mut [SegmentInfo]) -> Result<(), WalError> {
+    for at in 1..segments.len() {
+        let (before, from) = segments.split_at_mut(at);
+        let (last, next) = (&mut before[at - 1], &from[0]);
+        if last.is_followed_by(next) {
+            let written = is_written(&next.path)?;
+            last.successor = if written { Successor::Written } else { Successor::Unwritten };
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a gap: every epoch of a stream begins with segment 0, but for the one that was trimmed last,
+/// which begins where the mark says.
+pub(crate) fn check_chain(segments: &[SegmentInfo], mark: &TrimMark, log: &Path) -> Result<(), WalError> {
     for (&stream, kept) in mark.streams() {
         let first = segments.iter().find(|info| info.header.stream == stream);
         kept_is_there(first, stream, *kept, log)?;
     }
-    for at in 0..segments.len() {
-        let (before, from) = segments.split_at_mut(at);
-        let header = from[0].header;
-        let previous = before
-            .last_mut()
-            .filter(|last| (last.header.epoch, last.header.stream) == (header.epoch, header.stream));
+    let mut previous: Option<&SegmentInfo> = None;
+    for info in segments {
+        let header = info.header;
+        let before = previous.filter(|last| last.same_run(info));
         let first = mark.first_number(header.stream, header.epoch);
-        let expected = previous.as_ref().map_or(first, |last| last.header.number + 1);
+        let expected = before.map_or(first, |last| last.header.number + 1);
         if header.number != expected {
             let path = log.join(file_name(header.stream, header.epoch, expected));
             return Err(WalError::SegmentMissing { path });
         }
-        if let Some(previous) = previous {
-            if previous.end_position() != header.first_position {
-                let why = "its positions do not continue those of the segment before";
-                return Err(WalError::Corrupt { file: from[0].path.clone(), offset: 0, why });
-            }
-            previous.successor =
-                if is_written(&from[0].path)? { Successor::Written } else { Successor::Unwritten };
+        if before.is_some_and(|last| last.end_position() != header.first_position) {
+            let why = "its positions do not continue those of the segment before";
+            return Err(WalError::Corrupt { file: info.path.clone(), offset: 0, why });
         }
+        previous = Some(info);
     }
     Ok(())
 }

@@ -175,6 +175,43 @@ fn missing_and_swapped_segments_are_refused() {
     assert!(matches!(read_all(&dir), Err(WalError::Misnamed { .. })));
 }
 
+/// A clean end removes what was prepared and not used, one by one, and may die in between.
+#[test]
+fn segments_prepared_and_never_used_may_be_missing_in_any_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let expected = written(folder.path(), &options(), 20, 1, 101);
+    let dir = open(folder.path());
+    assert_eq!(dir.segments().unwrap().len(), 1);
+    let empty = |number: u32| {
+        let mut page = fs::read(segment_path(folder.path(), 1, 0)).unwrap();
+        page[4096..].fill(0);
+        page[20..24].copy_from_slice(&number.to_le_bytes());
+        page[40..48].copy_from_slice(&(u64::from(number) * (12 << 10)).to_le_bytes());
+        let crc = crc32c::crc32c(&page[..4092]).to_le_bytes();
+        page[4092..4096].copy_from_slice(&crc);
+        fs::write(segment_path(folder.path(), 1, number), &page).unwrap();
+        page
+    };
+    for left in [vec![1, 2], vec![1], vec![2], vec![3], vec![1, 3]] {
+        for number in &left {
+            empty(*number);
+        }
+        assert_eq!(read_all(&dir).unwrap().0, expected, "with {left:?}");
+        for number in &left {
+            fs::remove_file(segment_path(folder.path(), 1, *number)).unwrap();
+        }
+    }
+    // Behind a gap and used: the one in between is lost.
+    let mut used = empty(2);
+    used[4096..4200].fill(7);
+    fs::write(segment_path(folder.path(), 1, 2), used).unwrap();
+    assert!(matches!(read_all(&dir), Err(WalError::SegmentMissing { .. })));
+    // And the first segment is always there.
+    empty(2);
+    fs::remove_file(segment_path(folder.path(), 1, 0)).unwrap();
+    assert!(matches!(read_all(&dir), Err(WalError::SegmentMissing { .. })));
+}
+
 /// A segment emptied after its successor was written is a loss, not an end.
 #[test]
 fn an_emptied_or_torn_segment_with_a_written_successor_is_corrupt() {

@@ -20,12 +20,12 @@ fn body(lsn: u64, len: usize) -> Vec<u8> {
 }
 
 /// What a whole log would hold of a partition.
-fn span(first: u64, last: u64) -> Option<PartitionSpan> {
-    Some(PartitionSpan { partition: 3, first, last, records: last - first + 1 })
+fn span(first: u64, last: u64) -> PartitionSpan {
+    PartitionSpan { partition: 3, first, last, records: last - first + 1 }
 }
 
-fn base(dir: &DataDir, span: Option<PartitionSpan>) -> Result<Option<u64>, WalError> {
-    let found = dir.view().base(&dir.snapshots()?, 3, span)?;
+fn base(dir: &DataDir, span: impl Into<Option<PartitionSpan>>) -> Result<Option<u64>, WalError> {
+    let found = dir.view().base(&dir.snapshots()?, 3, span.into())?;
     Ok(found.map(|snapshot| snapshot.meta().lsn))
 }
 
@@ -103,7 +103,7 @@ fn a_snapshot_ahead_of_the_log_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let dir = open(folder.path());
     dir.write_snapshot(&meta(3, 10), &body(10, 10)).unwrap();
-    for (log, last) in [(None, 0), (span(1, 9), 9)] {
+    for (log, last) in [(None, 0), (Some(span(1, 9)), 9)] {
         let refused = base(&dir, log).unwrap_err();
         assert!(
             matches!(refused, WalError::LogBehindSnapshot { lsn: 10, last: found, .. } if found == last),

@@ -45,6 +45,18 @@ fn trim(dir: &DataDir) -> Trimmed {
     dir.trim(&mut LogIndex::default(), &|_| Position::MAX).unwrap()
 }
 
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            fs::create_dir(&to).unwrap();
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), &to).unwrap();
+        }
+    }
+}
+
 fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder.join("log")).unwrap();
     let mut names: Vec<_> =
@@ -200,16 +212,18 @@ impl Disk for Mortal {
 
 #[test]
 fn a_trim_cut_short_anywhere_is_finished_by_the_next() {
+    let template = tempfile::tempdir().unwrap();
+    let expected = {
+        let (dir, wakes) = (open(template.path()), Wakes::default());
+        let mut log = dir.open_stream(0, &options(), wakes.callback()).unwrap();
+        let records = write(&mut log, &wakes, 1..=600);
+        snap(&dir, 500);
+        records
+    };
     let mut steps = 0;
     loop {
         let folder = tempfile::tempdir().unwrap();
-        let expected = {
-            let (dir, wakes) = (open(folder.path()), Wakes::default());
-            let mut log = dir.open_stream(0, &options(), wakes.callback()).unwrap();
-            let records = write(&mut log, &wakes, 1..=600);
-            snap(&dir, 500);
-            records
-        };
+        copy(template.path(), folder.path());
         let disk = Arc::new(Mortal::default());
         disk.last.store(u64::MAX, Ordering::SeqCst);
         let options = DirOptions { disk: disk.clone(), ..DirOptions::new(PARTITIONS) };

@@ -1,0 +1,307 @@
+//! The log on disk, looked at without a server or beside one: reads only, and takes no lock.
+
+use crate::args::{Dump, Wal};
+use crate::failure::Failure;
+use crate::show::Out;
+use frontrow_shard::record::{self, kind};
+use frontrow_shard::{Op, record::Outcome};
+use frontrow_wal::{
+    DirView, LogIndex, PartitionSpan, Position, Record, Segment, SegmentInfo, Snapshot, Tail, Verdict,
+    WalError, covered, removable, spans, verify,
+};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{self, BufWriter, Write as _};
+use std::path::Path;
+
+pub(crate) fn run(data: &Path, wal: &Wal, out: Out) -> Result<(), Failure> {
+    let view = DirView::open(data).map_err(bad)?;
+    match wal {
+        Wal::Stat => stat(&view, out),
+        Wal::Verify => check(&view, out),
+        Wal::Dump(filter) => {
+            beside(&view, out);
+            dump(&view, filter, out)
+        }
+    }
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "made for map_err")]
+fn bad(error: WalError) -> Failure {
+    let code = match error {
+        WalError::NotInitialised { .. } => "no_log",
+        WalError::ForeignDirectory { .. }
+        | WalError::ForeignFile { .. }
+        | WalError::ForeignCluster { .. } => "foreign",
+        WalError::ManifestVersion { .. }
+        | WalError::SegmentVersion { .. }
+        | WalError::SnapshotVersion { .. }
+        | WalError::RecordVersion { .. } => "version",
+        WalError::Io { .. } => "io",
+        _ => "damaged",
+    };
+    Failure::Refused { code, message: error.to_string() }
+}
+
+/// Says that what is read may move, on the side where it does not get into a pipe.
+fn beside(view: &DirView, out: Out) {
+    if let Some(pid) = view.open_by().filter(|_| !out.json) {
+        let _ = writeln!(io::stderr(), "process {pid} has this log open: the end of it may move meanwhile");
+    }
+}
+
+/// One stream's segments of one epoch.
+#[derive(Default)]
+struct Run {
+    segments: Vec<SegmentInfo>,
+    records: u64,
+    bytes: u64,
+    torn_bytes: u64,
+}
+
+fn stat(view: &DirView, out: Out) -> Result<(), Failure> {
+    let files = view.snapshots().map_err(bad)?;
+    let segments = view.segments().map_err(bad)?;
+    let mut index = LogIndex::default();
+    let mut runs: BTreeMap<(u32, u16), Run> = BTreeMap::new();
+    let mut indexes = Vec::new();
+    for info in &segments {
+        let one = index.of(info).map_err(bad)?;
+        let run = runs.entry((info.epoch(), info.stream())).or_default();
+        run.segments.push(info.clone());
+        run.records += one.records;
+        run.bytes += one.bytes;
+        if let (Tail::Torn { bytes, .. }, true) = (one.tail, info.is_closed()) {
+            run.torn_bytes += bytes;
+        }
+        indexes.push(one);
+    }
+    let spans = spans(view.partitions(), indexes.iter().map(|one| &**one));
+    let covered = covered(view, &files).map_err(bad)?;
+    let goes = removable(&segments, &mut index, &covered, &|_| Position::MAX).map_err(bad)?;
+    let goes_bytes: u64 = goes.iter().map(|info| info.segment_bytes()).sum();
+    let shots: Vec<_> = files.iter().map(|file| (file, Snapshot::open(view, file))).collect();
+    let json = json!({
+        "ok": true,
+        "directory": view.path(), "cluster": format!("{:032x}", view.cluster()), "epoch": view.epoch(),
+        "partitions": view.partitions(), "created_ms": view.created_ms(), "open_by": view.open_by(),
+        "runs": runs.iter().map(run_json).collect::<Vec<_>>(),
+        "ranges": spans.iter().flatten().map(span_json).collect::<Vec<_>>(),
+        "snapshots": shots.iter().map(|(file, shot)| json!({
+            "file": file.path(), "partition": file.partition(), "lsn": file.lsn(),
+            "bytes": shot.as_ref().ok().map(|shot| shot.body().len()),
+            "damage": shot.as_ref().err().map(ToString::to_string),
+        })).collect::<Vec<_>>(),
+        "could_be_trimmed": {"segments": goes.len(), "bytes": goes_bytes},
+    });
+    let mut text = heading(view);
+    for ((epoch, stream), run) in &runs {
+        let _ = writeln!(text, "{}", run_text(*epoch, *stream, run));
+    }
+    let _ = writeln!(text, "partitions in the log:");
+    for span in spans.iter().flatten() {
+        let _ = writeln!(
+            text,
+            "  {:>4}: records {} to {} ({})",
+            span.partition, span.first, span.last, span.records
+        );
+    }
+    let _ = writeln!(text, "snapshots: {}", shots.len());
+    for (file, shot) in &shots {
+        let what = match shot {
+            Ok(shot) => format!("{} bytes", shot.body().len()),
+            Err(error) => error.to_string(),
+        };
+        let _ = writeln!(text, "  {:>4}: up to record {}, {what}", file.partition(), file.lsn());
+    }
+    let _ = write!(text, "could be trimmed: {} segments, {goes_bytes} bytes", goes.len());
+    out.say(&json, text);
+    Ok(())
+}
+
+fn heading(view: &DirView) -> String {
+    let mut text = format!(
+        "{}: cluster {:032x}, epoch {}, {} partitions\n",
+        view.path().display(),
+        view.cluster(),
+        view.epoch(),
+        view.partitions()
+    );
+    if let Some(pid) = view.open_by() {
+        let _ = writeln!(text, "process {pid} has it open: the end of the log may move meanwhile");
+    }
+    text
+}
+
+fn run_text(epoch: u32, stream: u16, run: &Run) -> String {
+    let (Some(first), Some(last)) = (run.segments.first(), run.segments.last()) else { return String::new() };
+    let torn = if run.torn_bytes > 0 { format!(", {} bytes torn", run.torn_bytes) } else { String::new() };
+    format!(
+        "epoch {epoch}, stream {stream}: segments {} to {}, positions {} to {}, {} records in {} bytes{torn}",
+        first.number(),
+        last.number(),
+        first.first_position(),
+        last.end_position(),
+        run.records,
+        run.bytes
+    )
+}
+
+fn run_json(((epoch, stream), run): (&(u32, u16), &Run)) -> Value {
+    let (first, last) = (run.segments.first(), run.segments.last());
+    json!({
+        "epoch": epoch, "stream": stream, "segments": run.segments.len(),
+        "first_segment": first.map(SegmentInfo::number), "last_segment": last.map(SegmentInfo::number),
+        "first_position": first.map(SegmentInfo::first_position),
+        "end_position": last.map(SegmentInfo::end_position),
+        "records": run.records, "bytes": run.bytes, "torn_bytes": run.torn_bytes,
+        "file_bytes": run.segments.iter().map(SegmentInfo::segment_bytes).sum::<u64>(),
+    })
+}
+
+fn span_json(span: &PartitionSpan) -> Value {
+    json!({"partition": span.partition, "first": span.first, "last": span.last, "records": span.records})
+}
+
+fn check(view: &DirView, out: Out) -> Result<(), Failure> {
+    let verified = verify(view);
+    let word = |verdict| match verdict {
+        Verdict::Good => "good",
+        Verdict::Torn => "torn",
+        Verdict::Open => "open",
+        Verdict::Bad => "BAD",
+    };
+    let json = json!({
+        "ok": !verified.is_bad(), "records": verified.records, "bytes": verified.bytes,
+        "open_by": view.open_by(),
+        "findings": verified.findings.iter().map(|it| json!({
+            "file": it.path, "offset": it.offset, "verdict": word(it.verdict).to_lowercase(), "text": it.text,
+        })).collect::<Vec<_>>(),
+    });
+    let mut text = heading(view);
+    for it in &verified.findings {
+        let at = it.offset.map_or(String::new(), |offset| format!(" at byte {offset}"));
+        let _ = writeln!(text, "{:<4} {}{at}: {}", word(it.verdict), it.path.display(), it.text);
+    }
+    let bad = verified.findings.iter().filter(|it| it.verdict == Verdict::Bad).count();
+    let _ = write!(text, "{} records in {} bytes read; {bad} bad", verified.records, verified.bytes);
+    out.say(&json, text);
+    if verified.is_bad() { Err(Failure::Told) } else { Ok(()) }
+}
+
+fn dump(view: &DirView, filter: &Dump, out: Out) -> Result<(), Failure> {
+    let mut to = BufWriter::new(io::stdout().lock());
+    let mut left = filter.limit.unwrap_or(u64::MAX);
+    for info in view.segments().map_err(bad)? {
+        if left == 0 || filter.stream.is_some_and(|stream| stream != info.stream()) {
+            continue;
+        }
+        let segment = Segment::open(&info).map_err(bad)?;
+        for found in segment.records() {
+            let found = match found {
+                Ok(found) => found,
+                Err(error) => {
+                    // What was readable before it is not lost in the buffer.
+                    let _ = to.flush();
+                    return Err(bad(error));
+                }
+            };
+            let wanted = filter.partition.is_none_or(|partition| partition == found.partition)
+                && filter.from_lsn.is_none_or(|from| from <= found.lsn);
+            if !wanted {
+                continue;
+            }
+            let line = if out.json { line_json(&info, &found).to_string() } else { line_text(&info, &found) };
+            // A reader that has gone (`| head`) is no failure.
+            if writeln!(to, "{line}").is_err() {
+                return Ok(());
+            }
+            left -= 1;
+            if left == 0 {
+                break;
+            }
+        }
+    }
+    let _ = to.flush();
+    Ok(())
+}
+
+fn line_text(info: &SegmentInfo, found: &Record<'_>) -> String {
+    let Record { partition, epoch, lsn, time_ms, kind, position, .. } = *found;
+    let place = format!("s{} e{epoch} {position:>12}  p{partition} #{lsn} t{time_ms}", info.stream());
+    match record::decode(kind, found.payload) {
+        Ok((op, outcome)) => {
+            let outcome = outcome.map_or(String::new(), |it| format!("  => {}", outcome_text(&it)));
+            format!("{place}  {}{outcome}", op_text(&op))
+        }
+        Err(error) => format!("{place}  {} bytes of kind {kind}: {error}", found.payload.len()),
+    }
+}
+
+fn line_json(info: &SegmentInfo, found: &Record<'_>) -> Value {
+    let mut line = json!({
+        "stream": info.stream(), "epoch": found.epoch, "segment": info.number(), "position": found.position,
+        "partition": found.partition, "lsn": found.lsn, "time_ms": found.time_ms,
+        "kind": kind_name(found.kind),
+    });
+    match record::decode(found.kind, found.payload) {
+        Ok((op, outcome)) => {
+            line["op"] = op_text(&op).into();
+            if let Some(it) = outcome {
+                line["outcome"] = json!({
+                    "code": it.code.name(), "seats": it.seats.places().collect::<Vec<_>>(), "slot": it.slot,
+                    "expires_ms": it.expires_ms, "flags": it.flags,
+                });
+            }
+        }
+        Err(error) => line["error"] = error.to_string().into(),
+    }
+    line
+}
+
+/// An operation in words. The secret that nonces are drawn from stays in the log.
+fn op_text(op: &Op) -> String {
+    match op {
+        Op::Begin { epoch, .. } => format!("Begin {{ epoch: {epoch} }}"),
+        Op::CreateEvent(spec) => format!("CreateEvent {{ event: {} }}", spec.event),
+        Op::Request(request) => {
+            format!("user {} asks {:032x}: {:?}", request.user, request.id, request.command)
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+fn outcome_text(it: &Outcome) -> String {
+    let mut text = it.code.name().to_owned();
+    let places: Vec<String> = it.seats.places().map(|place| place.to_string()).collect();
+    if !places.is_empty() {
+        let _ = write!(text, " seats {}", places.join(","));
+    }
+    if it.expires_ms > 0 {
+        let _ = write!(text, " until {}", it.expires_ms);
+    }
+    text
+}
+
+fn kind_name(kind: u8) -> &'static str {
+    match kind {
+        kind::BEGIN => "begin",
+        kind::CREATE_EVENT => "create_event",
+        kind::SET_EVENT_STATE => "set_event_state",
+        kind::BLOCK => "block",
+        kind::EXPIRE => "expire",
+        kind::DELIVER => "deliver",
+        kind::CLAIM_SEATS => "claim_seats",
+        kind::CLAIM_BEST => "claim_best",
+        kind::CLAIM_SECTION => "claim_section",
+        kind::EXTEND => "extend",
+        kind::BEGIN_PAYMENT => "begin_payment",
+        kind::BOOK => "book",
+        kind::RELEASE => "release",
+        kind::CANCEL => "cancel",
+        kind::JOIN => "join",
+        kind::LEAVE => "leave",
+        _ => "unknown",
+    }
+}

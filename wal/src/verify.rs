@@ -1,0 +1,180 @@
+//! Reads everything in a data directory and says what it finds, not stopping at the first damage.
+//!
+//! Beside a running server some of it moves. What looks bad is looked at again then, and counts only if it
+//! is found both times.
+
+use std::path::PathBuf;
+
+use crate::error::WalError;
+use crate::format::parse_file_name;
+use crate::index::{SegmentIndex, spans};
+use crate::mark::TrimMark;
+use crate::reader::{Segment, Tail};
+use crate::snapshot::{Snapshot, SnapshotFile};
+use crate::view::{DirView, SegmentInfo, check_chain, follow, list_names, without_unused};
+
+/// What is to be thought of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// All of it reads back.
+    Good,
+    /// It ends with a commit that never became durable, which is never read.
+    Torn,
+    /// A server is writing it; what it had written reads back.
+    Open,
+    /// It, or something it needs, is damaged, missing or foreign.
+    Bad,
+}
+
+/// One file, and what was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The file.
+    pub path: PathBuf,
+    /// Where in the file, in bytes, if it is one place.
+    pub offset: Option<u64>,
+    /// What is to be thought of it.
+    pub verdict: Verdict,
+    /// In words; of what is bad, with the remedy.
+    pub text: String,
+}
+
+/// What a look at everything gave.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// By file, in the order they were read.
+    pub findings: Vec<Finding>,
+    /// Records that read back.
+    pub records: u64,
+    /// Bytes read.
+    pub bytes: u64,
+}
+
+impl Verified {
+    /// True if something is damaged, missing or foreign.
+    pub fn is_bad(&self) -> bool {
+        self.findings.iter().any(|finding| finding.verdict == Verdict::Bad)
+    }
+
+    fn good(&mut self, path: PathBuf, verdict: Verdict, text: String) {
+        self.findings.push(Finding { path, offset: None, verdict, text });
+    }
+
+    fn bad(&mut self, path: PathBuf, error: &WalError) {
+        let (path, offset) = match error {
+            WalError::Corrupt { file, offset, .. } | WalError::RecordVersion { file, offset, .. } => {
+                (file.clone(), Some(*offset))
+            }
+            WalError::BadSnapshot { path, offset, .. } => (path.clone(), Some(*offset)),
+            WalError::SegmentMissing { path } => (path.clone(), None),
+            _ => (path, None),
+        };
+        self.findings.push(Finding { path, offset, verdict: Verdict::Bad, text: error.to_string() });
+    }
+}
+
+/// Reads all segments and snapshots of a directory, whether or not a server has it open.
+pub fn verify(view: &DirView) -> Verified {
+    let first = look(view);
+    if !first.is_bad() || view.open_by().is_none() {
+        return first;
+    }
+    let mut second = look(view);
+    let same = |one: &Finding, other: &Finding| (&one.path, one.offset) == (&other.path, other.offset);
+    second.findings.retain(|finding| {
+        finding.verdict != Verdict::Bad || first.findings.iter().any(|before| same(before, finding))
+    });
+    second
+}
+
+fn look(view: &DirView) -> Verified {
+    let mut out = Verified::default();
+    // Before the log: it holds whatever a snapshot has that is there now.
+    let files = view.snapshots().unwrap_or_else(|error| {
+        out.bad(view.snap(), &error);
+        Vec::new()
+    });
+    let indexes = read_log(view, &mut out);
+    let spans = spans(view.partitions(), indexes.iter());
+    for file in &files {
+        read_snapshot(view, file, &mut out);
+    }
+    let log_is_whole = !out.is_bad();
+    for partition in 0..view.partitions() {
+        // Of a log that is known to be damaged, what is missing is said already.
+        if log_is_whole && let Err(error) = view.base(&files, partition, spans[usize::from(partition)]) {
+            out.bad(view.snap(), &error);
+        }
+    }
+    out
+}
+
+fn read_log(view: &DirView, out: &mut Verified) -> Vec<SegmentIndex> {
+    let log = view.log();
+    let mark = view.mark().unwrap_or_else(|error| {
+        out.bad(view.path().join(crate::mark::TRIM), &error);
+        TrimMark::none(view.cluster())
+    });
+    let names = list_names(&log, parse_file_name).unwrap_or_else(|error| {
+        out.bad(log.clone(), &error);
+        Vec::new()
+    });
+    let mut infos: Vec<SegmentInfo> = Vec::new();
+    for (path, (stream, epoch, number)) in names {
+        if mark.is_trimmed(stream, (epoch, number)) {
+            continue;
+        }
+        match view.read_info(path.clone(), (stream, epoch, number)) {
+            Ok(info) => infos.push(info),
+            Err(error) => out.bad(path, &error),
+        }
+    }
+    infos.sort_by_key(|info| (info.epoch(), info.stream(), info.number()));
+    let linked = without_unused(&infos).and_then(|mut used| {
+        follow(&mut used)?;
+        let chain = check_chain(&used, &mark, &log);
+        infos = used;
+        chain
+    });
+    if let Err(error) = linked {
+        out.bad(log, &error);
+    }
+    infos.iter().filter_map(|info| read_segment(info, out)).collect()
+}
+
+fn read_segment(info: &SegmentInfo, out: &mut Verified) -> Option<SegmentIndex> {
+    let scanned = Segment::open(info).and_then(|segment| SegmentIndex::scan(&segment));
+    out.bytes += info.segment_bytes();
+    let index = match scanned {
+        Ok(index) => index,
+        Err(error) => {
+            out.bad(info.path().into(), &error);
+            return None;
+        }
+    };
+    out.records += index.records;
+    let records = index.records;
+    let (verdict, text) = match index.tail {
+        _ if !info.is_closed() => (Verdict::Open, format!("{records} records, may be written further")),
+        Tail::Sealed => (Verdict::Good, format!("{records} records, full")),
+        Tail::Clean => (Verdict::Good, format!("{records} records")),
+        Tail::Torn { offset, bytes } => {
+            let text =
+                format!("{records} records; at {offset} {bytes} bytes of a commit that nobody was told of");
+            (Verdict::Torn, text)
+        }
+    };
+    out.good(info.path().into(), verdict, text);
+    Some(index)
+}
+
+fn read_snapshot(view: &DirView, file: &SnapshotFile, out: &mut Verified) {
+    match Snapshot::open(view, file) {
+        Ok(snapshot) => {
+            out.bytes += snapshot.body().len() as u64;
+            let text = format!("{} bytes up to record {}", snapshot.body().len(), file.lsn());
+            out.good(file.path().into(), Verdict::Good, text);
+        }
+        Err(error) => out.bad(file.path().into(), &error),
+    }
+}
