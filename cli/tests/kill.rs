@@ -16,6 +16,9 @@ use std::rc::Rc;
 use tokio::time::Instant;
 
 const ROUNDS: u64 = 20;
+/// Rounds with the smallest segments there are, and answers in each.
+const SMALL_ROUNDS: u64 = 8;
+const SMALL_ANSWERS: u64 = 4000;
 const CLIENTS: u64 = 24;
 const SEATS: u32 = 20_000;
 
@@ -253,33 +256,38 @@ async fn make_event(server: &Server, data: &Path) -> u64 {
     http.map(event).await.expect("its map").sections.len() as u64
 }
 
-#[test]
-fn nothing_acknowledged_is_lost_in_twenty_kills() {
-    within(240, async {
-        let data = tempfile::tempdir().expect("a folder");
-        let truth = Shared::default();
-        let begun = Instant::now();
-        let mut server = Server::start(data.path(), &settings());
-        let sections = make_event(&server, data.path()).await;
-        let mut dice = Dice::new(42);
-        for round in 1..=ROUNDS {
-            let clients = crowd(&server).await;
-            let (undecided, offers) = verify(&server, &clients, &truth).await;
-            let killed = Rc::new(tokio::sync::Notify::new());
-            {
-                let mut now = truth.borrow_mut();
-                now.round_goal = now.acknowledged + 200 + dice.below(600);
-            }
-            let tasks = tokio::task::LocalSet::new();
-            for (user, client) in clients {
-                let own = Dice::new(round * 1000 + user);
-                let work = load(client, user, own, Rc::clone(&truth), sections.min(6), Rc::clone(&killed));
-                tasks.spawn_local(work);
-            }
-            tasks.run_until(killed.notified()).await;
-            server.kill();
-            // Answers that were on their way count, too: the tasks end when the connections do.
-            tasks.await;
+/// Kills a server under load again and again, each time after some answers more; verifies everything in between.
+/// Calls `look` after each kill, with the data directory. Acknowledgements in all.
+async fn kill_again_and_again(
+    data: &Path,
+    settings: &[(&str, &str)],
+    rounds: u64,
+    answers: u64,
+    mut look: impl FnMut(&Path),
+) -> u64 {
+    let truth = Shared::default();
+    let mut server = Server::start(data, settings);
+    let sections = make_event(&server, data).await;
+    let mut dice = Dice::new(42);
+    for round in 1..=rounds {
+        let clients = crowd(&server).await;
+        let (undecided, offers) = verify(&server, &clients, &truth).await;
+        let killed = Rc::new(tokio::sync::Notify::new());
+        {
+            let mut now = truth.borrow_mut();
+            now.round_goal = now.acknowledged + answers / 4 + dice.below(answers * 3 / 4);
+        }
+        let tasks = tokio::task::LocalSet::new();
+        for (user, client) in clients {
+            let own = Dice::new(round * 1000 + user);
+            let work = load(client, user, own, Rc::clone(&truth), sections.min(6), Rc::clone(&killed));
+            tasks.spawn_local(work);
+        }
+        tasks.run_until(killed.notified()).await;
+        server.kill();
+        // Answers that were on their way count, too: the tasks end when the connections do.
+        tasks.await;
+        {
             let now = truth.borrow();
             println!(
                 "round {round}: {} acknowledged, {} held, {} booked, {} waiting; before: {undecided} undecided, {offers} handed on",
@@ -288,15 +296,61 @@ fn nothing_acknowledged_is_lost_in_twenty_kills() {
                 now.booked.values().map(Vec::len).sum::<usize>(),
                 now.waiting.len(),
             );
-            drop(now);
-            server = Server::start(data.path(), &settings());
         }
-        let clients = crowd(&server).await;
-        verify(&server, &clients, &truth).await;
-        let total = truth.borrow().acknowledged;
+        look(&data.join("data"));
+        server = Server::start(data, settings);
+    }
+    let clients = crowd(&server).await;
+    verify(&server, &clients, &truth).await;
+    let total = truth.borrow().acknowledged;
+    total
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_in_twenty_kills() {
+    within(240, async {
+        let data = tempfile::tempdir().expect("a folder");
+        let begun = Instant::now();
+        let total = kill_again_and_again(data.path(), &settings(), ROUNDS, 800, |_| {}).await;
         println!(
             "{ROUNDS} kills, {total} acknowledgements, none lost, in {:.1} s",
             begun.elapsed().as_secs_f64()
         );
+    });
+}
+
+/// The same with snapshots all the time: what the log no longer has, the snapshots have, and the log stays small.
+#[test]
+fn nothing_is_lost_with_snapshots_in_place_of_the_log() {
+    within(240, async {
+        let data = tempfile::tempdir().expect("a folder");
+        let begun = Instant::now();
+        let small = [
+            ("FRONTROW_LOG__SEGMENT", "1MiB"),
+            ("FRONTROW_LOG__SNAPSHOT_EVERY", "1MiB"),
+            ("FRONTROW_LOG__BACKLOG", "1MiB"),
+            ("FRONTROW_LIMITS__BODY", "64MiB"),
+        ];
+        let settings: Vec<_> = settings().into_iter().chain(small).collect();
+        let (mut most, mut trims) = (0, 0);
+        let look = |data: &Path| {
+            let log = std::fs::read_dir(data.join("log")).expect("a log").map(|file| file.expect("a file"));
+            most = log.map(|file| file.metadata().map_or(0, |it| it.len())).sum::<u64>().max(most);
+            trims =
+                std::fs::read_to_string(data.join("TRIM")).map_or(0, |mark| mark.matches("stream").count());
+            let out = std::process::Command::new(env!("CARGO_BIN_EXE_frontrow"))
+                .args(["wal", "verify", "--data"])
+                .arg(data)
+                .output()
+                .expect("it runs");
+            assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stdout));
+        };
+        let total = kill_again_and_again(data.path(), &settings, SMALL_ROUNDS, SMALL_ANSWERS, look).await;
+        println!(
+            "{SMALL_ROUNDS} kills, {total} acknowledgements, none lost, at most {most} bytes of log, in {:.1} s",
+            begun.elapsed().as_secs_f64()
+        );
+        assert!(trims > 0, "nothing was ever trimmed");
+        assert!(most < 24 << 20, "{most} bytes of log are not bounded by 1 MiB between snapshots");
     });
 }

@@ -7,5 +7,6 @@ pub mod http;
 pub mod identity;
 
 mod running;
+mod snapshots;
 
 pub use running::{Running, StartError, io_uring_works, start};

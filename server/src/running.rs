@@ -5,6 +5,7 @@ use crate::config::{self, Config};
 use crate::core::{self, CoreError, Handle, RecoveryError, Setup, Threads};
 use crate::http::{self, Connections, Http, Sales, Stopper};
 use crate::identity::{Keys, KeysError};
+use crate::snapshots::{Round, Snapshotter, Trigger};
 use frontrow_engine::{Clock, EngineError, EngineKind, HugePages};
 use frontrow_shard::{Code, EventState, Limits, Partition};
 use frontrow_wal::{DataDir, DirOptions, WalError};
@@ -108,6 +109,7 @@ pub struct Running {
     pub dev: bool,
     handle: Handle,
     threads: Threads,
+    snapshotter: Option<Snapshotter>,
     stopper: Stopper,
     http_thread: JoinHandle<()>,
 }
@@ -139,6 +141,7 @@ pub fn start(config: &Config, demo: bool) -> Result<Running, StartError> {
     if recovered.torn_bytes > 0 {
         tracing::info!(bytes = recovered.torn_bytes, "cut commits that never became durable");
     }
+    let round = Round::new(dir.clone(), limits_of(config), recovered.index);
     let known = KnownEvents::of(&recovered.partitions);
     let connections = Connections::new(config.limits.connections, config.limits.connections_per_address);
     let (dev, admin_key_file) = (keys.minter.is_some(), keys.admin_key_file.clone());
@@ -155,6 +158,8 @@ pub fn start(config: &Config, demo: bool) -> Result<Running, StartError> {
         verifier: keys.verifier.clone(),
         connections: connections.clone(),
     })?;
+    let snapshotter = start_snapshots(config, round, &threads, recovered.bytes)
+        .map_err(|error| StartError::Cores(CoreError::Thread(error)))?;
     let handle = Handle::new(&threads);
     reconcile(&handle, &catalogue, &known, config)?;
     if demo && catalogue.search("", None).is_empty() {
@@ -184,6 +189,7 @@ pub fn start(config: &Config, demo: bool) -> Result<Running, StartError> {
         dev,
         handle,
         threads,
+        snapshotter,
         stopper,
         http_thread,
     })
@@ -263,6 +269,9 @@ impl Running {
     pub fn stop(self) {
         self.stopper.stop();
         self.threads.stop();
+        if let Some(snapshotter) = self.snapshotter {
+            snapshotter.stop();
+        }
         if self.http_thread.join().is_err() {
             tracing::error!("the HTTP thread ended with a panic");
         }
@@ -291,6 +300,29 @@ fn open_directory(config: &Config) -> Result<DataDir, WalError> {
         }
         opened => opened,
     }
+}
+
+/// Starts the thread that makes snapshots. A log that is lost with the process has none: one that survived it
+/// would speak of records that did not.
+fn start_snapshots(
+    config: &Config,
+    round: Round,
+    threads: &Threads,
+    carried: u64,
+) -> std::io::Result<Option<Snapshotter>> {
+    if config.log.durability == config::Durability::Memory {
+        return Ok(None);
+    }
+    let server = &config.server;
+    let beside: Vec<usize> = rustix::thread::sched_getaffinity(None).map_or_else(
+        |_| Vec::new(),
+        |all| {
+            let own = 0..rustix::thread::CpuSet::MAX_CPU;
+            own.filter(|&cpu| all.is_set(cpu) && !(server.pin && server.shard_cpus.contains(&cpu))).collect()
+        },
+    );
+    let trigger = Trigger { every: config.log.snapshot_every, durable: threads.durable(), carried };
+    Snapshotter::start(round, trigger, threads.progress(), core::cpu_set(&beside)).map(Some)
 }
 
 fn limits_of(config: &Config) -> Limits {

@@ -18,26 +18,45 @@ impl DirView {
         partition: u16,
         span: Option<PartitionSpan>,
     ) -> Result<Option<Snapshot>, WalError> {
+        let (base, bad) = self.newest(files, partition)?;
+        let (first, last) = span.map_or((None, 0), |span| (Some(span.first), span.last));
+        let lsn = base.as_ref().map_or(0, |snapshot| snapshot.meta().lsn);
+        if let Some(first) = first.filter(|first| *first > lsn + 1) {
+            let found = reasons(base.as_ref(), &bad);
+            return Err(WalError::SnapshotMissing { partition, first, found });
+        }
+        // Trimming goes by the older snapshot, so the log holds the newest one's last record, unless both are
+        // of the same state. Of one that does not read back the name is proof enough.
+        let mut newest = files.iter().filter(|file| file.partition == partition);
+        let (newest, second) = (newest.next(), newest.next().map(|file| file.lsn));
+        if let Some(file) = newest.filter(|file| file.lsn > last && Some(file.lsn) != second) {
+            let (path, lsn) = (file.path.clone(), file.lsn);
+            return Err(WalError::LogBehindSnapshot { path, partition, lsn, last });
+        }
+        Ok(base)
+    }
+
+    /// The newest readable snapshot of a partition, whatever the log holds. For who replays behind it, and so
+    /// finds out.
+    pub fn newest_snapshot(
+        &self,
+        files: &[SnapshotFile],
+        partition: u16,
+    ) -> Result<Option<Snapshot>, WalError> {
+        Ok(self.newest(files, partition)?.0)
+    }
+
+    fn newest(
+        &self,
+        files: &[SnapshotFile],
+        partition: u16,
+    ) -> Result<(Option<Snapshot>, Vec<WalError>), WalError> {
         let own = files.iter().filter(|file| file.partition == partition);
         let mut found = readable(self, own, 1)?;
         for error in &found.bad {
             tracing::warn!(partition, %error, "a snapshot does not read back and is passed over");
         }
-        let base = found.good.pop();
-        let (first, last) = span.map_or((None, 0), |span| (Some(span.first), span.last));
-        let lsn = base.as_ref().map_or(0, |snapshot| snapshot.meta().lsn);
-        if let Some(first) = first.filter(|first| *first > lsn + 1) {
-            let found = reasons(base.as_ref(), &found.bad);
-            return Err(WalError::SnapshotMissing { partition, first, found });
-        }
-        // Trimming goes by the older snapshot, so the log always holds the newest one's last record. Of
-        // one that does not read back the name is proof enough.
-        let newest = files.iter().find(|file| file.partition == partition);
-        if let Some(file) = newest.filter(|file| file.lsn > last) {
-            let (path, lsn) = (file.path.clone(), file.lsn);
-            return Err(WalError::LogBehindSnapshot { path, partition, lsn, last });
-        }
-        Ok(base)
+        Ok((found.good.pop(), found.bad))
     }
 }
 

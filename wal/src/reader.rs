@@ -114,6 +114,12 @@ impl Segment {
         Records { end, ..records }
     }
 
+    /// As [`Segment::records_until`], only those of partitions that `wanted` has at their index. Others are
+    /// stepped over without reading them: their checksums are not looked at.
+    pub fn records_of<'a>(&'a self, wanted: &'a [bool], end: Position) -> Records<'a> {
+        Records { only: Some(wanted), ..self.records_until(end) }
+    }
+
     /// Reads all records in turn; then tells how the segment ended.
     pub fn for_each(&self, mut each: impl FnMut(Record<'_>)) -> Result<Tail, WalError> {
         let mut records = self.records();
@@ -135,6 +141,8 @@ pub struct Records<'a> {
     at: usize,
     /// No record from here on is read.
     end: Position,
+    /// By partition, whether its records are read; `None` reads all.
+    only: Option<&'a [bool]>,
     tail: Option<Tail>,
     failed: bool,
 }
@@ -151,7 +159,18 @@ impl<'a> Records<'a> {
     pub(crate) fn new(bytes: &'a [u8], header: SegmentHeader, successor: Successor, path: &'a Path) -> Self {
         let seed = header.seed();
         let end = Position::MAX;
-        Records { bytes, header, seed, successor, path, at: FIRST, end, tail: None, failed: false }
+        Records {
+            bytes,
+            header,
+            seed,
+            successor,
+            path,
+            at: FIRST,
+            end,
+            only: None,
+            tail: None,
+            failed: false,
+        }
     }
 
     /// How the segment ended, once the iterator has.
@@ -163,9 +182,9 @@ impl<'a> Records<'a> {
         self.header.first_position.wrapping_add((offset - FIRST) as u64)
     }
 
-    /// The record at `offset`, if a good one is there. Lengths are checked before they are used.
+    /// What has the form of a record at `offset`. Lengths are checked before they are used.
     #[inline]
-    fn read(&self, offset: usize) -> Option<Found<'a>> {
+    fn frame(&self, offset: usize) -> Option<(RecordHeader, &'a [u8])> {
         let rest = self.bytes.get(offset..)?;
         let header = RecordHeader::decode(rest.first_chunk()?);
         let len = header.len as usize;
@@ -173,12 +192,29 @@ impl<'a> Records<'a> {
         if header.mark != mark || header.epoch != self.header.epoch || len > PAYLOAD_BYTES_MAX {
             return None;
         }
-        let whole = rest.get(..record_bytes(len))?;
-        if u32::from_le_bytes(bytes_at(whole, 0)) != checksum(mark, whole) {
+        Some((header, rest.get(..record_bytes(len))?))
+    }
+
+    /// The record at `offset`, if a good one is there.
+    #[inline]
+    fn read(&self, offset: usize) -> Option<Found<'a>> {
+        let (header, whole) = self.frame(offset)?;
+        if u32::from_le_bytes(bytes_at(whole, 0)) != checksum(header.mark, whole) {
             return None;
         }
-        let payload = &whole[RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + len];
+        let payload = &whole[RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + header.len as usize];
         Some(Found { header, payload, end: offset + whole.len() })
+    }
+
+    /// Goes on to the next record that is wanted, or to what is no record.
+    fn skip_unwanted(&mut self, wanted: &[bool]) {
+        while self.position_at(self.at) < self.end
+            && let Some((header, whole)) = self.frame(self.at)
+            && header.kind != KIND_SEAL
+            && !wanted.get(usize::from(header.partition)).copied().unwrap_or(true)
+        {
+            self.at += whole.len();
+        }
     }
 
     /// The first good record at or behind `from`, and its offset.
@@ -250,7 +286,13 @@ impl<'a> Iterator for Records<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        if self.failed || self.tail.is_some() || self.position_at(self.at) >= self.end {
+        if self.failed || self.tail.is_some() {
+            return None;
+        }
+        if let Some(wanted) = self.only {
+            self.skip_unwanted(wanted);
+        }
+        if self.position_at(self.at) >= self.end {
             return None;
         }
         let Some(Found { header, payload, end }) = self.read(self.at) else {

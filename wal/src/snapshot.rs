@@ -1,7 +1,9 @@
 //! Snapshot files: what a caller saved of one partition's state at one of its records.
 //!
 //! A snapshot gets its name only when it is whole and durable, as segments do. Two that read back are
-//! kept of every partition; trimming goes by the older one, so that damage of the newer loses nothing.
+//! kept of every partition; trimming goes by the older one, so that damage of the newer loses nothing. Of a
+//! partition in which nothing happens any more, the second one is a twin: the same state, in a file of its
+//! own. Without it such a partition would keep the log of all others for ever.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -26,6 +28,7 @@ pub struct SnapshotFile {
     pub(crate) path: PathBuf,
     pub(crate) partition: u16,
     pub(crate) lsn: u64,
+    pub(crate) twin: bool,
 }
 
 impl SnapshotFile {
@@ -41,18 +44,23 @@ impl SnapshotFile {
     pub fn lsn(&self) -> u64 {
         self.lsn
     }
+    /// True if it is the second of the same state.
+    pub fn is_twin(&self) -> bool {
+        self.twin
+    }
 }
 
-pub(crate) fn snapshot_name(partition: u16, lsn: u64) -> String {
-    format!("p{partition:04}-{lsn:016x}.snap")
+pub(crate) fn snapshot_name(partition: u16, lsn: u64, twin: bool) -> String {
+    format!("p{partition:04}-{lsn:016x}{}.snap", if twin { "-twin" } else { "" })
 }
 
-/// `(partition, LSN)` of a snapshot's file name; `None` if it is no such name.
-pub(crate) fn parse_snapshot_name(name: &str) -> Option<(u16, u64)> {
-    let (partition, lsn) = name.strip_prefix('p')?.strip_suffix(".snap")?.split_once('-')?;
+/// `(partition, LSN, twin)` of a snapshot's file name; `None` if it is no such name.
+pub(crate) fn parse_snapshot_name(name: &str) -> Option<(u16, u64, bool)> {
+    let (partition, rest) = name.strip_prefix('p')?.strip_suffix(".snap")?.split_once('-')?;
+    let (lsn, twin) = rest.strip_suffix("-twin").map_or((rest, false), |lsn| (lsn, true));
     let (partition, lsn) = (partition.parse().ok()?, u64::from_str_radix(lsn, 16).ok()?);
     // Only the one spelling.
-    (snapshot_name(partition, lsn) == name).then_some((partition, lsn))
+    (snapshot_name(partition, lsn, twin) == name).then_some((partition, lsn, twin))
 }
 
 /// A mapped snapshot, every byte of it checked.
@@ -95,7 +103,7 @@ impl Snapshot {
             return Err(WalError::ForeignCluster { path, found: header.cluster, expected: view.cluster() });
         }
         if (header.meta.partition, header.meta.lsn) != (self.file.partition, self.file.lsn) {
-            let inside = snapshot_name(header.meta.partition, header.meta.lsn);
+            let inside = snapshot_name(header.meta.partition, header.meta.lsn, self.file.twin);
             return Err(WalError::Misnamed { path, inside });
         }
         if header.partitions != view.partitions() || header.meta.partition >= header.partitions {
@@ -156,7 +164,8 @@ impl DataDir {
     /// Writes a snapshot, durably, reads it back, and then removes what is older than the two newest good
     /// ones. `body` is what the caller will get from [`Snapshot::body`].
     ///
-    /// Written in pieces that are synced one by one, so that commits of the log need not wait long.
+    /// Where there is one of this LSN already, a twin is written. Written in pieces that are synced one by one,
+    /// so that commits of the log need not wait long.
     pub fn write_snapshot(&self, meta: &SnapshotMeta, body: &[u8]) -> Result<Snapshot, WalError> {
         let file = self.make_snapshot(meta, body)?;
         // What a bad memory or controller made of it is found now, while the older one is still there.
@@ -168,8 +177,9 @@ impl DataDir {
     fn make_snapshot(&self, meta: &SnapshotMeta, body: &[u8]) -> Result<SnapshotFile, WalError> {
         let snap = self.view().snap();
         let SnapshotMeta { partition, lsn, .. } = *meta;
-        let name = snapshot_name(partition, lsn);
-        let file = SnapshotFile { path: snap.join(&name), partition, lsn };
+        let twin = snap.join(snapshot_name(partition, lsn, false)).exists();
+        let name = snapshot_name(partition, lsn, twin);
+        let file = SnapshotFile { path: snap.join(&name), partition, lsn, twin };
         let body_bytes = body.len() as u64;
         if partition >= self.partitions() || body_bytes > SNAPSHOT_BODY_BYTES_MAX {
             let (option, value, why) = if partition >= self.partitions() {
@@ -203,7 +213,7 @@ impl DataDir {
         Ok(file)
     }
 
-    /// Removes a partition's snapshots that are older than its two newest good ones. A damaged one is not
+    /// Removes a partition's snapshots that come after its two newest good ones. A damaged one is not
     /// counted, and stays until it is older than both: it may be all that is left for a repair.
     fn prune_snapshots(&self, partition: u16) -> Result<(), WalError> {
         let _one_at_a_time = self.removing();
@@ -215,7 +225,7 @@ impl DataDir {
         let kept = readable(self.view(), own.iter().copied(), SNAPSHOTS_KEPT)?.good;
         let Some(oldest) = kept.get(SNAPSHOTS_KEPT - 1) else { return Ok(()) };
         let disk = &**self.disk();
-        for file in own.iter().filter(|file| file.lsn < oldest.meta().lsn) {
+        for file in own.iter().skip_while(|file| file.path != oldest.path()).skip(1) {
             disk.remove(&file.path).map_err(WalError::io("cannot remove", &file.path))?;
         }
         let snap = self.view().snap();
@@ -243,7 +253,8 @@ mod tests {
 
     #[test]
     fn names_have_one_spelling() {
-        assert_eq!(parse_snapshot_name("p0003-00000000000000ff.snap"), Some((3, 255)));
+        assert_eq!(parse_snapshot_name("p0003-00000000000000ff.snap"), Some((3, 255, false)));
+        assert_eq!(parse_snapshot_name("p0003-00000000000000ff-twin.snap"), Some((3, 255, true)));
         for name in ["p3-ff.snap", "p0003-00000000000000FF.snap", "p0003-00000000000000ff.snap.tmp", "x"] {
             assert_eq!(parse_snapshot_name(name), None, "{name}");
         }

@@ -229,9 +229,9 @@ impl DirView {
         }
         let mut found: Vec<_> = list_names(&snap, parse_snapshot_name)?
             .into_iter()
-            .map(|(path, (partition, lsn))| SnapshotFile { path, partition, lsn })
+            .map(|(path, (partition, lsn, twin))| SnapshotFile { path, partition, lsn, twin })
             .collect();
-        found.sort_by_key(|file| (file.partition, std::cmp::Reverse(file.lsn)));
+        found.sort_by_key(|file| (file.partition, std::cmp::Reverse(file.lsn), file.twin));
         Ok(found)
     }
 

@@ -72,3 +72,24 @@ fn every_way_leaves_the_same_bytes() {
     assert!(images[0].len() >= 4, "several segments");
     assert!(images.iter().all(|image| *image == images[0]));
 }
+
+/// Some partitions' records alone, up to a position: as a snapshotter reads a log that is being written.
+#[test]
+fn records_of_some_partitions_come_up_to_a_position() {
+    let (folder, wakes) = (tempfile::tempdir().unwrap(), Wakes::default());
+    let dir = open(folder.path());
+    let mut log = dir.open_stream(0, &LogOptions::small(), wakes.callback()).unwrap();
+    let all: Vec<_> = (1..=400).map(|lsn| append(&mut log, &wakes, lsn, lsn as usize)).collect();
+    log.flush().unwrap();
+    let wanted: Vec<bool> = (0..16).map(|partition| partition % 5 == 2).collect();
+    for end in [0, 1, all[7].position, all[200].position, all[399].position] {
+        let mut found = Vec::new();
+        for info in dir.segments().unwrap() {
+            let segment = frontrow_wal::Segment::open(&info).unwrap();
+            found.extend(segment.records_of(&wanted, end).map(|record| record.unwrap().lsn));
+        }
+        let expected = all.iter().filter(|one| one.position <= end && one.partition % 5 == 2);
+        let expected: Vec<u64> = expected.map(|one| one.lsn).collect();
+        assert_eq!(found, expected, "up to {end}");
+    }
+}

@@ -98,6 +98,32 @@ fn pruning_counts_only_what_reads_back() {
     assert_eq!(lsns(), [40, 30]);
 }
 
+/// Where nothing happens any more, the second snapshot is of the same state, and the log may go altogether.
+#[test]
+fn a_quiet_partition_has_a_twin() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = open(folder.path());
+    for lsn in [10, 20, 20] {
+        dir.write_snapshot(&meta(3, lsn), &body(lsn, 1000)).unwrap();
+    }
+    let files = dir.snapshots().unwrap();
+    assert_eq!(
+        files.iter().map(|file| (file.lsn(), file.is_twin())).collect::<Vec<_>>(),
+        [(20, false), (20, true)]
+    );
+    assert_eq!(covered(dir.view(), &files).unwrap()[3], 20);
+    for bad in [files[0].path(), files[1].path()] {
+        assert_eq!(base(&dir, None).unwrap(), Some(20));
+        assert_eq!(base(&dir, span(21, 25)).unwrap(), Some(20));
+        flip(bad, 5000);
+    }
+    assert!(matches!(base(&dir, span(21, 25)), Err(WalError::SnapshotMissing { .. })));
+    // One more state, and the twins count as one that is older.
+    dir.write_snapshot(&meta(3, 30), &body(30, 1000)).unwrap();
+    dir.write_snapshot(&meta(3, 40), &body(40, 1000)).unwrap();
+    assert_eq!(dir.snapshots().unwrap().len(), 2);
+}
+
 #[test]
 fn a_snapshot_ahead_of_the_log_is_refused() {
     let folder = tempfile::tempdir().unwrap();

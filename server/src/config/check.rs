@@ -241,6 +241,7 @@ pub(super) fn bounds(source: &mut Source, config: &Config, machine: &Machine) ->
     at_least(source, ("limits.output_queue", limits.output_queue), ("limits.frame", limits.frame));
     at_least(source, ("log.backlog", log.backlog), ("limits.frame", limits.frame));
     at_least(source, ("log.segment", log.segment), ("limits.frame", 16 * limits.frame));
+    at_least(source, ("log.snapshot_every", log.snapshot_every), ("log.segment", log.segment));
     at_least(source, ("limits.body", limits.body), ("limits.frame", limits.frame));
     if limits.idle < limits.handshake {
         source.mistake("limits.idle", "is shorter than limits.handshake; make it at least as long");

@@ -95,6 +95,7 @@ impl Config {
                 server.data.display()
             ),
             format!("commit through {durability}{by}{log}, in segments of {}", show_bytes(self.log.segment)),
+            format!("make snapshots after every {} of log, and trim it", show_bytes(self.log.snapshot_every)),
             format!("believe tokens signed with {keys}{dev}"),
             format!(
                 "take up to {} connections ({} per address), frames of {}, and close them after {} of silence",

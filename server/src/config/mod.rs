@@ -145,6 +145,8 @@ pub struct Log {
     pub ready_segments: u32,
     /// Bytes decided but not durable yet, per core, before requests are refused as busy.
     pub backlog: u64,
+    /// Bytes of log, over all cores, after which the partitions' next snapshots are made.
+    pub snapshot_every: u64,
 }
 
 /// How a commit becomes durable.
@@ -404,6 +406,7 @@ fn log(source: &mut Source) -> Log {
         segment: source.take("log.segment", "64MiB", &bytes(MIB..=4 * GIB)),
         ready_segments: source.take("log.ready_segments", "2", &number(1..=64)),
         backlog: source.take("log.backlog", "32MiB", &bytes(64 * KIB..=4 * GIB)),
+        snapshot_every: source.take("log.snapshot_every", "256MiB", &bytes(MIB..=1024 * GIB)),
     }
 }
 

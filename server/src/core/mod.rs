@@ -10,7 +10,7 @@
 //! | `staging` | what waits for the log before it may leave |
 //! | `message` | what crosses between cores |
 //! | `watch`, `users`, `hints`, `changed` | live seats; who is connected where; what is free, roughly; rows to tell of |
-//! | `recovery` | from the log to partitions |
+//! | `recovery` | from snapshots and the log to partitions |
 //! | `sales` | the off-core side's handle: admin operations, queries |
 //! | `metrics` | counters of one core, read by anyone |
 //!
@@ -36,6 +36,7 @@ mod watch;
 
 pub use metrics::render as render_metrics;
 pub use recovery::{Recovered, RecoveryError, recover};
+pub(crate) use recovery::{load, logged};
 pub use sales::Handle;
 pub(crate) use start::cpu_set;
 pub use start::{CoreError, Setup, Threads, launch};

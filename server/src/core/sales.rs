@@ -124,6 +124,7 @@ impl Sales for Handle {
 
     fn metrics(&self, out: &mut String) {
         out.push_str(&super::metrics::render(&self.shared.metrics));
+        self.shared.progress.render(out);
     }
 
     fn adopt_websocket(&self, socket: Adopted) {

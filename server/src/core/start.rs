@@ -11,6 +11,7 @@ use super::state::{CLASSES, Conns, Core, Outbound, State, mono_ns};
 use crate::config::{Config, Limits};
 use crate::http::{Connections, NoRoom};
 use crate::identity::Verifier;
+use crate::snapshots::Progress;
 use frontrow_engine::{
     Clock, CoreSpec, Engine, EngineError, EngineKind, ListenOptions, Receiver, Sender, WithEngine, dispatch,
     inbox, notifier,
@@ -23,6 +24,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -51,6 +53,9 @@ pub(crate) struct Shared {
     pub(crate) epoch: Epoch,
     pub(crate) durability: Durability,
     pub(crate) metrics: Vec<Arc<CoreMetrics>>,
+    pub(crate) progress: Arc<Progress>,
+    /// By core: up to where its log is durable, as the log's own threads say.
+    durable: Vec<OnceLock<Arc<AtomicU64>>>,
     addresses: OnceLock<Vec<CoreAddress>>,
     /// The wall clock when the process started, and the monotonic clock then: after that the wall clock may step
     /// as it likes.
@@ -144,6 +149,15 @@ pub struct Threads {
 }
 
 impl Threads {
+    /// By core, up to where its log is durable.
+    pub(crate) fn durable(&self) -> Vec<Arc<AtomicU64>> {
+        self.shared.durable.iter().filter_map(OnceLock::get).map(Arc::clone).collect()
+    }
+
+    pub(crate) fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.shared.progress)
+    }
+
     /// Lets every core finish what is under way, and waits for it.
     pub fn stop(self) {
         for core in &self.shared.cores {
@@ -213,6 +227,8 @@ fn start_all<E: Engine>(setup: Setup<'_>) -> Result<Threads, CoreError> {
         epoch: dir.epoch(),
         durability: if memory { Durability::Memory } else { Durability::Local },
         metrics: (0..cores).map(|_| Arc::default()).collect(),
+        progress: Arc::default(),
+        durable: (0..cores).map(|_| OnceLock::new()).collect(),
         addresses: OnceLock::new(),
         wall_ms: Clock::wall_ms().max(latest),
         mono_ns: mono_ns(),
@@ -368,6 +384,7 @@ fn prepare<E: Engine>(seat: Seat, shared: Arc<Shared>) -> Result<Prepared<E>, Co
     let opened = seat.dir.open_stream(seat.me, &seat.log, move || wake.wake());
     let _ = pinned.is_none_or(|own| rustix::thread::sched_setaffinity(None, &own).is_ok());
     let mut appender = opened?;
+    let _ = shared.durable[usize::from(seat.me)].set(appender.durable_handle());
     let mut partitions = seat.partitions;
     let (mut encoder, mut effects) = (Encoder::default(), Effects::with_capacity(1024));
     let now = shared.now_ms();

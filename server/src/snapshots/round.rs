@@ -1,0 +1,158 @@
+//! One round: every partition's next snapshot, then the trim.
+
+use crate::core::{RecoveryError, load, logged};
+use frontrow_shard::{Limits, Partition, Replayer, SnapshotHeader};
+use frontrow_wal::{
+    DataDir, LogIndex, Position, Segment, SegmentInfo, Snapshot, SnapshotMeta, Trimmed, WalError,
+};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Acquire;
+
+/// Why there is no snapshot. The log is as it was.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RoundError {
+    /// The directory, the log or a snapshot.
+    #[error(transparent)]
+    Log(#[from] WalError),
+    /// The last snapshot does not load, or the log behind it does not replay.
+    #[error("what recovery would do fails: {0}")]
+    Recovery(#[from] RecoveryError),
+    /// A partition cannot be written down.
+    #[error("partition {partition} could not be saved: {why}; report it, and keep the data directory")]
+    Save {
+        /// The partition.
+        partition: u16,
+        /// The reason.
+        why: String,
+    },
+}
+
+/// What a round did.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Done {
+    /// Snapshots written.
+    pub(crate) snapshots: u64,
+    /// Their bytes.
+    pub(crate) bytes: u64,
+    /// What became of the log.
+    pub(crate) trimmed: Trimmed,
+}
+
+/// What is kept from round to round.
+pub(crate) struct Round {
+    dir: DataDir,
+    limits: Limits,
+    index: LogIndex,
+    /// By receiver and sender: up to which message the receiver's newest snapshot has the sender's. What is
+    /// durable there need not be sent again, and need not stay in the sender's snapshot.
+    received: Vec<Vec<u64>>,
+    body: Vec<u8>,
+}
+
+impl Round {
+    /// `index` is what recovery found out about the segments.
+    pub(crate) fn new(dir: DataDir, limits: Limits, index: LogIndex) -> Self {
+        let count = usize::from(dir.partitions());
+        Self { dir, limits, index, received: vec![vec![0; count]; count], body: Vec::new() }
+    }
+
+    /// Makes all snapshots, as far as `durable` says by stream that the log is; ends early, without a trim, when
+    /// `stopping`.
+    pub(crate) fn run(
+        &mut self,
+        durable: &[Arc<AtomicU64>],
+        stopping: &dyn Fn() -> bool,
+    ) -> Result<Done, RoundError> {
+        let mut done = Done::default();
+        for id in 0..self.dir.partitions() {
+            if stopping() {
+                return Ok(done);
+            }
+            if let Some(bytes) = self.advance(id, durable)? {
+                done.snapshots += 1;
+                done.bytes += bytes;
+            }
+        }
+        // The memory of the largest partition is not kept until the next round.
+        self.body = Vec::new();
+        done.trimmed = self.dir.trim(&mut self.index, &|_| Position::MAX)?;
+        Ok(done)
+    }
+
+    /// Makes a partition's next snapshot; its bytes, or `None` if there is nothing to add.
+    fn advance(&mut self, id: u16, durable: &[Arc<AtomicU64>]) -> Result<Option<u64>, RoundError> {
+        // Before the listing: every segment up to there is in it then.
+        let ends: Vec<Position> = durable.iter().map(|position| position.load(Acquire)).collect();
+        let segments = self.dir.segments()?;
+        let files = self.dir.snapshots()?;
+        let base = self.dir.view().newest_snapshot(&files, id)?;
+        let had = base.as_ref().map_or(0, |snapshot| snapshot.meta().lsn);
+        let mut partition = self.replayed(id, base.as_ref(), &segments, &ends)?;
+        drop(base);
+        let twins = files.iter().filter(|file| file.partition() == id && file.lsn() == had).count();
+        if partition.lsn() == 0 || (partition.lsn() == had && twins > 1) {
+            return Ok(None);
+        }
+        let received: Vec<u64> = self.received.iter().map(|receiver| receiver[usize::from(id)]).collect();
+        partition.confirm_all(&received);
+        let written = self.write(id, &partition)?;
+        for (from, has) in self.received[usize::from(id)].iter_mut().enumerate() {
+            *has = partition.received_from(from as u16);
+        }
+        Ok(Some(written))
+    }
+
+    fn write(&mut self, id: u16, partition: &Partition) -> Result<u64, RoundError> {
+        let failed = |why: &dyn std::fmt::Display| RoundError::Save { partition: id, why: why.to_string() };
+        self.body.clear();
+        partition.save(&mut self.body).map_err(|error| failed(&error))?;
+        let header = SnapshotHeader::read(&self.body).map_err(|error| failed(&error))?;
+        let meta = SnapshotMeta {
+            partition: id,
+            lsn: partition.lsn(),
+            epoch: partition.epoch(),
+            time_ms: partition.now(),
+            state_hash: header.state_hash,
+        };
+        self.dir.write_snapshot(&meta, &self.body)?;
+        Ok(self.body.len() as u64)
+    }
+
+    /// The partition as it is at the log's durable end: its snapshot, and its records since.
+    fn replayed(
+        &mut self,
+        id: u16,
+        base: Option<&Snapshot>,
+        segments: &[SegmentInfo],
+        ends: &[Position],
+    ) -> Result<Partition, RoundError> {
+        let count = self.dir.partitions();
+        let mut one: Vec<Option<Partition>> = (0..count).map(|_| None).collect();
+        one[usize::from(id)] = Some(load(base, id, count, self.limits)?);
+        let lsn = base.map_or(0, |snapshot| snapshot.meta().lsn);
+        let wanted: Vec<bool> = (0..count).map(|other| other == id).collect();
+        let mut replayer = Replayer::new(one.as_slice());
+        for info in segments {
+            if info.is_closed() {
+                let index = self.index.of(info)?;
+                if !index.partitions.iter().any(|span| span.partition == id && span.last > lsn) {
+                    continue;
+                }
+            }
+            let end = if info.is_old() { Position::MAX } else { stream_end(info, ends) };
+            let segment = Segment::open(info)?;
+            let failed = |source| RecoveryError::Replay { file: info.path().to_path_buf(), source };
+            for found in segment.records_of(&wanted, end) {
+                replayer.push(one.as_mut_slice(), &logged(&found?)).map_err(failed)?;
+            }
+            replayer.finish(one.as_mut_slice()).map_err(failed)?;
+        }
+        Ok(one[usize::from(id)].take().expect("put there above"))
+    }
+}
+
+/// Up to where a stream of this epoch may be read; a stream that nobody has opened has nothing yet.
+fn stream_end(info: &SegmentInfo, ends: &[Position]) -> Position {
+    ends.get(usize::from(info.stream())).copied().unwrap_or(0)
+}
