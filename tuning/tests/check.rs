@@ -158,6 +158,19 @@ fn what_is_off_is_found_with_its_remedy() {
 }
 
 #[test]
+fn sessions_that_share_cpus_as_groups_are_told_of_where_others_run() {
+    let machine = Fixture::good(2);
+    machine.file("/proc/sys/kernel/sched_autogroup_enabled", "1\n");
+    let mut host = machine.host("");
+    let report = expect(&host, &[("autogroup", Note, "sysctl -w kernel.sched_autogroup_enabled=0")]);
+    assert!(finding(&report, "autogroup").can_apply());
+    host.live.load = Ok(Load { busy: 1.5, stolen: 0.0 });
+    expect(&host, &[("autogroup", Warn, "each session has an equal share")]);
+    machine.remove("/proc/sys/kernel/sched_autogroup_enabled");
+    expect(&host, &[("autogroup", Good, "does not group")]);
+}
+
+#[test]
 fn huge_pages_are_had_by_asking_too() {
     let machine = Fixture::good(2);
     machine.file("/sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n");

@@ -170,6 +170,7 @@ const FILES: [(&str, &str); 31] = [
     ),
     ("/proc/sys/fs/file-max", "9223372036854775807\n"),
     ("/proc/sys/kernel/io_uring_disabled", "0\n"),
+    ("/proc/sys/kernel/sched_autogroup_enabled", "0\n"),
     ("/proc/sys/kernel/numa_balancing", "0\n"),
     ("/proc/sys/kernel/osrelease", "6.12.0-1-amd64\n"),
     ("/proc/sys/kernel/timer_migration", "0\n"),
