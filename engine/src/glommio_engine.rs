@@ -16,7 +16,7 @@ use futures_lite::io::{AsyncRead, AsyncWrite};
 use glommio::net::{TcpListener, TcpStream as Stream};
 use glommio::{GlommioError, Latency, LocalExecutorBuilder, Placement, Shares};
 
-use crate::sockets::{self, Closer, ListenOptions, Open};
+use crate::sockets::{self, Carried, Closer, ListenOptions, Open};
 use crate::{CoreSpec, Engine, EngineError, enter_core, tasks};
 
 /// glommio: io_uring with task queues that have shares and latency goals. No fallback where
@@ -158,14 +158,15 @@ impl Engine for Glommio {
         Ok(split(stream))
     }
 
-    fn adopt(stream: TcpStream) -> io::Result<(Reader, Writer)> {
+    fn adopt(connection: Carried) -> io::Result<(Reader, Writer)> {
+        let stream = connection.into_socket()?;
         stream.set_nonblocking(false)?;
         stream.set_nodelay(true)?;
         // SAFETY: `into_raw_fd` gives up ownership of the open descriptor to the new stream.
         Ok(split(unsafe { Stream::from_raw_fd(stream.into_raw_fd()) }))
     }
 
-    fn release(reader: Reader, mut writer: Writer) -> io::Result<TcpStream> {
+    fn release(reader: Reader, mut writer: Writer) -> io::Result<Carried> {
         if reader.busy || writer.busy || !Rc::ptr_eq(&reader.stream, &writer.stream) {
             return Err(sockets::not_idle());
         }
@@ -174,7 +175,7 @@ impl Engine for Glommio {
         let stream = TcpStream::from(reader.open.as_fd().try_clone_to_owned()?);
         stream.set_nonblocking(false)?;
         writer.released = true;
-        Ok(stream)
+        Ok(stream.into())
     }
 
     async fn recv(reader: &mut Reader, mut buffer: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {

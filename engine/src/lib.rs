@@ -6,8 +6,8 @@
 //! [`EngineKind`] and [`dispatch`].
 //!
 //! # Invariants
-//! - Futures are not `Send` and stay on their core. Only [`Notifier`], [`Sender`] and a released
-//!   [`std::net::TcpStream`] cross threads.
+//! - Futures are not `Send` and stay on their core. Only [`Notifier`], [`Sender`] and [`Carried`]
+//!   cross threads.
 //! - **A `recv`, `send_all` or `accept` is never cancelled half-way**: no select over I/O. To end
 //!   one early, shut the connection down ([`Engine::shutdown`], [`Closer`]) and await it.
 //! - One `recv` and one `send_all` in flight per connection; the `&mut` halves see to it.
@@ -22,7 +22,7 @@
 use std::fs::File;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr};
 use std::ops::Range;
 use std::task::Poll;
 use std::thread::JoinHandle;
@@ -39,14 +39,14 @@ mod select;
 mod sockets;
 mod tasks;
 
-pub use clock::Clock;
+pub use clock::{Clock, Simulated};
 pub use glommio_engine::Glommio;
 pub use inbox::{Receiver, SendError, Sender, inbox};
 pub use memory::HugePages;
 pub use monoio_engine::{Monoio, MonoioEpoll, MonoioUring};
 pub use notify::{LocalNotify, Notified, Notifier, notifier};
 pub use select::{Choice, EngineKind, Probe, WithEngine, choose, dispatch, probe};
-pub use sockets::{Closer, ListenOptions};
+pub use sockets::{Carried, Closer, ListenOptions};
 
 /// How one core's executor runs.
 #[derive(Debug, Clone)]
@@ -150,11 +150,11 @@ pub trait Engine: 'static {
     fn connect(addr: SocketAddr) -> impl Future<Output = io::Result<(Self::Reader, Self::Writer)>>;
 
     /// Takes over a connection from another core or from another runtime (in any blocking mode).
-    fn adopt(stream: TcpStream) -> io::Result<(Self::Reader, Self::Writer)>;
+    fn adopt(connection: Carried) -> io::Result<(Self::Reader, Self::Writer)>;
 
     /// Gives a connection away, in blocking mode. Refused (and the connection closed) while an
     /// operation is in flight. Bytes already received are the caller's to hand on.
-    fn release(reader: Self::Reader, writer: Self::Writer) -> io::Result<TcpStream>;
+    fn release(reader: Self::Reader, writer: Self::Writer) -> io::Result<Carried>;
 
     /// Appends what has arrived to `buffer`'s spare capacity; `Ok(0)` is the peer's close.
     /// A buffer without spare capacity is an `InvalidInput` error.

@@ -15,7 +15,7 @@ use monoio::net::TcpStream as Stream;
 use monoio::time::TimeDriver;
 use monoio::{IoUringDriver, LegacyDriver, Runtime, RuntimeBuilder};
 
-use crate::sockets::{self, Closer, ListenOptions, Open};
+use crate::sockets::{self, Carried, Closer, ListenOptions, Open};
 use crate::{CoreSpec, Engine, EngineError, enter_core, tasks, yield_now};
 
 /// monoio, on io_uring or on epoll.
@@ -132,7 +132,8 @@ impl<const URING: bool> Engine for Monoio<URING> {
         Ok(split(stream))
     }
 
-    fn adopt(stream: TcpStream) -> io::Result<(Reader, Writer)> {
+    fn adopt(connection: Carried) -> io::Result<(Reader, Writer)> {
+        let stream = connection.into_socket()?;
         // io_uring answers EAGAIN on a non-blocking socket instead of waiting; epoll would block
         // the core on a blocking one.
         stream.set_nonblocking(!URING)?;
@@ -140,7 +141,7 @@ impl<const URING: bool> Engine for Monoio<URING> {
         Ok(split(Stream::from_std(stream)?))
     }
 
-    fn release(reader: Reader, writer: Writer) -> io::Result<TcpStream> {
+    fn release(reader: Reader, writer: Writer) -> io::Result<Carried> {
         if reader.busy || writer.busy {
             return Err(sockets::not_idle());
         }
@@ -149,7 +150,7 @@ impl<const URING: bool> Engine for Monoio<URING> {
         // SAFETY: `into_raw_fd` gave up ownership of this open descriptor, so it is ours alone.
         let stream = unsafe { TcpStream::from_raw_fd(fd) };
         stream.set_nonblocking(false)?;
-        Ok(stream)
+        Ok(stream.into())
     }
 
     async fn recv(reader: &mut Reader, buffer: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {

@@ -1,7 +1,8 @@
 //! What both runtimes share about sockets: making listeners, closing from aside, modes.
 
+use std::any::Any;
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::rc::{Rc, Weak};
 
@@ -75,18 +76,86 @@ impl Open {
 /// Ends a connection from aside, while its halves are busy in other tasks of the same core: a
 /// pending `recv` returns `Ok(0)`, a pending `send_all` an error. Does nothing once both halves
 /// are gone.
-#[derive(Debug, Clone)]
-pub struct Closer(pub(crate) Weak<Open>);
+#[derive(Clone)]
+pub struct Closer(How);
+
+#[derive(Clone)]
+enum How {
+    Socket(Weak<Open>),
+    Other(Rc<dyn Fn()>),
+}
+
+impl std::fmt::Debug for Closer {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Closer")
+    }
+}
 
 impl Closer {
     pub(crate) fn new(open: &Rc<Open>) -> Self {
-        Self(Rc::downgrade(open))
+        Self(How::Socket(Rc::downgrade(open)))
+    }
+
+    /// Of an engine whose connections are no sockets. `close` must do nothing once both halves are gone.
+    pub fn of(close: impl Fn() + 'static) -> Self {
+        Self(How::Other(Rc::new(close)))
     }
 
     /// Shuts both directions down. Errors (already disconnected) do not matter to the caller.
     pub fn close(&self) {
-        if let Some(open) = self.0.upgrade() {
-            let _ = open.shutdown(Shutdown::Both);
+        match &self.0 {
+            How::Socket(open) => {
+                if let Some(open) = open.upgrade() {
+                    let _ = open.shutdown(Shutdown::Both);
+                }
+            }
+            How::Other(close) => close(),
         }
     }
+}
+
+/// A connection between two cores, or between another runtime and a core.
+#[derive(Debug)]
+pub struct Carried(Load);
+
+#[derive(Debug)]
+enum Load {
+    Socket(TcpStream),
+    Other(Box<dyn Any + Send>),
+}
+
+impl From<TcpStream> for Carried {
+    fn from(stream: TcpStream) -> Self {
+        Self(Load::Socket(stream))
+    }
+}
+
+impl Carried {
+    /// Of an engine whose connections are no sockets.
+    pub fn of(connection: impl Any + Send) -> Self {
+        Self(Load::Other(Box::new(connection)))
+    }
+
+    /// The socket, in blocking mode unless it came from another runtime.
+    pub fn into_socket(self) -> io::Result<TcpStream> {
+        match self.0 {
+            Load::Socket(stream) => Ok(stream),
+            Load::Other(_) => Err(other_engine()),
+        }
+    }
+
+    /// What [`Carried::of`] was given.
+    pub fn into_other<T: Any>(self) -> io::Result<T> {
+        match self.0 {
+            Load::Other(connection) => connection.downcast().map(|inner| *inner).map_err(|_| other_engine()),
+            Load::Socket(_) => Err(other_engine()),
+        }
+    }
+}
+
+fn other_engine() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "the connection is of another kind of engine: run all cores of a process on one",
+    )
 }

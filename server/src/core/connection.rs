@@ -446,10 +446,10 @@ fn hand_over<E: Engine>(core: &Rc<Core<E>>, conn: &Rc<Conn<E>>, reader: E::Reade
     conn.gone.set(true);
     conn.notify.wake();
     let Some(writer) = conn.writer.borrow_mut().take() else { return };
-    let Ok(stream) = E::release(reader, writer) else { return };
+    let Ok(connection) = E::release(reader, writer) else { return };
     let binary = matches!(&*conn.transport.borrow(), Transport::WebSocket(_));
     let arrival = Arrival {
-        stream,
+        connection,
         websocket: binary,
         leftover: left,
         identity: conn.identity.get(),

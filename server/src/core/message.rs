@@ -3,10 +3,11 @@
 use super::hints::EventHints;
 use crate::http::Place;
 use crate::identity::Identity;
+use frontrow_engine::Carried;
 use frontrow_shard::{
     Answer, Command, EventId, Letter, Op, PartitionId, RequestId, RowRef, RowState, UserId,
 };
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// A connection of one core. The generation tells a new connection in an old slot apart.
@@ -62,7 +63,7 @@ pub(crate) struct Frames {
 
 /// A connection that changes cores, or comes from the HTTP side.
 pub(crate) struct Arrival {
-    pub(crate) stream: TcpStream,
+    pub(crate) connection: Carried,
     pub(crate) websocket: bool,
     /// Bytes received and not yet understood.
     pub(crate) leftover: Vec<u8>,

@@ -131,7 +131,7 @@ impl Sales for Handle {
         // Any core will do: the connection goes to where its requests are for.
         let core = self.next.fetch_add(1, Relaxed) % self.shared.cores.len();
         let arrival = Arrival {
-            stream: socket.socket,
+            connection: socket.socket.into(),
             websocket: true,
             leftover: socket.leftover,
             identity: socket.identity,

@@ -577,7 +577,7 @@ fn take_in<E: Engine>(core: &Rc<Core<E>>, message: CoreMessage) {
 
 /// Takes over a connection. Not under a borrow of the state: glommio runs a new task at once.
 fn arrive<E: Engine>(core: &Rc<Core<E>>, arrival: Arrival) {
-    let Ok(halves) = E::adopt(arrival.stream) else { return };
+    let Ok(halves) = E::adopt(arrival.connection) else { return };
     let about = About {
         websocket: arrival.websocket,
         leftover: arrival.leftover,

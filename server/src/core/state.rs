@@ -250,24 +250,14 @@ impl<E: Engine> Conns<E> {
     }
 }
 
-thread_local! {
-    /// When this thread last read the clock; 0 for a thread that never does so by [`read_clock`].
-    static READ_NS: Cell<u64> = const { Cell::new(0) };
-}
-
 /// Reads the monotonic clock, in nanoseconds. A core does so once per receive and once per turn of the pump:
 /// per request it would cost as much as the claim itself.
 pub(crate) fn read_clock() -> u64 {
-    let now = Clock::monotonic_ns();
-    READ_NS.set(now);
-    now
+    Clock::read()
 }
 
 /// Monotonic nanoseconds as this core last read them, at most a tick ago; on any other thread, now. For
 /// measuring and deadlines of the edge, never for decisions.
 pub(crate) fn mono_ns() -> u64 {
-    match READ_NS.get() {
-        0 => Clock::monotonic_ns(),
-        read => read,
-    }
+    Clock::recent_ns()
 }

@@ -1,0 +1,29 @@
+//! Simulation: the server's real code on one thread, under a seed.
+//!
+//! [`Sim`] is the third engine behind `frontrow_engine`'s seam. A [`World`] holds nodes of several cores and
+//! the network between them; it polls one task at a time in an order that the seed decides, and lets virtual
+//! time jump to whatever comes next. The same seed gives the same steps, which [`World::trace`] proves.
+//!
+//! | file | what it knows |
+//! | --- | --- |
+//! | `world` | the loop, nodes, crashes, pauses |
+//! | `tasks` | tasks and wakes |
+//! | `clocks` | drift and steps |
+//! | `net/` | TCP as a program sees it, and its faults |
+//! | `engine` | `Engine` on top of these |
+//! | `rng`, `trace` | chance, one stream a concern; the proof of repetition |
+//!
+//! What is simulated is the outside: time, sockets, threads' order. What runs inside is not changed for it.
+
+mod clocks;
+mod engine;
+mod net;
+mod rng;
+mod tasks;
+mod trace;
+mod world;
+
+pub use engine::{Listener, Reader, Sim, Writer};
+pub use net::NetOptions;
+pub use rng::{Concern, Rng};
+pub use world::{Crash, Ended, NodeId, Options, ProcessEnded, World};
