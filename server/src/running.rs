@@ -157,6 +157,7 @@ pub fn start(config: &Config, demo: bool) -> Result<Running, StartError> {
         partitions: recovered.partitions,
         verifier: keys.verifier.clone(),
         connections: connections.clone(),
+        host: core::Host::default(),
     })?;
     let snapshotter = start_snapshots(config, round, &threads, recovered.bytes)
         .map_err(|error| StartError::Cores(CoreError::Thread(error)))?;

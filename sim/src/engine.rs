@@ -226,10 +226,8 @@ impl Engine for Sim {
         reader.busy = true;
         let (at, start) = (reader.at, buffer.len());
         let received = poll_fn(|context| {
-            with(|state| {
-                state.on_net(|net, around| net.receive(around, at, &mut buffer, context.waker()))
-            })
-            .unwrap_or(Poll::Ready(Ok(0)))
+            with(|state| state.on_net(|net, around| net.receive(around, at, &mut buffer, context.waker())))
+                .unwrap_or(Poll::Ready(Ok(0)))
         })
         .await;
         reader.busy = false;

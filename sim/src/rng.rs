@@ -34,6 +34,7 @@ impl Rng {
     }
 
     /// A stream of its own for one of several equals, such as a client.
+    #[must_use]
     pub fn fork(&mut self) -> Self {
         Self(self.next_u64())
     }
@@ -49,7 +50,7 @@ impl Rng {
 
     /// A number below `bound`; 0 for a bound of 0.
     pub fn below(&mut self, bound: u64) -> u64 {
-        (u128::from(self.next_u64()) * u128::from(bound) >> 64) as u64
+        ((u128::from(self.next_u64()) * u128::from(bound)) >> 64) as u64
     }
 
     /// An index below `len`.

@@ -187,12 +187,8 @@ impl State {
     /// Does something with the network, and schedules what follows from it.
     pub(crate) fn on_net<R>(&mut self, f: impl FnOnce(&mut Net, &mut Around<'_>) -> R) -> R {
         let mut later = Vec::new();
-        let mut around = Around {
-            now_ns: self.now_ns,
-            rng: &mut self.network,
-            up: &self.up,
-            later: &mut later,
-        };
+        let mut around =
+            Around { now_ns: self.now_ns, rng: &mut self.network, up: &self.up, later: &mut later };
         let result = f(&mut self.net, &mut around);
         for (at, event) in later {
             self.at(at, Due::Net(event));

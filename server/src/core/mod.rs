@@ -39,4 +39,4 @@ pub use recovery::{Recovered, RecoveryError, recover};
 pub(crate) use recovery::{load, logged};
 pub use sales::Handle;
 pub(crate) use start::cpu_set;
-pub use start::{CoreError, Setup, Threads, launch};
+pub use start::{CoreError, Host, Plan, Seat, Setup, Starting, Threads, launch, plan, serve_core};

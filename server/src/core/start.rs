@@ -57,6 +57,7 @@ pub(crate) struct Shared {
     /// By core: up to where its log is durable, as the log's own threads say.
     durable: Vec<OnceLock<Arc<AtomicU64>>>,
     addresses: OnceLock<Vec<CoreAddress>>,
+    host: Host,
     /// The wall clock when the process started, and the monotonic clock then: after that the wall clock may step
     /// as it likes.
     wall_ms: Millis,
@@ -81,19 +82,9 @@ impl Shared {
     }
 
     /// A core cannot go on: the whole process stops, for an answer it can't stand by must not be given.
-    #[allow(clippy::exit, reason = "a failed sync is final, and no thread may answer after it")]
     pub(crate) fn fail(&self, core: u16, why: &str) -> ! {
         self.metrics[usize::from(core)].0.ready.store(0, std::sync::atomic::Ordering::Relaxed);
-        tracing::error!(
-            core,
-            why,
-            "stopping: the log has failed, and nothing that is not in it was acknowledged"
-        );
-        eprintln!(
-            "frontrow: core {core} cannot write its log: {why}. The process stops; nothing acknowledged is lost. \
-             Check the disk, then start again."
-        );
-        std::process::exit(74)
+        (self.host.stop)(core, why)
     }
 }
 
@@ -122,6 +113,42 @@ pub enum CoreError {
     Random(String),
 }
 
+/// What the cores ask of the process around them.
+#[derive(Clone, Copy, Debug)]
+pub struct Host {
+    /// 128 random bits, for a partition's nonces.
+    pub random: fn() -> Result<u128, CoreError>,
+    /// Ends the whole process with a last word: a core's log has failed, and no thread may answer after it.
+    pub stop: fn(core: u16, why: &str) -> !,
+}
+
+impl Default for Host {
+    /// The system's randomness, and the end of this process.
+    fn default() -> Self {
+        Self { random, stop }
+    }
+}
+
+fn random() -> Result<u128, CoreError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| CoreError::Random(error.to_string()))?;
+    Ok(u128::from_le_bytes(bytes))
+}
+
+#[allow(clippy::exit, reason = "a failed sync is final, and no thread may answer after it")]
+fn stop(core: u16, why: &str) -> ! {
+    tracing::error!(
+        core,
+        why,
+        "stopping: the log has failed, and nothing that is not in it was acknowledged"
+    );
+    eprintln!(
+        "frontrow: core {core} cannot write its log: {why}. The process stops; nothing acknowledged is lost. \
+         Check the disk, then start again."
+    );
+    std::process::exit(74)
+}
+
 /// What the cores are started with.
 pub struct Setup<'a> {
     /// The configuration.
@@ -136,6 +163,8 @@ pub struct Setup<'a> {
     pub verifier: Verifier,
     /// The connections of the whole server.
     pub connections: Connections,
+    /// The process around the cores.
+    pub host: Host,
 }
 
 /// The running cores.
@@ -190,9 +219,10 @@ impl WithEngine for Launch<'_> {
     }
 }
 
-/// What one core thread is given.
-struct Seat {
+/// What one core is given: moved to its thread, and there to [`serve_core`].
+pub struct Seat {
     me: u16,
+    shared: Arc<Shared>,
     partitions: Vec<Option<Partition>>,
     own: Vec<PartitionId>,
     secrets: Vec<u128>,
@@ -207,8 +237,24 @@ struct Seat {
     ready: flume::Sender<(u16, Result<SocketAddr, CoreError>)>,
 }
 
-fn start_all<E: Engine>(setup: Setup<'_>) -> Result<Threads, CoreError> {
-    let Setup { config, dir, partitions, verifier, connections, .. } = setup;
+/// Everything that is settled before the first core runs.
+pub struct Plan {
+    /// One to a core, in their order.
+    pub seats: Vec<Seat>,
+    /// Where the cores say that they serve.
+    pub starting: Starting,
+}
+
+/// Cores that have been given their seats.
+pub struct Starting {
+    shared: Arc<Shared>,
+    tcp: SocketAddr,
+    readies: flume::Receiver<(u16, Result<SocketAddr, CoreError>)>,
+}
+
+/// Divides the partitions among the cores; they will all listen on `tcp`, whose port is settled.
+pub fn plan<E: Engine>(setup: Setup<'_>, tcp: SocketAddr) -> Result<Plan, CoreError> {
+    let Setup { config, dir, partitions, verifier, connections, host, .. } = setup;
     let cores = config.server.shard_cpus.len().max(1);
     let count = dir.partitions();
     let owners: Vec<u16> = (0..count).map(|p| p % cores as u16).collect();
@@ -230,13 +276,13 @@ fn start_all<E: Engine>(setup: Setup<'_>) -> Result<Threads, CoreError> {
         progress: Arc::default(),
         durable: (0..cores).map(|_| OnceLock::new()).collect(),
         addresses: OnceLock::new(),
+        host,
         wall_ms: Clock::wall_ms().max(latest),
         mono_ns: mono_ns(),
     });
-    let tcp = settle_port(config.server.tcp)?;
     let (ready, readies) = flume::bounded(cores);
     let cpus = cpu_set(&config.server.log_cpus).or_else(|| rustix::thread::sched_getaffinity(None).ok());
-    let mut joins = Vec::with_capacity(cores);
+    let mut seats = Vec::with_capacity(cores);
     let mut partitions: Vec<Option<Partition>> = partitions.into_iter().map(Some).collect();
     for (me, inbox) in receivers.into_iter().enumerate() {
         let own: Vec<PartitionId> =
@@ -249,10 +295,11 @@ fn start_all<E: Engine>(setup: Setup<'_>) -> Result<Threads, CoreError> {
             0 => 0,
             first => first + me as u16,
         };
-        let seat = Seat {
+        seats.push(Seat {
             me: me as u16,
+            shared: Arc::clone(&shared),
             partitions: mine,
-            secrets: own.iter().map(|_| random()).collect::<Result<_, _>>()?,
+            secrets: own.iter().map(|_| (host.random)()).collect::<Result<_, _>>()?,
             own,
             log: log_options::<E>(config),
             dir: dir.clone(),
@@ -262,19 +309,55 @@ fn start_all<E: Engine>(setup: Setup<'_>) -> Result<Threads, CoreError> {
             hints: hints.clone(),
             cpus,
             ready: ready.clone(),
+        });
+    }
+    Ok(Plan { seats, starting: Starting { shared, tcp, readies } })
+}
+
+impl Starting {
+    /// Waits until every core serves, without a thread of its own.
+    pub async fn ready(self) -> Result<Threads, CoreError> {
+        let mut at = vec![None; self.shared.cores.len()];
+        while at.contains(&None) {
+            let (core, address) = self.readies.recv_async().await.map_err(|_| ended_early())?;
+            at[usize::from(core)] = Some(address?);
+        }
+        Ok(self.all_serve(at.into_iter().flatten().collect(), Vec::new()))
+    }
+
+    fn all_serve(
+        self,
+        core_tcp: Vec<SocketAddr>,
+        joins: Vec<JoinHandle<Result<(), EngineError>>>,
+    ) -> Threads {
+        let address = |(core, at): (usize, &SocketAddr)| CoreAddress {
+            core: core as u16,
+            tcp_port: at.port(),
+            ws_port: 0,
         };
+        let _ = self.shared.addresses.set(core_tcp.iter().enumerate().map(address).collect());
+        Threads { shared: self.shared, tcp: self.tcp, core_tcp, joins }
+    }
+}
+
+fn ended_early() -> CoreError {
+    CoreError::Thread(std::io::Error::other("a core ended while it started"))
+}
+
+fn start_all<E: Engine>(setup: Setup<'_>) -> Result<Threads, CoreError> {
+    let config = setup.config;
+    let tcp = settle_port(config.server.tcp)?;
+    let Plan { seats, starting } = plan::<E>(setup, tcp)?;
+    let cores = seats.len();
+    let mut joins = Vec::with_capacity(cores);
+    for (me, seat) in seats.into_iter().enumerate() {
         let cpu = config.server.pin.then(|| config.server.shard_cpus.get(me).copied()).flatten();
         let spec = CoreSpec::new(format!("frontrow-{me}"), cpu);
-        let shared = Arc::clone(&shared);
-        let main = move || serve_core::<E>(seat, shared);
+        let main = move || serve_core::<E>(seat);
         joins.push(frontrow_engine::start::<E, _, _>(spec, main).map_err(CoreError::Thread)?);
     }
-    drop(ready);
-    let core_tcp = wait_until_ready(&readies, &mut joins, cores)?;
-    let address =
-        |(core, at): (usize, &SocketAddr)| CoreAddress { core: core as u16, tcp_port: at.port(), ws_port: 0 };
-    let _ = shared.addresses.set(core_tcp.iter().enumerate().map(address).collect());
-    Ok(Threads { shared, tcp, core_tcp, joins })
+    let core_tcp = wait_until_ready(&starting.readies, &mut joins, cores)?;
+    Ok(starting.all_serve(core_tcp, joins))
 }
 
 fn wait_until_ready(
@@ -294,7 +377,7 @@ fn wait_until_ready(
                 return Err(error.into());
             }
         }
-        return Err(CoreError::Thread(std::io::Error::other("a core ended while it started")));
+        return Err(ended_early());
     }
     Ok(at.into_iter().flatten().collect())
 }
@@ -312,12 +395,6 @@ pub(crate) fn cpu_set(cpus: &[usize]) -> Option<rustix::thread::CpuSet> {
     let mut set = rustix::thread::CpuSet::new();
     cpus.iter().filter(|&&cpu| cpu < rustix::thread::CpuSet::MAX_CPU).for_each(|&cpu| set.set(cpu));
     (!cpus.is_empty()).then_some(set)
-}
-
-fn random() -> Result<u128, CoreError> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| CoreError::Random(error.to_string()))?;
-    Ok(u128::from_le_bytes(bytes))
 }
 
 fn log_options<E: Engine>(config: &Config) -> LogOptions {
@@ -349,11 +426,11 @@ fn hints_of(partitions: &[Partition]) -> Hints {
     hints
 }
 
-/// The main task of a core.
-async fn serve_core<E: Engine>(seat: Seat, shared: Arc<Shared>) {
+/// The main task of a core: ends when the core has stopped.
+pub async fn serve_core<E: Engine>(seat: Seat) {
     let me = seat.me;
     let ready = seat.ready.clone();
-    match prepare::<E>(seat, shared) {
+    match prepare::<E>(seat) {
         Ok((core, listeners, at, inbox, durable)) => {
             core.counters().ready.store(1, std::sync::atomic::Ordering::Relaxed);
             let _ = ready.send((me, Ok(at)));
@@ -376,7 +453,8 @@ async fn serve_core<E: Engine>(seat: Seat, shared: Arc<Shared>) {
 type Prepared<E> =
     (Rc<Core<E>>, Vec<<E as Engine>::Listener>, SocketAddr, Receiver<CoreMessage>, frontrow_engine::Notified);
 
-fn prepare<E: Engine>(seat: Seat, shared: Arc<Shared>) -> Result<Prepared<E>, CoreError> {
+fn prepare<E: Engine>(seat: Seat) -> Result<Prepared<E>, CoreError> {
+    let shared = seat.shared;
     let (wake, durable) = notifier();
     // The log's threads would inherit this core's pin, and take the core from the shard at every commit.
     let pinned = rustix::thread::sched_getaffinity(None).ok();

@@ -254,7 +254,11 @@ impl Net {
     pub(crate) fn drop_half(&mut self, around: &mut Around<'_>, (id, side): (u64, Side), writer: bool) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let end = &mut connection.ends[side];
-        if writer { end.writer = false } else { end.reader = false }
+        if writer {
+            end.writer = false;
+        } else {
+            end.reader = false;
+        }
         let closed = !end.writer && !end.reader;
         if !around.up[end.node] {
             // Its machine has lost power: nobody is told.

@@ -45,8 +45,7 @@ impl Net {
             return Err(Error::new(ErrorKind::AddrNotAvailable, "not an address of this node"));
         }
         let port = if addr.port() == 0 { self.free_port(node) } else { addr.port() };
-        let taken =
-            |one: &Listening| one.node == node && one.addr.port() == port && !(one.shared && shared);
+        let taken = |one: &Listening| one.node == node && one.addr.port() == port && !(one.shared && shared);
         if self.listening.values().any(taken) {
             return Err(ErrorKind::AddrInUse.into());
         }
@@ -121,8 +120,7 @@ impl Net {
             return;
         }
         let here = |one: &Listening| one.node == node && one.addr.port() == to.port();
-        let found: Vec<u64> =
-            self.listening.iter().filter(|(_, one)| here(one)).map(|(&id, _)| id).collect();
+        let found: Vec<u64> = self.listening.iter().filter(|(_, one)| here(one)).map(|(&id, _)| id).collect();
         let made = if found.is_empty() {
             Err(ErrorKind::ConnectionRefused)
         } else {

@@ -22,7 +22,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 pub(crate) use connection::{Connection, Side};
-pub(crate) use link::{Link, Links};
+pub(crate) use link::Links;
 pub(crate) use listen::{Attempt, Listening};
 
 /// How the network behaves where no fault was planted.
