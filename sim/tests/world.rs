@@ -18,8 +18,10 @@ fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// A place for what a task found out.
-fn found<T>() -> (Rc<RefCell<Vec<T>>>, Rc<RefCell<Vec<T>>>) {
+/// What a task found out.
+type Found<T> = Rc<RefCell<Vec<T>>>;
+
+fn found<T>() -> (Found<T>, Found<T>) {
     let found = Rc::new(RefCell::new(Vec::new()));
     (Rc::clone(&found), found)
 }
@@ -83,12 +85,7 @@ fn nobody_listening_is_refused_and_a_dead_node_never_answers() {
 }
 
 /// A client that asks once, then waits for whatever comes, and says how that ended.
-fn waiting_client(
-    world: &World,
-    near: NodeId,
-    server: NodeId,
-    then_send: bool,
-) -> Rc<RefCell<Vec<Result<usize>>>> {
+fn waiting_client(world: &World, near: NodeId, server: NodeId, then_send: bool) -> Found<Result<usize>> {
     let (out, seen) = found();
     world.start(near, move || async move {
         let (mut reader, mut writer) = Sim::connect(server.addr(PORT)).await.expect("connects");
@@ -320,7 +317,7 @@ async fn client(server: NodeId, mut rng: Rng, answers: Rc<Cell<u32>>) {
     loop {
         Sim::sleep(ms(rng.below(20))).await;
         let Ok((mut reader, mut writer)) = Sim::connect(server.addr(PORT)).await else { continue };
-        for _ in 0..1 + rng.below(6) {
+        for _ in 0..=rng.below(6) {
             let asked = vec![rng.below(256) as u8; 1 + rng.index(5_000)];
             match ask(&mut reader, &mut writer, &asked).await {
                 Ok(answer) if answer.len() == asked.len() => {

@@ -17,8 +17,8 @@ use crate::format::{
     CrcSeed, KIND_SEAL, Position, RECORD_HEADER_BYTES, RECORD_VERSION, RecordHeader, SEGMENT_HEADER_BYTES,
     SegmentHeader, record_bytes, write_header,
 };
-use crate::options::{Carrier, Durability, LogOptions};
-use crate::preparer::{self, Orders, Supply};
+use crate::options::{Carrier, Durability, LogOptions, Preparer};
+use crate::preparer::{self, Here, Orders, Supply};
 use crate::segment::{Access, SegmentSpec, SegmentWriter};
 use crate::shared::{Shared, Space};
 use crate::syncer::{Sink, Syncer};
@@ -43,6 +43,8 @@ pub struct Appender {
     shared: Arc<Shared>,
     /// `None` only while it is dropped.
     carrier: Option<Carry>,
+    /// What makes segments ahead, if no thread does.
+    here: Option<Box<Here>>,
     retry: Option<SyncSender<()>>,
     threads: Vec<JoinHandle<()>>,
     /// Keeps the directory locked until the threads are gone.
@@ -173,8 +175,18 @@ impl Appender {
         let seed = spec.first.seed();
         let mut threads = Threads { stream, log: spec.log.clone(), joins: Vec::with_capacity(2) };
         let carrier = Carry::start(segment, supply, &spec, durability, &shared, &mut threads)?;
-        let told = shared.clone();
-        threads.spawn("prep", move || preparer::run(&spec, &told, &orders, &retry_out))?;
+        let here = match options.preparer {
+            Preparer::Caller => {
+                let mut here = Box::new(Here::new(spec, orders));
+                here.prepare(&shared, false);
+                Some(here)
+            }
+            Preparer::Thread => {
+                let told = shared.clone();
+                threads.spawn("prep", move || preparer::run(&spec, &told, &orders, &retry_out))?;
+                None
+            }
+        };
         let batch = || Batch::new(options.backlog_bytes);
         let mut fill = batch();
         (fill.file_offset, fill.end) = (SEGMENT_HEADER_BYTES, first_position);
@@ -198,6 +210,7 @@ impl Appender {
             durability,
             shared,
             carrier: Some(carrier),
+            here,
             retry: Some(retry),
             threads: threads.joins,
             _dir: dir,
@@ -365,6 +378,9 @@ impl Appender {
     /// True if a commit was begun; with [`Carrier::Caller`], [`Appender::next_write`] then says what to
     /// write. False if one is in flight or nothing is pending: call it again when that one is durable.
     pub fn commit(&mut self) -> Result<bool, AppendError> {
+        if let Some(here) = &mut self.here {
+            here.prepare(&self.shared, false);
+        }
         if let Some(fault) = self.shared.fault() {
             return Err(fault);
         }
@@ -486,7 +502,10 @@ impl Appender {
     }
 
     /// After [`Space::Full`]: try again to prepare the next segment, in the background.
-    pub fn retry_space(&self) {
+    pub fn retry_space(&mut self) {
+        if let Some(here) = &mut self.here {
+            return here.prepare(&self.shared, true);
+        }
         if let Some(retry) = &self.retry {
             // A try that is already asked for is enough.
             let _ = retry.try_send(());

@@ -71,7 +71,7 @@ pub use format::{
     RECORD_VERSION, SEGMENT_HEADER_BYTES,
 };
 pub use index::{LogIndex, PartitionSpan, SegmentIndex, spans};
-pub use options::{Carrier, Durability, LogOptions};
+pub use options::{Carrier, Durability, LogOptions, Preparer};
 pub use reader::{Record, Records, Segment, Tail, fuzz_decode};
 pub use shared::Space;
 pub use snapshot::{SNAPSHOTS_KEPT, Snapshot, SnapshotFile};

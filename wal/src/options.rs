@@ -32,6 +32,17 @@ pub enum Carrier {
     Caller,
 }
 
+/// Who makes segments ahead of need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Preparer {
+    /// A thread of the stream.
+    #[default]
+    Thread,
+    /// The caller, whenever it commits or asks for space again: it waits for the disk meanwhile. For a
+    /// simulation, where nothing may happen on a thread of its own.
+    Caller,
+}
+
 /// Options of one stream; see [`crate::DataDir::open_stream`].
 #[derive(Debug, Clone)]
 pub struct LogOptions {
@@ -47,6 +58,8 @@ pub struct LogOptions {
     pub durability: Durability,
     /// Who writes a commit.
     pub carrier: Carrier,
+    /// Who makes segments ahead of need.
+    pub preparer: Preparer,
 }
 
 impl Default for LogOptions {
@@ -58,6 +71,7 @@ impl Default for LogOptions {
             ready_ahead: 2,
             durability: Durability::default(),
             carrier: Carrier::default(),
+            preparer: Preparer::default(),
         }
     }
 }

@@ -48,6 +48,42 @@ impl Supply {
     }
 }
 
+/// The same work without a thread: segments 1, 2, … as they are wanted, made where [`Here::prepare`] is
+/// called.
+pub(crate) struct Here {
+    spec: SegmentSpec,
+    orders: Orders,
+    number: u32,
+    /// Wanted, and not made because the disk was full.
+    owed: bool,
+}
+
+impl Here {
+    pub(crate) fn new(spec: SegmentSpec, orders: Orders) -> Self {
+        Here { spec, orders, number: 1, owed: false }
+    }
+
+    /// Makes what is wanted. After a full disk nothing more is tried until `again`.
+    pub(crate) fn prepare(&mut self, shared: &Shared, again: bool) {
+        if self.owed && !again {
+            return;
+        }
+        while std::mem::take(&mut self.owed) || self.orders.wanted.try_recv().is_ok() {
+            match self.spec.create(self.number) {
+                // Refused only if whoever writes is gone.
+                Ok(segment) => drop(self.orders.ready.try_send(segment)),
+                Err(full @ WalError::DiskFull { .. }) => {
+                    self.owed = true;
+                    return shared.set_full(&full.to_string());
+                }
+                Err(error) => return shared.poison(&error.to_string()),
+            }
+            shared.add_prepared();
+            self.number += 1;
+        }
+    }
+}
+
 /// Makes segments 1, 2, … as they are wanted, until the supply's other end is gone. `retry` asks for
 /// another try after a full disk.
 pub(crate) fn run(spec: &SegmentSpec, shared: &Arc<Shared>, orders: &Orders, retry: &Receiver<()>) {

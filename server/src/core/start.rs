@@ -7,7 +7,7 @@ use super::message::{Arrival, CoreMessage};
 use super::metrics::Metrics;
 use super::pump;
 use super::staging::Group;
-use super::state::{CLASSES, Conns, Core, Outbound, State, mono_ns};
+use super::state::{CLASSES, Conns, Core, Outbound, RowSet, State, mono_ns};
 use crate::config::{Config, Limits};
 use crate::http::{Connections, NoRoom};
 use crate::identity::Verifier;
@@ -19,9 +19,9 @@ use frontrow_engine::{
 use frontrow_protocol::{CoreAddress, Durability, ErrorReply, WireCode, encode_error};
 use frontrow_shard::record::Encoder;
 use frontrow_shard::{Effects, Epoch, Millis, Op, Partition, PartitionId, RowRef};
-use frontrow_wal::{Appender, Carrier, DataDir, LogOptions, WalError};
+use frontrow_wal::{Appender, Carrier, DataDir, LogOptions, Preparer, WalError};
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
 use std::sync::atomic::AtomicU64;
@@ -120,12 +120,14 @@ pub struct Host {
     pub random: fn() -> Result<u128, CoreError>,
     /// Ends the whole process with a last word: a core's log has failed, and no thread may answer after it.
     pub stop: fn(core: u16, why: &str) -> !,
+    /// Whether the log may have threads of its own. Without, cores make segments themselves, and wait for it.
+    pub log_threads: bool,
 }
 
 impl Default for Host {
     /// The system's randomness, and the end of this process.
     fn default() -> Self {
-        Self { random, stop }
+        Self { random, stop, log_threads: true }
     }
 }
 
@@ -301,7 +303,7 @@ pub fn plan<E: Engine>(setup: Setup<'_>, tcp: SocketAddr) -> Result<Plan, CoreEr
             partitions: mine,
             secrets: own.iter().map(|_| (host.random)()).collect::<Result<_, _>>()?,
             own,
-            log: log_options::<E>(config),
+            log: log_options::<E>(config, host.log_threads),
             dir: dir.clone(),
             tcp,
             core_tcp: SocketAddr::new(tcp.ip(), port),
@@ -397,7 +399,7 @@ pub(crate) fn cpu_set(cpus: &[usize]) -> Option<rustix::thread::CpuSet> {
     (!cpus.is_empty()).then_some(set)
 }
 
-fn log_options<E: Engine>(config: &Config) -> LogOptions {
+fn log_options<E: Engine>(config: &Config, threads: bool) -> LogOptions {
     use crate::config::Durability as Wanted;
     let default = LogOptions::default();
     LogOptions {
@@ -412,6 +414,7 @@ fn log_options<E: Engine>(config: &Config) -> LogOptions {
             Wanted::Memory => frontrow_wal::Durability::Memory,
         },
         carrier: if E::WRITES_FILES { Carrier::Caller } else { Carrier::Thread },
+        preparer: if threads { Preparer::Thread } else { Preparer::Caller },
     }
 }
 
@@ -518,7 +521,7 @@ fn prepare<E: Engine>(seat: Seat) -> Result<Prepared<E>, CoreError> {
         hints: seat.hints,
         changed,
         unseen: VecDeque::new(),
-        moved: HashSet::new(),
+        moved: RowSet::default(),
         tick_due: true,
         memory_only,
     };

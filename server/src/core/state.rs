@@ -15,6 +15,7 @@ use frontrow_shard::{Answer, Effects, Letter, Millis, Partition, PartitionId, Re
 use frontrow_wal::Appender;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -23,6 +24,10 @@ pub(crate) const QUEUE_BOUND: usize = 16_384;
 /// Requests of different urgency: what is nearly sold goes first, what merely looks last.
 pub(crate) const CLASSES: usize = 4;
 const _: () = assert!(QUEUE_BOUND * CLASSES <= u32::MAX as usize / 64);
+
+/// Rows in an order that is the same in every run: what is told of them goes out in it. Their names come from
+/// the operator's plans, so nobody can choose them to collide.
+pub(crate) type RowSet = HashSet<RowRef, BuildHasherDefault<DefaultHasher>>;
 
 /// One core.
 pub(crate) struct Core<E: Engine> {
@@ -117,7 +122,7 @@ pub(crate) struct State<E: Engine> {
     /// Those of them that somebody watches, in their order. A row that has been told of since may still stand here.
     pub(crate) unseen: VecDeque<RowRef>,
     /// Queues changed since the waiting were last told their positions.
-    pub(crate) moved: HashSet<RowRef>,
+    pub(crate) moved: RowSet,
     pub(crate) tick_due: bool,
     pub(crate) memory_only: bool,
 }
