@@ -1,13 +1,16 @@
 //! The third engine: a core of a simulated node.
 
+use crate::disk::LogFile;
 use crate::net::Side;
 use crate::trace::{Event, digest};
 use crate::world::{Options, State, World, with};
 use frontrow_engine::{Carried, Closer, CoreSpec, Engine, EngineError, ListenOptions};
 use std::cell::{Cell, RefCell};
+use std::fs::File;
 use std::future::{Future, poll_fn};
 use std::io::{self, Error, ErrorKind};
 use std::net::{Shutdown, SocketAddr};
+use std::ops::Range;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -50,6 +53,23 @@ impl Sim {
     /// The seed of worlds that [`Engine::run`] makes on this thread.
     pub fn seed(seed: u64) {
         SEED.set(seed);
+    }
+
+    /// Starts one more core on the node of the running task; see [`World::start`].
+    ///
+    /// # Panics
+    /// Outside of tasks.
+    pub fn start_core<F: Future<Output = ()> + 'static>(main: impl FnOnce() -> F + 'static) {
+        here(|state, _, node| {
+            let core = state.add_core(node);
+            state.spawn(core, true, Box::pin(async move { main().await }));
+        })
+        .expect("a core is started by a task");
+    }
+
+    /// 128 bits that a real process would take from the system.
+    pub fn secret() -> u128 {
+        with(State::secret).unwrap_or_default()
     }
 }
 
@@ -118,6 +138,8 @@ impl Engine for Sim {
     type Listener = Listener;
     type Reader = Reader;
     type Writer = Writer;
+    type LogFile = LogFile;
+    const WRITES_FILES: bool = true;
 
     /// A world with one node of one core. In a world that there is already, [`World::start`] starts cores.
     fn run<F, T>(_spec: &CoreSpec, main: impl FnOnce() -> F) -> Result<T, EngineError>
@@ -256,6 +278,25 @@ impl Engine for Sim {
         }
         writer.busy = false;
         (Ok(()), buffer)
+    }
+
+    fn log_file(file: File) -> io::Result<LogFile> {
+        LogFile::new(&file)
+    }
+
+    async fn write_all_at(
+        file: &LogFile,
+        buffer: Vec<u8>,
+        range: Range<usize>,
+        offset: u64,
+    ) -> (io::Result<()>, Vec<u8>) {
+        let begun = here(|state, _, node| state.begin_write(node, file, &buffer[range], offset));
+        let Ok(id) = begun else { return (Err(no_world()), buffer) };
+        let polled = |context: &mut Context<'_>| {
+            with(|state| state.disks.poll(id, context.waker()))
+                .unwrap_or_else(|| Poll::Ready(Err(no_world())))
+        };
+        (poll_fn(polled).await, buffer)
     }
 
     fn shutdown(writer: &Writer, how: Shutdown) -> io::Result<()> {

@@ -10,12 +10,14 @@
 //! | `tasks` | tasks and wakes |
 //! | `clocks` | drift and steps |
 //! | `net/` | TCP as a program sees it, and its faults |
+//! | `disk` | the disk under the log, and its faults |
 //! | `engine` | `Engine` on top of these |
 //! | `rng`, `trace` | chance, one stream a concern; the proof of repetition |
 //!
 //! What is simulated is the outside: time, sockets, threads' order. What runs inside is not changed for it.
 
 mod clocks;
+mod disk;
 mod engine;
 mod net;
 mod rng;
@@ -23,6 +25,7 @@ mod tasks;
 mod trace;
 mod world;
 
+pub use disk::{DiskOptions, LogFile, SimDisk};
 pub use engine::{Listener, Reader, Sim, Writer};
 pub use net::NetOptions;
 pub use rng::{Concern, Rng};

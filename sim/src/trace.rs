@@ -10,6 +10,8 @@ pub(crate) enum Event {
     /// Bytes were put on a connection, or taken from it.
     Send,
     Receive,
+    /// Bytes were sent to a disk.
+    Write,
     /// A connection came to be, was refused or ended.
     Connect,
     Close,

@@ -2,11 +2,12 @@
 //! order that the seed decides; when nothing is ready, time jumps to whatever comes next.
 
 use crate::clocks::Clocks;
+use crate::disk::{DiskOptions, Disks, LogFile};
 use crate::net::connection::Around;
 use crate::net::{Net, NetEvent, NetOptions, ip_of};
 use crate::rng::{Concern, Rng};
 use crate::tasks::{self, CoreId, TaskId, Tasks, Work};
-use crate::trace::{Event, Trace};
+use crate::trace::{Event, Trace, digest};
 use frontrow_engine::{Clock, Simulated};
 use std::any::Any;
 use std::cell::RefCell;
@@ -102,6 +103,7 @@ struct Core {
 enum Due {
     Wake(Waker),
     Net(NetEvent),
+    Disk(u64),
     Act(Box<dyn FnOnce()>),
 }
 
@@ -139,8 +141,10 @@ pub(crate) struct State {
     up: Vec<bool>,
     cores: Vec<Core>,
     pub(crate) net: Net,
+    pub(crate) disks: Disks,
     schedule: Rng,
     network: Rng,
+    secrets: Rng,
     trace: Trace,
     current: Option<CoreId>,
 }
@@ -167,7 +171,9 @@ impl State {
             up: Vec::new(),
             cores: Vec::new(),
             net: Net::new(options.net.clone()),
+            disks: Disks::new(seed),
             schedule: Rng::new(seed, Concern::Schedule),
+            secrets: Rng::new(seed, Concern::Secrets),
             network: Rng::new(seed, Concern::Network),
             trace: Trace::new(options.aloud),
             current: None,
@@ -203,6 +209,23 @@ impl State {
 
     pub(crate) fn spawn(&mut self, core: CoreId, main: bool, work: Work) -> TaskId {
         self.tasks.insert(core, main, work)
+    }
+
+    pub(crate) fn add_core(&mut self, node: usize) -> CoreId {
+        self.cores.push(Core { node, noted_ns: 0, ended: false });
+        self.cores.len() - 1
+    }
+
+    pub(crate) fn secret(&mut self) -> u128 {
+        u128::from(self.secrets.next_u64()) << 64 | u128::from(self.secrets.next_u64())
+    }
+
+    /// Sends bytes to a node's disk; the number to ask by how it ended.
+    pub(crate) fn begin_write(&mut self, node: usize, file: &LogFile, bytes: &[u8], offset: u64) -> u64 {
+        self.note(Event::Write, offset, digest(bytes));
+        let (id, takes) = self.disks.begin(node, file, bytes, offset);
+        self.at(self.now_ns + takes, Due::Disk(id));
+        id
     }
 
     /// What the running node's monotonic clock shows.
@@ -332,10 +355,7 @@ impl World {
 
     /// Adds a core that has nothing to do yet.
     pub(crate) fn add_core(&self, node: NodeId) -> CoreId {
-        self.with(|state| {
-            state.cores.push(Core { node: node.0, noted_ns: 0, ended: false });
-            state.cores.len() - 1
-        })
+        self.with(|state| state.add_core(node.0))
     }
 
     /// Gives a core its main task.
@@ -386,6 +406,7 @@ impl World {
             match due {
                 Due::Wake(waker) => waker.wake(),
                 Due::Net(event) => self.with(|state| state.net_event(event)),
+                Due::Disk(write) => self.with(|state| state.disks.arrive(write)),
                 Due::Act(act) => act(),
             }
         }
@@ -490,7 +511,18 @@ impl World {
         for core in cores {
             self.end_core(core);
         }
-        self.with(|state| state.nodes[node.0].parked.clear());
+        self.with(|state| {
+            state.nodes[node.0].parked.clear();
+            state.disks.crashed(node.0);
+        });
+    }
+
+    /// Changes how a node's disk behaves.
+    pub fn disk(&self, node: NodeId, change: impl FnOnce(&mut DiskOptions)) {
+        self.with(|state| {
+            state.note(Event::Fault, 40 + node.0 as u64, 0);
+            change(state.disks.of(node.0));
+        });
     }
 
     /// Gives a node power again. Its cores are the caller's to start.
