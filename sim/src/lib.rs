@@ -12,6 +12,10 @@
 //! | `net/` | TCP as a program sees it, and its faults |
 //! | `disk` | the disk under the log, and its faults |
 //! | `engine` | `Engine` on top of these |
+//! | `server` | a node with the server's real cores |
+//! | `line`, `people` | clients: one connection; somebody who asks for everything |
+//! | `history` | what clients were told, and whether it can be true |
+//! | `run` | a scenario under a seed |
 //! | `rng`, `trace` | chance, one stream a concern; the proof of repetition |
 //!
 //! What is simulated is the outside: time, sockets, threads' order. What runs inside is not changed for it.
@@ -19,14 +23,22 @@
 mod clocks;
 mod disk;
 mod engine;
+mod history;
+mod line;
 mod net;
+mod people;
 mod rng;
+mod run;
+mod server;
 mod tasks;
 mod trace;
 mod world;
 
 pub use disk::{DiskOptions, LogFile, SimDisk};
 pub use engine::{Listener, Reader, Sim, Writer};
+pub use history::History;
 pub use net::NetOptions;
 pub use rng::{Concern, Rng};
+pub use run::{Outcome, Scenario, run};
+pub use server::{Hall, Server};
 pub use world::{Crash, Ended, NodeId, Options, ProcessEnded, World};

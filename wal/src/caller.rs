@@ -49,7 +49,15 @@ pub(crate) struct Caller {
 
 impl Caller {
     pub(crate) fn new(disk: Arc<dyn Disk>, file: File, lend: File, supply: Supply) -> Self {
-        Caller { disk, supply, file, lend: Some(lend), plan: Plan::new(), staging: Staging::new(), flying: None }
+        Caller {
+            disk,
+            supply,
+            file,
+            lend: Some(lend),
+            plan: Plan::new(),
+            staging: Staging::new(),
+            flying: None,
+        }
     }
 
     /// Begins a commit; none may be in flight.

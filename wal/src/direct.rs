@@ -46,7 +46,11 @@ impl Plan {
 
     /// Begins a batch. It lies right behind the last one.
     pub(crate) fn begin(&mut self, batch: &Batch) {
-        debug_assert_eq!(self.block_at + self.open as u64, batch.file_offset, "a batch must continue the last");
+        debug_assert_eq!(
+            self.block_at + self.open as u64,
+            batch.file_offset,
+            "a batch must continue the last"
+        );
         (self.done, self.rolls, self.staged) = (0, 0, 0);
     }
 
@@ -145,7 +149,12 @@ mod tests {
     use super::*;
 
     /// Carries a batch out on a file in memory; each write as (offset, length).
-    fn carry(plan: &mut Plan, staging: &mut Staging, batch: &Batch, files: &mut Vec<Vec<u8>>) -> Vec<(u64, usize)> {
+    fn carry(
+        plan: &mut Plan,
+        staging: &mut Staging,
+        batch: &Batch,
+        files: &mut Vec<Vec<u8>>,
+    ) -> Vec<(u64, usize)> {
         let mut writes = Vec::new();
         plan.begin(batch);
         loop {
@@ -206,7 +215,10 @@ mod tests {
         assert_eq!(carry(&mut plan, &mut staging, &crossing, &mut files), [(4096, 4096), (4096, 4096)]);
         assert_eq!(files.len(), 4);
         assert!(files[0].is_empty() && files[2].is_empty());
-        assert_eq!((&files[1][4096..4196], &files[3][4096..4296]), (&crossing.bytes[..100], &crossing.bytes[100..]));
+        assert_eq!(
+            (&files[1][4096..4196], &files[3][4096..4296]),
+            (&crossing.bytes[..100], &crossing.bytes[100..])
+        );
     }
 
     #[test]
