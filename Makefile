@@ -3,7 +3,7 @@ CARGO ?= cargo
 # One target directory, so that nothing is built twice.
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: run test check unit python edge bench-shard bench-table bench-peers bench-log load bench-load fuzz fmt clean need-cargo need-python
+.PHONY: run test check unit python sim edge bench-shard bench-table bench-peers bench-log load bench-load fuzz fmt clean need-cargo need-python
 
 ## make run: builds and serves the sample hall on 127.0.0.1 (HTTP and WebSocket 7410, raw TCP 7411).
 run: need-cargo
@@ -33,6 +33,12 @@ python: need-python
 ## make load: an on-sale against the server that `make run` started; a minute later there is a page to open.
 load: need-cargo
 	@$(CARGO) run --release --quiet -p frontrow-loadgen -- onsale
+
+## make sim SEED=n: the server's cores on one thread under a seed, with crashes and cuts; COUNT=m plays m seeds from it on.
+SEED ?= 0
+COUNT ?= 1
+sim: need-cargo
+	@$(CARGO) run --profile sim --quiet -p frontrow-sim -- $(SEED) $(COUNT)
 
 ## Figures. Run them on a quiet machine; results go to bench-results/.
 bench-shard: need-cargo

@@ -3,7 +3,8 @@
 //! One [`Engine`] runs one executor per core on the calling thread. Three are at hand:
 //! [`MonoioUring`] (the default), [`MonoioEpoll`] (the same code where io_uring is forbidden) and
 //! [`Glommio`]. Code is written once, generic over `E: Engine`, and chosen at start by
-//! [`EngineKind`] and [`dispatch`].
+//! [`EngineKind`] and [`dispatch`]. A simulation brings an engine of its own, with connections that are no
+//! sockets ([`Carried::of`], [`Closer::of`]) and clocks of its own ([`Clock::simulate`]).
 //!
 //! # Invariants
 //! - Futures are not `Send` and stay on their core. Only [`Notifier`], [`Sender`] and [`Carried`]

@@ -144,7 +144,7 @@ impl Server {
 }
 
 /// Tokens that the simulated servers believe.
-pub fn minter() -> Minter {
+pub(crate) fn minter() -> Minter {
     Minter::new(SECRET, &Expected::default())
 }
 
