@@ -144,8 +144,8 @@ impl Play<'_> {
             6 => world.cut(home, node),
             7 => world.pause(node),
             8 => world.slow(home, node, Duration::from_millis(self.faults.below(800))),
-            9 => world.step_wall(node, self.faults.below(40_000) as i64 - 20_000),
-            10 => world.drift(node, self.faults.below(20_000) as i32 - 10_000),
+            9 => world.step_wall(node, self.faults.below(40_000).cast_signed() - 20_000),
+            10 => world.drift(node, (self.faults.below(20_000) as i32) - 10_000),
             _ => world.disk(node, |disk| disk.full = true),
         }
         self.wait(6_000);

@@ -198,7 +198,7 @@ async fn boot(hall: &Hall, config: &Config, disk: SimDisk) -> Result<Handle, Box
         connections: Connections::new(config.limits.connections, 0),
         host: Host { random: || Ok(Sim::secret()), stop: end_process, log_threads: false },
     };
-    let plan = core::plan(setup, config.server.tcp)?;
+    let plan = core::plan::<Sim>(setup, config.server.tcp)?;
     for seat in plan.seats {
         Sim::start_core(move || core::serve_core::<Sim>(seat));
     }

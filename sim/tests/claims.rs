@@ -36,15 +36,37 @@ fn what_clients_hear_is_true_through_crashes_and_cuts() {
             *codes.entry(code).or_default() += n;
         }
     }
-    println!("{count} seeds: {answered} answers, {repeated} repeated, {booked} booked, {starts} starts\n{codes:?}");
+    println!(
+        "{count} seeds: {answered} answers, {repeated} repeated, {booked} booked, {starts} starts\n{codes:?}"
+    );
     if count == 1 {
         return;
     }
     for code in [
-        "granted", "queued", "extended", "paying", "booked", "released", "cancelled", "left", "offered",
-        "expired news", "seat_held", "seat_booked", "not_enough_together", "sold_out", "queued_first",
-        "hold_cap", "expired", "fenced", "already_booked", "already_released", "already_paying",
-        "extend_limit", "already_cancelled", "not_queued",
+        "granted",
+        "queued",
+        "extended",
+        "paying",
+        "booked",
+        "released",
+        "cancelled",
+        "left",
+        "offered",
+        "expired news",
+        "seat_held",
+        "seat_booked",
+        "not_enough_together",
+        "sold_out",
+        "queued_first",
+        "hold_cap",
+        "expired",
+        "fenced",
+        "already_booked",
+        "already_released",
+        "already_paying",
+        "extend_limit",
+        "already_cancelled",
+        "not_queued",
     ] {
         assert!(codes.contains_key(code), "{code} was never heard: {codes:?}");
     }

@@ -64,12 +64,12 @@ impl Here {
     }
 
     /// Makes what is wanted. After a full disk nothing more is tried until `again`.
-    pub(crate) fn prepare(&mut self, shared: &Shared, again: bool) {
+    pub(crate) fn prepare(&mut self, shared: &Arc<Shared>, again: bool) {
         if self.owed && !again {
             return;
         }
         while std::mem::take(&mut self.owed) || self.orders.wanted.try_recv().is_ok() {
-            match self.spec.create(self.number) {
+            match self.spec.create(self.number, shared) {
                 // Refused only if whoever writes is gone.
                 Ok(segment) => drop(self.orders.ready.try_send(segment)),
                 Err(full @ WalError::DiskFull { .. }) => {
