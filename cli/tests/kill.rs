@@ -302,8 +302,7 @@ async fn kill_again_and_again(
     }
     let clients = crowd(&server).await;
     verify(&server, &clients, &truth).await;
-    let total = truth.borrow().acknowledged;
-    total
+    truth.borrow().acknowledged
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{DURABLE_WAYS, Hand, PARTITIONS, Wakes, by, open, read_all, settle_by};
+use common::{DURABLE_WAYS, Hand, PARTITIONS, Wakes, append, by, open, read_all, settle_by};
 use frontrow_wal::fs::RealDisk;
 use frontrow_wal::{Carrier, DataDir, DirOptions, Durability, LogOptions, SegmentInfo, Tail};
 

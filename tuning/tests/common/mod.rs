@@ -147,7 +147,7 @@ pub(crate) fn expect(host: &Host, want: &[(&str, Severity, &str)]) -> Report {
     report
 }
 
-const FILES: [(&str, &str); 31] = [
+const FILES: [(&str, &str); 32] = [
     ("/proc/cpuinfo", "processor\t: 0\nflags\t\t: fpu tsc\n"),
     ("/proc/loadavg", "0.10 0.20 0.30 1/100 4242\n"),
     (
