@@ -251,6 +251,7 @@ fn the_log_stays_small_whoever_is_quiet() {
         round.run(&life.durable(), &|| false).unwrap().snapshots <= 1,
         "who has two of the same is left alone"
     );
+    drop(round);
     let before = life.end();
     assert_eq!(hashes_of(&recovered(folder.path()).unwrap().partitions), before);
 }

@@ -1,0 +1,179 @@
+//! `frontrow wal`: what it says of a good log, of a damaged one, of none, and of one that a server has open.
+
+#![allow(dead_code, reason = "the helpers are shared by several tests, each of which uses some")]
+
+mod common;
+
+use common::{Server, within};
+use frontrow_shard::record::Encoder;
+use frontrow_shard::{Answer, Code, Op};
+use frontrow_wal::{DataDir, DirOptions, LogOptions, SnapshotMeta};
+use serde_json::Value;
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// Two partitions' records over some segments, and a snapshot.
+fn make_log(path: &Path) {
+    let dir = DataDir::open(path, DirOptions::new(2)).unwrap();
+    let options = LogOptions { segment_bytes: 16 << 10, max_payload_bytes: 1 << 10, ..LogOptions::small() };
+    let (wake, woken) = std::sync::mpsc::channel();
+    let wake = std::sync::Mutex::new(wake);
+    let told = move || wake.lock().unwrap().send(()).unwrap_or_default();
+    let mut log = dir.open_stream(0, &options, told).unwrap();
+    let mut encoder = Encoder::default();
+    for lsn in 1..=200_u64 {
+        let op = match lsn {
+            1 => Op::Begin { epoch: 1, secret: 0x5ec2e7 },
+            _ => Op::Expire { event: 1, slot: lsn as u32, lsn },
+        };
+        let (kind, payload) = encoder.encode(&op, &Answer::plain(Code::Done));
+        for partition in 0..2 {
+            while log.append(partition, lsn, 1000 + lsn, kind, payload).is_err() {
+                log.commit().unwrap();
+                woken.recv().unwrap();
+            }
+        }
+        log.flush().unwrap();
+    }
+    let meta = SnapshotMeta { partition: 1, lsn: 120, epoch: 1, time_ms: 0, state_hash: 0 };
+    dir.write_snapshot(&meta, &[7; 3000]).unwrap();
+}
+
+fn wal(data: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_frontrow"))
+        .args(["wal", "--data"])
+        .arg(data)
+        .args(args)
+        .output()
+        .expect("the binary is built with this test")
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(output)))
+}
+
+#[test]
+fn a_good_log_is_counted_verified_and_dumped() {
+    let folder = tempfile::tempdir().unwrap();
+    make_log(folder.path());
+    let stat = wal(folder.path(), &["stat", "--json"]);
+    let stat = json(&stat);
+    assert_eq!((&stat["epoch"], &stat["partitions"]), (&1.into(), &2.into()));
+    assert_eq!(stat["runs"][0]["records"], 400);
+    assert_eq!(
+        stat["ranges"][1],
+        serde_json::json!({"partition": 1, "first": 1, "last": 200, "records": 200})
+    );
+    assert_eq!(stat["snapshots"][0]["lsn"], 120);
+    assert_eq!(stat["could_be_trimmed"]["segments"], 0, "one snapshot of one partition is not enough");
+    let verify = wal(folder.path(), &["verify"]);
+    assert!(verify.status.success() && text(&verify).contains("400 records"), "{}", text(&verify));
+
+    let dump = wal(folder.path(), &["dump", "--partition", "1", "--from-lsn", "199", "--json"]);
+    let lines: Vec<Value> =
+        text(&dump).lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
+    assert_eq!(lines.iter().map(|line| line["lsn"].as_u64().unwrap()).collect::<Vec<_>>(), [199, 200]);
+    assert_eq!((&lines[0]["kind"], &lines[0]["outcome"]["code"]), (&"expire".into(), &"done".into()));
+    let dump = text(&wal(folder.path(), &["dump", "--limit", "1"]));
+    assert!(dump.lines().count() == 1 && dump.contains("Begin { epoch: 1 }"), "{dump}");
+    assert!(!dump.contains("secret") && !dump.contains("6210279"), "the secret stays in the log: {dump}");
+    assert!(text(&wal(folder.path(), &["dump", "--stream", "3"])).is_empty());
+    // Looking changes nothing: no epoch was begun.
+    assert_eq!(json(&wal(folder.path(), &["stat", "--json"]))["epoch"], 1);
+}
+
+#[test]
+fn damage_is_named_with_file_and_offset_and_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    make_log(folder.path());
+    let log = folder.path().join("log/s0000-e00000001-00000001.seg");
+    let snap = folder.path().join("snap/p0001-0000000000000078.snap");
+    for (path, at) in [(&log, 5000), (&snap, 4100)] {
+        let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).unwrap();
+        file.write_all_at(&[byte[0] ^ 4], at).unwrap();
+    }
+    let verify = wal(folder.path(), &["verify", "--json"]);
+    assert_eq!(verify.status.code(), Some(1));
+    let said = json(&verify);
+    let bad: Vec<&Value> =
+        said["findings"].as_array().unwrap().iter().filter(|it| it["verdict"] == "bad").collect();
+    assert_eq!(bad.len(), 2, "{bad:?}");
+    assert!(bad.iter().any(|it| it["file"] == log.to_str().unwrap() && it["offset"].as_u64() <= Some(5000)));
+    assert!(bad.iter().any(|it| it["file"] == snap.to_str().unwrap() && it["offset"] == 4096));
+    // A dump gives what is before it, and then says so.
+    let dump = wal(folder.path(), &["dump"]);
+    assert_eq!(dump.status.code(), Some(1));
+    assert!(text(&dump).lines().count() > 50 && text(&dump).contains("damaged at byte"), "{}", text(&dump));
+    assert_eq!(wal(folder.path(), &["stat"]).status.code(), Some(1));
+}
+
+#[test]
+fn what_is_no_log_of_ours_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |path: &Path, code: &str| {
+        for what in ["stat", "verify", "dump"] {
+            let output = wal(path, &[what, "--json"]);
+            assert_eq!(output.status.code(), Some(1), "{what}: {}", text(&output));
+            assert_eq!(json(&output)["error"]["code"], code, "{what}: {}", text(&output));
+        }
+    };
+    refused(&folder.path().join("missing"), "no_log");
+    fs::write(folder.path().join("holiday.jpg"), b"x").unwrap();
+    refused(folder.path(), "no_log");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing was put there");
+    let data = folder.path().join("data");
+    make_log(&data);
+    let manifest = data.join("MANIFEST");
+    let good = fs::read_to_string(&manifest).unwrap();
+    fs::write(&manifest, good.replace("frontrow-log 1", "frontrow-log 0")).unwrap();
+    refused(&data, "version");
+    fs::write(&manifest, "hello").unwrap();
+    refused(&data, "damaged");
+    // Another cluster's manifest: every file is foreign to it.
+    let other = folder.path().join("other");
+    make_log(&other);
+    fs::copy(other.join("MANIFEST"), &manifest).unwrap();
+    let verify = wal(&data, &["verify"]);
+    assert!(
+        verify.status.code() == Some(1) && text(&verify).contains("belongs to cluster"),
+        "{}",
+        text(&verify)
+    );
+}
+
+#[test]
+fn a_running_server_is_looked_at_and_a_second_one_refused() {
+    within(60, async {
+        let folder = tempfile::tempdir().unwrap();
+        let server = Server::start(folder.path(), &[]);
+        let data = folder.path().join("data");
+        let stat = json(&wal(&data, &["stat", "--json"]));
+        assert!(stat["open_by"].is_u64(), "{stat}");
+        for args in [&["verify"][..], &["dump", "--limit", "5"]] {
+            let output = wal(&data, args);
+            assert!(output.status.success(), "{}", text(&output));
+            assert!(text(&output).contains("has"), "it says that a process has it open: {}", text(&output));
+        }
+        let second = Command::new(env!("CARGO_BIN_EXE_frontrow"))
+            .arg("serve")
+            .envs([("FRONTROW_SERVER__TCP", "127.0.0.1:0"), ("FRONTROW_SERVER__HTTP", "127.0.0.1:0")])
+            .env("FRONTROW_SERVER__DATA", &data)
+            .env("FRONTROW_LOG__SEGMENT", "8MiB")
+            .output()
+            .unwrap();
+        assert!(
+            !second.status.success() && text(&second).contains("is locked by process"),
+            "{}",
+            text(&second)
+        );
+        assert!(server.http().dev_token(1).await.is_ok(), "the first one serves on");
+    });
+}
