@@ -257,19 +257,20 @@ async fn make_event(server: &Server, data: &Path) -> u64 {
 }
 
 /// Kills a server under load again and again, each time after some answers more; verifies everything in between.
-/// Calls `look` after each kill, with the data directory. Acknowledgements in all.
+/// Calls `look` after each kill, with the data directory; goes on until it has seen enough, within ten times the
+/// rounds. Acknowledgements in all.
 async fn kill_again_and_again(
     data: &Path,
     settings: &[(&str, &str)],
     rounds: u64,
     answers: u64,
-    mut look: impl FnMut(&Path),
+    mut look: impl FnMut(&Path) -> bool,
 ) -> u64 {
     let truth = Shared::default();
     let mut server = Server::start(data, settings);
     let sections = make_event(&server, data).await;
     let mut dice = Dice::new(42);
-    for round in 1..=rounds {
+    for round in 1..=10 * rounds {
         let clients = crowd(&server).await;
         let (undecided, offers) = verify(&server, &clients, &truth).await;
         let killed = Rc::new(tokio::sync::Notify::new());
@@ -297,8 +298,11 @@ async fn kill_again_and_again(
                 now.waiting.len(),
             );
         }
-        look(&data.join("data"));
+        let enough = look(&data.join("data"));
         server = Server::start(data, settings);
+        if enough && round >= rounds {
+            break;
+        }
     }
     let clients = crowd(&server).await;
     verify(&server, &clients, &truth).await;
@@ -310,7 +314,7 @@ fn nothing_acknowledged_is_lost_in_twenty_kills() {
     within(240, async {
         let data = tempfile::tempdir().expect("a folder");
         let begun = Instant::now();
-        let total = kill_again_and_again(data.path(), &settings(), ROUNDS, 800, |_| {}).await;
+        let total = kill_again_and_again(data.path(), &settings(), ROUNDS, 800, |_| true).await;
         println!(
             "{ROUNDS} kills, {total} acknowledgements, none lost, in {:.1} s",
             begun.elapsed().as_secs_f64()
@@ -343,10 +347,12 @@ fn nothing_is_lost_with_snapshots_in_place_of_the_log() {
                 .output()
                 .expect("it runs");
             assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stdout));
+            // The snapshotter has the lowest priority: beside busy programs it takes its time.
+            trims > 0
         };
         let total = kill_again_and_again(data.path(), &settings, SMALL_ROUNDS, SMALL_ANSWERS, look).await;
         println!(
-            "{SMALL_ROUNDS} kills, {total} acknowledgements, none lost, at most {most} bytes of log, in {:.1} s",
+            "at least {SMALL_ROUNDS} kills, {total} acknowledgements, none lost, at most {most} bytes of log, in {:.1} s",
             begun.elapsed().as_secs_f64()
         );
         assert!(trims > 0, "nothing was ever trimmed");

@@ -11,6 +11,7 @@
 //! - in the end the server's seats are booked exactly where clients were told so.
 
 use crate::server::Hall;
+use frontrow_protocol::Reply;
 use frontrow_server::http::LiveRow;
 use frontrow_shard::{
     Answer, Code, Lsn, Millis, PartitionId, Parts, RequestId, RowRef, Seats, UserId, flags,
@@ -31,6 +32,10 @@ struct Hold {
     expires_ms: Millis,
     booked: bool,
     from_queue: bool,
+    /// The last LSN at which its seats may have become its own. A row decides in one step; a section's claim is
+    /// named after its request and gets its seats later, at the latest where the answer was given. `None` if that
+    /// was never heard, as of a section's offer.
+    had: Option<Lsn>,
     ended: Option<Lsn>,
 }
 
@@ -95,19 +100,17 @@ impl History {
     }
 
     /// An answer was heard.
-    pub(crate) fn answer(
-        &mut self,
-        user: UserId,
-        id: RequestId,
-        place: RowRef,
-        answer: &Answer,
-        parts: &Parts,
-        proof: Option<(Lsn, u32)>,
-    ) {
+    pub(crate) fn answer(&mut self, user: UserId, reply: &Reply, proof: Option<(Lsn, u32)>) {
+        let Reply { id, place, ref answer, ref parts, durable, .. } = *reply;
         let plain = Answer { flags: answer.flags & !flags::REPEATED, ..*answer };
         self.repeated += u64::from(plain.flags != answer.flags);
         let Some(asked) = self.asked.get_mut(&id) else { return };
         let floor = asked.floor;
+        if matches!(plain.code, Code::Full | Code::QueueFull | Code::NotOwner | Code::BadRequestId) {
+            // Not decided and not remembered: the same request may succeed later.
+            *self.codes.entry(plain.code.name()).or_default() += 1;
+            return;
+        }
         match asked.answer {
             Some(before) if before == plain => return,
             Some(before) => {
@@ -127,7 +130,7 @@ impl History {
                         plain.lsn
                     ));
                 }
-                self.granted(user, place, &plain, parts);
+                self.granted(user, place, &plain, parts, Some(durable));
             }
             Code::Extended | Code::Paying => self.about((partition, plain.lsn, plain.slot), &plain, |hold| {
                 hold.expires_ms = hold.expires_ms.max(plain.expires_ms);
@@ -152,7 +155,7 @@ impl History {
     /// Seats from a queue were heard of, by news or by asking.
     pub(crate) fn offered(&mut self, user: UserId, place: RowRef, answer: &Answer, parts: &Parts) {
         *self.codes.entry("offered").or_default() += 1;
-        self.granted(user, place, answer, parts);
+        self.granted(user, place, answer, parts, None);
         self.position(place.partition(self.partitions), answer);
     }
 
@@ -178,7 +181,7 @@ impl History {
         }
     }
 
-    fn granted(&mut self, user: UserId, place: RowRef, answer: &Answer, parts: &Parts) {
+    fn granted(&mut self, user: UserId, place: RowRef, answer: &Answer, parts: &Parts, told: Option<Lsn>) {
         let rows = if place.is_section() {
             parts.as_slice().iter().map(|part| (part.row, part.seats)).collect()
         } else {
@@ -193,6 +196,7 @@ impl History {
             expires_ms: answer.expires_ms,
             booked: false,
             from_queue: answer.flags & flags::FROM_QUEUE != 0,
+            had: if place.is_section() { told } else { Some(answer.lsn) },
             ended: None,
         };
         // One release may serve several parties; anything else grants once.
@@ -247,8 +251,13 @@ impl History {
                 }
             }
         }
-        for (seat, holds) in &of_seat {
+        for (seat, holds) in &mut of_seat {
             // Of one partition, so in the order of its history; a section's rows are claimed by its home alone.
+            // Its claims are named in the order they were asked for, and had their seats in that of their times.
+            holds.sort_by_key(|id| {
+                let section = self.holds.get(id).filter(|hold| hold.place.is_section());
+                (section.map_or(0, |hold| hold.begun_ms), *id)
+            });
             for pair in holds.windows(2) {
                 if let Some(why) = self.overlap(pair[0], pair[1]) {
                     self.violations.push(format!("seat {seat:?}: {why}"));
@@ -275,12 +284,11 @@ impl History {
 
     fn overlap(&self, first: HoldId, second: HoldId) -> Option<String> {
         let (one, two) = (self.holds.get(&first)?, self.holds.get(&second)?);
-        let begun = second.1;
         let fine = match one.ended {
-            Some(end) => end <= begun,
+            Some(end) => two.had.is_none_or(|had| end <= had),
             None => !one.booked && one.expires_ms <= two.begun_ms,
         };
-        (!fine).then(|| format!("{one:?} (LSN {}) had not ended before {two:?} (LSN {begun})", first.1))
+        (!fine).then(|| format!("{one:?} (LSN {}) had not ended before {two:?} (LSN {})", first.1, second.1))
     }
 }
 

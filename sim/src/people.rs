@@ -12,9 +12,13 @@ use frontrow_shard::{
     Join, Leave, NO_ROW, Parts, Proof, RequestId, RowRef, Seats, UserId,
 };
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
+
+/// Requests remembered to be made again.
+const PAST: usize = 8;
 
 /// The section that is claimed as a whole; the others are claimed by their rows.
 pub(crate) const WHOLE_SECTION: u16 = 2;
@@ -53,6 +57,8 @@ pub(crate) struct Person {
     answered: Option<(RequestId, Command)>,
     holds: Vec<Held>,
     bookings: Vec<Held>,
+    /// What was decided about holds and bookings lately.
+    past: VecDeque<Command>,
     waiting: Option<RowRef>,
 }
 
@@ -67,6 +73,7 @@ impl Person {
             answered: None,
             holds: Vec::new(),
             bookings: Vec::new(),
+            past: VecDeque::new(),
             waiting: None,
         }
     }
@@ -213,7 +220,7 @@ impl Person {
     fn answer(&mut self, reply: &Reply, command: &Command) {
         let (place, answer) = (reply.place, &reply.answer);
         let proof = proof_of(command).map(|proof| (proof.fence.lsn, proof.fence.slot));
-        self.town.history.borrow_mut().answer(self.user, reply.id, place, answer, &reply.parts, proof);
+        self.town.history.borrow_mut().answer(self.user, reply, proof);
         let repeated = answer.flags & frontrow_shard::flags::REPEATED != 0;
         // What it says may be long over; whoever heard it the first time has noted it.
         if repeated && self.answered.is_some_and(|(id, _)| id == reply.id) {
@@ -226,6 +233,10 @@ impl Person {
             _ => {}
         }
         let Some(proof) = proof_of(command) else { return };
+        self.past.push_back(*command);
+        if self.past.len() > PAST {
+            self.past.pop_front();
+        }
         let of_it = |held: &Held| {
             (held.place, held.fence.lsn, held.fence.slot) == (proof.place, proof.fence.lsn, proof.fence.slot)
         };
@@ -259,6 +270,10 @@ impl Person {
                 Some(Command::Cancel(Proof { place: held.place, fence: held.fence }))
             }
             6 => self.waiting.filter(|_| self.rng.below(3) == 0).map(|place| Command::Leave(Leave { place })),
+            // Under a new id, so that it is decided again: what is done is not done twice.
+            7 if !self.past.is_empty() && self.rng.below(3) == 0 => {
+                Some(self.past[self.rng.below(self.past.len() as u64) as usize])
+            }
             7 => None,
             _ => Some(self.claim()),
         };

@@ -24,7 +24,7 @@ fn play(seed: u64, scenario: &Scenario) -> Outcome {
 fn what_clients_hear_is_true_through_crashes_and_cuts() {
     let mut codes: BTreeMap<&'static str, u64> = BTreeMap::new();
     let (mut answered, mut repeated, mut booked, mut starts) = (0, 0, 0, 0);
-    let seeds = seeds(0, 24);
+    let seeds = seeds(0, 60);
     let count = seeds.end - seeds.start;
     for seed in seeds {
         let outcome = play(seed, &Scenario::default());
@@ -94,7 +94,7 @@ fn one_core_and_four_cores_keep_their_word_too() {
 fn a_disk_that_loses_acknowledged_writes_is_found_out() {
     let found = (300..308)
         .filter(|&seed| {
-            let scenario = Scenario { lost_writes: 20_000, ..Scenario::default() };
+            let scenario = Scenario { lost_writes: 60_000, ..Scenario::default() };
             !run(seed, &scenario).violations.is_empty()
         })
         .count();

@@ -24,7 +24,8 @@ struct Marks {
     /// Where the rows of each section begin, and behind the last one the end.
     starts: Vec<u32>,
     words: Vec<u64>,
-    /// The word that the next row is taken from.
+    /// The next row is taken from here on, counted in bits: a row that is marked again at once has its turn again
+    /// only after all others.
     at: usize,
 }
 
@@ -105,14 +106,17 @@ impl Marks {
 
     /// The next marked row from where the last one was; `None` at the end, from where it begins again.
     fn take(&mut self) -> Option<RowRef> {
-        while let Some(word) = self.words.get_mut(self.at) {
-            if *word != 0 {
-                let at = self.at as u32 * 64 + word.trailing_zeros();
-                *word &= *word - 1;
+        while let Some(word) = self.words.get_mut(self.at / 64) {
+            let rest = *word >> (self.at % 64);
+            if rest != 0 {
+                self.at += rest.trailing_zeros() as usize;
+                *word &= !(1 << (self.at % 64));
+                let at = self.at as u32;
+                self.at += 1;
                 let section = self.starts.partition_point(|&start| start <= at) - 1;
                 return Some(RowRef::new(self.event, section as u16, (at - self.starts[section]) as u16));
             }
-            self.at += 1;
+            self.at = (self.at / 64 + 1) * 64;
         }
         self.at = 0;
         None
