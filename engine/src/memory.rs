@@ -9,6 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Size and alignment of a huge page on x86-64 and, with 4 KiB pages, on aarch64.
 const HUGE: usize = 2 << 20;
+/// Size of a small page.
+const PAGE: usize = 4096;
+/// Blocks from this size on are populated; smaller ones are soon touched anyway.
+const WORTH_POPULATING: usize = 64 << 10;
 
 static WANTED: AtomicBool = AtomicBool::new(false);
 static POPULATED: AtomicBool = AtomicBool::new(false);
@@ -32,7 +36,7 @@ impl HugePages {
         WANTED.store(wanted, Ordering::Relaxed);
     }
 
-    /// Runs `make`; blocks of 2 MiB and more made meanwhile, by whatever thread, are backed by memory before they
+    /// Runs `make`; blocks of 64 KiB and more made meanwhile, by whatever thread, are backed by memory before they
     /// are used, marked or not.
     pub fn populated<T>(make: impl FnOnce() -> T) -> T {
         POPULATED.store(true, Ordering::Relaxed);
@@ -74,31 +78,45 @@ fn map(bytes: usize, used: usize, huge: bool) -> *mut u8 {
         // SAFETY: the range is ours. A kernel without huge pages refuses, and small pages do as well.
         let _ = unsafe { madvise(block.cast(), bytes, Advice::LinuxHugepage) };
     }
-    if POPULATED.load(Ordering::Relaxed) {
-        // Not what lies behind the block: in small pages nobody would ever touch it.
-        // SAFETY: as above. A kernel before 5.14 refuses, and the first touch does it.
-        let _ = unsafe { madvise(block.cast(), used, Advice::LinuxPopulateWrite) };
-    }
+    // Not what lies behind the block: in small pages nobody would ever touch it.
+    populate(block, used);
     block
+}
+
+/// Backs a new block of `bytes` with memory, if that is asked for and the block is worth it.
+fn populate(block: *mut u8, bytes: usize) {
+    if bytes < WORTH_POPULATING || block.is_null() || !POPULATED.load(Ordering::Relaxed) {
+        return;
+    }
+    // The pages at either end are shared with other blocks, or used at once.
+    let before = block.align_offset(PAGE);
+    let inside = (bytes - before) / PAGE * PAGE;
+    // SAFETY: the range lies inside the block, which is the caller's, and its content stays. A kernel before 5.14
+    // refuses, and so does one with larger pages; then the first touch does it.
+    let _ = unsafe { madvise(block.wrapping_add(before).cast(), inside, Advice::LinuxPopulateWrite) };
 }
 
 // SAFETY: small blocks are the system allocator's from birth to death; large ones are mappings of their own, told
 // apart by the layout alone, which is the same at `alloc` and `dealloc`. Neither unwinds.
 unsafe impl GlobalAlloc for HugePages {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        match mapped_bytes(layout) {
-            Some(bytes) => map(bytes, layout.size(), WANTED.load(Ordering::Relaxed)),
-            // SAFETY: the caller's promises are passed on.
-            None => unsafe { System.alloc(layout) },
+        if let Some(bytes) = mapped_bytes(layout) {
+            return map(bytes, layout.size(), WANTED.load(Ordering::Relaxed));
         }
+        // SAFETY: the caller's promises are passed on.
+        let block = unsafe { System.alloc(layout) };
+        populate(block, layout.size());
+        block
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        match mapped_bytes(layout) {
-            Some(bytes) => map(bytes, layout.size(), true),
-            // SAFETY: the caller's promises are passed on.
-            None => unsafe { System.alloc_zeroed(layout) },
+        if let Some(bytes) = mapped_bytes(layout) {
+            return map(bytes, layout.size(), true);
         }
+        // SAFETY: the caller's promises are passed on.
+        let block = unsafe { System.alloc_zeroed(layout) };
+        populate(block, layout.size());
+        block
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
@@ -170,20 +188,23 @@ mod tests {
 
     #[test]
     fn a_populated_block_is_in_memory_before_it_is_touched() {
-        let large = layout(64 << 20);
-        let made = |populated: bool| {
+        // 64 MiB, as one block and as many.
+        let grown = |bytes: usize, populated: bool| {
+            let block = layout(bytes);
             let before = resident_kib();
-            // SAFETY: the block is freed once, with its layout.
-            let make = || unsafe { HugePages.alloc(large) };
-            let block = if populated { HugePages::populated(make) } else { make() };
+            // SAFETY: each block is freed once, with its layout.
+            let make = || (0..(64 << 20) / bytes).map(|_| unsafe { HugePages.alloc(block) }).collect();
+            let blocks: Vec<*mut u8> = if populated { HugePages::populated(make) } else { make() };
             let grown = resident_kib().saturating_sub(before);
             // SAFETY: as above.
-            unsafe { HugePages.dealloc(block, large) };
+            blocks.into_iter().for_each(|it| unsafe { HugePages.dealloc(it, block) });
             grown
         };
         // Other tests of this process come and go meanwhile, with blocks of a few MiB.
-        assert!(made(false) < 32 << 10);
-        assert!(made(true) > 32 << 10);
+        for bytes in [64 << 20, 1 << 20] {
+            assert!(grown(bytes, false) < 32 << 10, "{bytes}");
+            assert!(grown(bytes, true) > 32 << 10, "{bytes}");
+        }
     }
 
     #[test]

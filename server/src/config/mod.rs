@@ -130,7 +130,7 @@ pub struct Partitions {
     pub queues: u32,
     /// Section claims that each partition can be putting together at one time.
     pub section_claims: u32,
-    /// Whether memory is asked for in huge pages. Large blocks are there from the start, either way.
+    /// Whether memory is asked for in huge pages. All of it is there from the start, either way.
     pub huge_pages: bool,
 }
 
