@@ -14,6 +14,10 @@ use frontrow_shard::{Command, Leave, Proof, RowRef};
 /// Draws of a row until one lies on the wanted core, or of a connection until one is not in the queue already.
 const DRAWS: usize = 8;
 
+/// Who waits when a run winds down goes home within so long: thousands who leave in the same instant would be a storm of
+/// the load's own making.
+const GOING_HOME_NS: u32 = 500_000_000;
+
 impl Crowd {
     pub(crate) fn behaviour(&self, visit: &Visit) -> &Behaviour {
         &self.play.roles[usize::from(visit.group)].behaviour
@@ -337,7 +341,10 @@ impl Crowd {
         for slot in slots {
             match self.visits.get(slot).map(|visit| visit.stage) {
                 Some(Stage::Wanting | Stage::Gone) => self.end_visit(slot),
-                Some(Stage::Waiting) => self.arm(slot, now),
+                Some(Stage::Waiting) => {
+                    let after = Nanos::from(self.dice.below(GOING_HOME_NS));
+                    self.arm(slot, now + after);
+                }
                 _ => {}
             }
         }
