@@ -1,7 +1,8 @@
 //! What a quiet crowd notices when very many holds of other events end at once.
 //!
 //! A million seats cannot be claimed within one second, and yet their holds are to end within one. So they are
-//! spread over many events, made one after another, and each is held for as long as is left until the common end.
+//! spread over many events, made one after another, and each is held for as long as is left until its share of a
+//! common second.
 
 use crate::LoadError;
 use crate::crowd::SeatState;
@@ -12,7 +13,7 @@ use crate::runs::figures::Figure;
 use crate::runs::hoard::Hoard;
 use crate::runs::interrupt::Interrupt;
 use crate::runs::plan::{self, Plan};
-use crate::runs::play::{self, Played, Stage};
+use crate::runs::play::{self, Counts, Played, Stage};
 use crate::runs::sale::Sale;
 use crate::runs::site::Site;
 use crate::runs::watch::Watch;
@@ -32,12 +33,16 @@ const HALL: u32 = 25_000;
 const SLOWEST_PER_S: f64 = 25_000.0;
 /// How long the quiet crowd is measured before the storm, in seconds.
 const BEFORE_S: f64 = 10.0;
-/// Before it counts.
+/// How long its people come before that counts.
 const WARMUP_S: f64 = 2.0;
+/// How long it takes to let them in, at most.
+const LETTING_IN_S: f64 = 1.5;
+/// Within how many seconds the holds are to end.
+const WITHIN_S: f64 = 1.0;
 /// What else has to fit in between the last claim and the first end: two crowds that come and go.
 const BESIDES_S: f64 = 10.0;
-/// How much earlier than the first hold ends, and later than the last, the storm is measured.
-const AROUND_S: f64 = 0.5;
+/// How much later than the last hold ends the storm is measured: the server may take so long to be done with them.
+const AFTERWARDS_S: f64 = 0.5;
 /// How much later than its end the server may have looked at every hold.
 const SWEPT_S: f64 = 5.0;
 /// Tiny inputs: the holds are made, and not waited for (none may be shorter than ten seconds).
@@ -59,6 +64,7 @@ pub(crate) struct Storm {
 
 /// Latencies of a quiet crowd, in microseconds.
 struct Noticed {
+    answers: u64,
     p99_us: f64,
     max_us: f64,
 }
@@ -66,7 +72,7 @@ struct Noticed {
 impl Noticed {
     fn of(played: &Played) -> Self {
         let latency = report::latency(&played.steady.all);
-        Self { p99_us: latency.p99_us, max_us: latency.max_us }
+        Self { answers: latency.count, p99_us: latency.p99_us, max_us: latency.max_us }
     }
 }
 
@@ -82,12 +88,16 @@ impl Storm {
         let Some((before, during)) = &self.noticed else {
             return Figure::missing(name, &format!("{} holds were made and not waited for", self.due));
         };
+        if before.answers.min(during.answers) == 0 {
+            return Figure::missing(name, "the quiet crowd was not answered; give it a higher --capacity");
+        }
         let ratio = during.p99_us / before.p99_us.max(1e-9);
         Figure::at_most(name, ratio, most, "x").noting(format!(
-            "{} holds ended within {:.2} s; p99 {:.0} us before, {:.0} us meanwhile; longest {:.1} ms before, {:.1} ms \
-             meanwhile; {} of the seats not free afterwards; {} violations",
+            "{} holds ended within {:.2} s, {} other answers meanwhile; p99 {:.0} us before, {:.0} us meanwhile; longest \
+             {:.1} ms before, {:.1} ms meanwhile; {} of the seats not free afterwards; {} violations",
             self.due,
             self.within_s,
+            during.answers,
             before.p99_us,
             during.p99_us,
             before.max_us / 1e3,
@@ -119,17 +129,20 @@ pub(crate) async fn storm(
     if plan.quick || interrupt.is_asked() {
         return Ok(storm);
     }
-    let mut stage = Stage { site: &site, sale: &before, plan: &plan, scenario: &quiet, warmup_s: WARMUP_S };
+    let counts = Counts::After(WARMUP_S);
+    let mut stage = Stage { site: &site, sale: &before, plan: &plan, scenario: &quiet, counts };
     let calm = stage.play(&mut watch, interrupt).await?;
-    let wait_s = hoarded.first_end_s - AROUND_S - WARMUP_S - watch.seconds();
+    let wait_s = hoarded.first_end_s - LETTING_IN_S - WARMUP_S - watch.seconds();
     if wait_s < 0.0 {
         return Err(LoadError::Option(format!(
             "{seats} seats could not be claimed, and a quiet crowd measured, before the holds end; give a lower --due"
         )));
     }
     sleep(Duration::from_secs_f64(wait_s)).await;
-    let loud = plan.scenario.at_rate(rate_per_s.max(1.0), WARMUP_S + 2.0 * AROUND_S + storm.within_s);
-    (stage.sale, stage.scenario) = (&during, &loud);
+    let (from_s, to_s) = (hoarded.first_end_s, hoarded.last_end_s + AFTERWARDS_S);
+    let lasts_s = to_s - from_s + LETTING_IN_S + WARMUP_S;
+    let loud = plan.scenario.at_rate(rate_per_s.max(1.0), lasts_s);
+    (stage.sale, stage.scenario, stage.counts) = (&during, &loud, Counts::Between(from_s, to_s));
     let stormy = stage.play(&mut watch, interrupt).await?;
     storm.noticed = Some((Noticed::of(&calm), Noticed::of(&stormy)));
     storm.violations = calm.verified.violation_count + stormy.verified.violation_count;
@@ -166,8 +179,8 @@ impl Hoarded {
         let mut left = seats;
         while left > 0 && !interrupt.is_asked() {
             let hall = left.min(HALL);
-            left -= hall;
-            let hold_s = (end_s - watch.seconds()).max(SHORTEST_S);
+            let share = f64::from(seats - left) / f64::from(seats);
+            let hold_s = (end_s + share * WITHIN_S - watch.seconds()).max(SHORTEST_S);
             let rules =
                 EventRules { hold_ms: (hold_s * 1000.0) as u32, max_per_user: 0, ..EventRules::default() };
             let name = format!("hoarded {}", hoarded.sales.len() + 1);
@@ -177,6 +190,7 @@ impl Hoarded {
             hoarded.first_end_s = hoarded.first_end_s.min(from_s + hold_s);
             hoarded.last_end_s = hoarded.last_end_s.max(watch.seconds() + hold_s);
             hoarded.sales.push(sale);
+            left -= hall;
         }
         Ok(hoarded)
     }

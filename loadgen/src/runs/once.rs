@@ -8,7 +8,7 @@ use crate::runs::assemble::{self, Outcome};
 use crate::runs::doubts;
 use crate::runs::interrupt::Interrupt;
 use crate::runs::plan::Plan;
-use crate::runs::play::Stage;
+use crate::runs::play::{Counts, Stage};
 use crate::runs::sale::Sale;
 use crate::runs::site::Site;
 use crate::runs::trend;
@@ -27,7 +27,8 @@ pub(crate) async fn once(
     let mut watch = Watch::begin(&mut site, options).await;
     let sale = Sale::open(&site, &plan, plan.seats(), &report.started).await?;
     watch.progress.say(&greeting(&site, &sale, &plan));
-    let stage = Stage { site: &site, sale: &sale, plan: &plan, scenario: &plan.scenario, warmup_s: 0.0 };
+    let stage =
+        Stage { site: &site, sale: &sale, plan: &plan, scenario: &plan.scenario, counts: Counts::After(0.0) };
     let played = stage.play(&mut watch, interrupt).await?;
     assemble::add(&mut report, &sale, &played);
     let histograms = assemble::latencies(&mut report, &played.total);

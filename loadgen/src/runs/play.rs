@@ -42,8 +42,17 @@ pub(crate) struct Stage<'a> {
     pub(crate) sale: &'a Sale,
     pub(crate) plan: &'a Plan,
     pub(crate) scenario: &'a Scenario,
-    /// How long people come before `steady` counts, in seconds.
-    pub(crate) warmup_s: f64,
+    /// What counts as `steady`.
+    pub(crate) counts: Counts,
+}
+
+/// Which part of a stage counts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Counts {
+    /// Everything after so many seconds of people coming, until the last one comes.
+    After(f64),
+    /// What happens between these seconds of the watch; looked at ten times as often.
+    Between(f64, f64),
 }
 
 impl Stage<'_> {
@@ -53,7 +62,8 @@ impl Stage<'_> {
         let mut hand = Hand::new(self, watch.seconds());
         let mut tick = interval(Duration::from_secs_f64(EVERY_S) / GLANCES_PER_SAMPLE);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let glances = if self.plan.quick { 1 } else { GLANCES_PER_SAMPLE };
+        let closely = self.plan.quick || matches!(self.counts, Counts::Between(..));
+        let glances = if closely { 1 } else { GLANCES_PER_SAMPLE };
         for glance in 1_u32.. {
             tick.tick().await;
             let over = driving.is_finished();
@@ -165,11 +175,15 @@ impl<'a> Hand<'a> {
         watch.look(&tally, driving.in_flight(), &books, seats, now_s - self.opened_s).await;
     }
 
-    /// Only whole stretches between the warm-up and the last arrival count.
+    /// Only whole stretches between two looks count.
     fn count_steady(&mut self, tally: &Tally, now_s: f64) {
         let Some(began_s) = self.began_s else { return };
-        let (from_s, to_s) =
-            (began_s + self.stage.warmup_s, began_s + self.stage.scenario.duration_s + EVERY_S / 2.0);
+        let (from_s, to_s) = match self.stage.counts {
+            Counts::After(warmup_s) => {
+                (began_s + warmup_s, began_s + self.stage.scenario.duration_s + EVERY_S / 2.0)
+            }
+            Counts::Between(from_s, to_s) => (from_s, to_s),
+        };
         if let Some(last_s) = self.steady_from_s.filter(|_| now_s <= to_s) {
             self.steady.add(tally);
             self.steady_s += now_s - last_s;

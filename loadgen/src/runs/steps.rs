@@ -9,7 +9,7 @@ use crate::runs::assemble::{self, Outcome};
 use crate::runs::doubts;
 use crate::runs::interrupt::Interrupt;
 use crate::runs::plan::{self, Plan};
-use crate::runs::play::{Played, Stage};
+use crate::runs::play::{Counts, Played, Stage};
 use crate::runs::sale::Sale;
 use crate::runs::site::Site;
 use crate::runs::watch::Watch;
@@ -87,7 +87,7 @@ impl<'a> Steps<'a> {
             sale: &sale,
             plan: &self.plan,
             scenario: &scenario,
-            warmup_s: self.warmup_s,
+            counts: Counts::After(self.warmup_s),
         };
         let played = stage.play(&mut self.watch, self.interrupt).await?;
         let step = self.step(rate_per_s, &played);
