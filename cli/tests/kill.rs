@@ -347,7 +347,7 @@ fn nothing_is_lost_with_snapshots_in_place_of_the_log() {
                 .output()
                 .expect("it runs");
             assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stdout));
-            // The snapshotter has the lowest priority: beside busy programs it takes its time.
+            // The snapshotter has a low priority: beside busy programs it takes its time.
             trims > 0
         };
         let total = kill_again_and_again(data.path(), &settings, SMALL_ROUNDS, SMALL_ANSWERS, look).await;

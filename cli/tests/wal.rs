@@ -25,7 +25,7 @@ fn make_log(path: &Path) {
     let mut encoder = Encoder::default();
     for lsn in 1..=200_u64 {
         let op = match lsn {
-            1 => Op::Begin { epoch: 1, secret: 0x5ec2e7 },
+            1 => Op::Begin { epoch: 1, secret: 0x005e_c2e7 },
             _ => Op::Expire { event: 1, slot: lsn as u32, lsn },
         };
         let (kind, payload) = encoder.encode(&op, &Answer::plain(Code::Done));

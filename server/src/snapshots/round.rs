@@ -64,8 +64,10 @@ impl Round {
         durable: &[Arc<AtomicU64>],
         stopping: &dyn Fn() -> bool,
     ) -> Result<Done, RoundError> {
-        let mut done = Done::default();
-        for id in 0..self.dir.partitions() {
+        // First what an earlier round made possible and did not come to, if the process ended in its middle.
+        let mut done =
+            Done { trimmed: self.dir.trim(&mut self.index, &|_| Position::MAX)?, ..Done::default() };
+        for id in self.oldest_first()? {
             if stopping() {
                 return Ok(done);
             }
@@ -76,8 +78,24 @@ impl Round {
         }
         // The memory of the largest partition is not kept until the next round.
         self.body = Vec::new();
-        done.trimmed = self.dir.trim(&mut self.index, &|_| Position::MAX)?;
+        let last = self.dir.trim(&mut self.index, &|_| Position::MAX)?;
+        done.trimmed = Trimmed { segments: done.trimmed.segments + last.segments, ..last };
         Ok(done)
+    }
+
+    /// All partitions, those first whose newest snapshot was written longest ago: so that a process that never lives
+    /// for a whole round comes to all of them all the same.
+    fn oldest_first(&self) -> Result<Vec<u16>, RoundError> {
+        let mut written = vec![None; usize::from(self.dir.partitions())];
+        for file in self.dir.snapshots()? {
+            let at = std::fs::metadata(file.path()).and_then(|file| file.modified()).ok();
+            if let Some(newest) = written.get_mut(usize::from(file.partition())) {
+                *newest = at.max(*newest);
+            }
+        }
+        let mut ids: Vec<u16> = (0..self.dir.partitions()).collect();
+        ids.sort_by_key(|id| written[usize::from(*id)]);
+        Ok(ids)
     }
 
     /// Makes a partition's next snapshot; its bytes, or `None` if there is nothing to add.
