@@ -222,10 +222,6 @@ impl Engine for Glommio {
         (result, buffer)
     }
 
-    fn try_send(writer: &Writer, bytes: &[u8]) -> io::Result<usize> {
-        if writer.busy { Err(io::ErrorKind::WouldBlock.into()) } else { writer.open.try_send(bytes) }
-    }
-
     fn log_file(_: File) -> io::Result<Infallible> {
         Err(io::ErrorKind::Unsupported.into())
     }

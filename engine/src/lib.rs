@@ -168,13 +168,6 @@ pub trait Engine: 'static {
         buffer: Vec<u8>,
     ) -> impl Future<Output = (io::Result<()>, Vec<u8>)>;
 
-    /// Sends what the kernel takes at once, without waiting for anything: how many bytes of the front that were.
-    /// `WouldBlock` if it takes none, if a [`Engine::send_all`] is under way, or if the engine cannot do so. Saves
-    /// a small answer the way through the engine's queues and a wake of the task that would wait for it.
-    fn try_send(_writer: &Self::Writer, _bytes: &[u8]) -> io::Result<usize> {
-        Err(io::ErrorKind::WouldBlock.into())
-    }
-
     /// Takes a file over for [`Engine::write_all_at`]; its flags (`O_DIRECT`, `O_DSYNC`) stay as they
     /// are. An `Unsupported` error where the engine does not write files.
     fn log_file(file: File) -> io::Result<Self::LogFile>;

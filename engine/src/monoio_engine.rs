@@ -199,10 +199,6 @@ impl<const URING: bool> Engine for Monoio<URING> {
         (Ok(()), buffer)
     }
 
-    fn try_send(writer: &Writer, bytes: &[u8]) -> io::Result<usize> {
-        if writer.busy { Err(io::ErrorKind::WouldBlock.into()) } else { writer.open.try_send(bytes) }
-    }
-
     fn log_file(file: File) -> io::Result<monoio::fs::File> {
         if URING { monoio::fs::File::from_std(file) } else { Err(io::ErrorKind::Unsupported.into()) }
     }

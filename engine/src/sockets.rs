@@ -6,7 +6,6 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::rc::{Rc, Weak};
 
-use rustix::net::SendFlags;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 /// How to listen.
@@ -65,11 +64,6 @@ impl AsFd for Open {
 impl Open {
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         SockRef::from(self).shutdown(how)
-    }
-
-    /// Sends without waiting, whatever the socket's blocking mode.
-    pub(crate) fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(rustix::net::send(self, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)
     }
 }
 

@@ -44,7 +44,6 @@ on_every_engine!(
     local_notify_wakes_a_task,
     sleeps_end_in_order,
     large_send_to_a_slow_reader,
-    what_the_kernel_does_not_take_at_once_is_sent_later,
     recv_after_peer_close,
     shutdown_ends_a_pending_recv,
     closer_ends_a_stuck_send,
@@ -54,39 +53,6 @@ on_every_engine!(
     echo_server_and_load_agree,
     pinning_to_a_missing_core_is_an_error,
 );
-
-fn what_the_kernel_does_not_take_at_once_is_sent_later<E: Engine>() {
-    run::<E, _>("try", || async {
-        const LENGTH: usize = 32 << 20;
-        let ((mut reader, mut writer), far) = pair::<E>().await;
-        let bytes: Vec<u8> = (0..LENGTH).map(|index| (index % 251) as u8).collect();
-        // Nobody reads, so somewhere it ends: with a part, and then with nothing.
-        let mut sent = 0;
-        let refused = loop {
-            match E::try_send(&writer, &bytes[sent..]) {
-                Ok(count) => sent += count,
-                Err(error) => break error,
-            }
-        };
-        assert_eq!(refused.kind(), std::io::ErrorKind::WouldBlock);
-        assert!(sent > 0 && sent < LENGTH, "the kernel took {sent} bytes");
-        let (mut far_reader, _far_writer) = far;
-        let rest = bytes[sent..].to_vec();
-        E::spawn(async move {
-            E::send_all(&mut writer, rest).await.0.expect("send");
-        });
-        let mut seen = Vec::with_capacity(LENGTH);
-        while seen.len() < LENGTH {
-            let (result, back) = E::recv(&mut far_reader, seen).await;
-            assert!(result.expect("recv") > 0);
-            seen = back;
-        }
-        assert!(seen == bytes, "in order, whoever sent them");
-        E::spawn(async move {
-            let _ = E::recv(&mut reader, Vec::with_capacity(8)).await;
-        });
-    });
-}
 
 fn connection_moves_between_threads<E: Engine>() {
     let (to_other, from_first) = std::sync::mpsc::channel::<frontrow_engine::Carried>();

@@ -32,8 +32,6 @@ pub(crate) struct Conn<E: Engine> {
     pub(crate) staged: RefCell<[Vec<u8>; 2]>,
     /// Bytes that may leave.
     pub(crate) ready: RefCell<Vec<u8>>,
-    /// Bytes on their way to the socket, as the transport wants them. They go before any others.
-    leaving: RefCell<Vec<u8>>,
     pub(crate) in_flight: Cell<u32>,
     pub(crate) watches: RefCell<Vec<RowRef>>,
     pub(crate) welcomed: Cell<bool>,
@@ -106,24 +104,6 @@ impl<E: Engine> Conn<E> {
         staged[group].clear();
         drop((staged, ready));
         self.bound();
-        self.send_now();
-    }
-
-    /// Sends what is ready without the writing task, if that has nothing under way and the kernel takes it at once.
-    /// Else the writing task does the rest.
-    fn send_now(&self) {
-        let mut leaving = self.leaving.borrow_mut();
-        if leaving.is_empty()
-            && let Some(writer) = &*self.writer.borrow()
-            && self.take_output(&mut leaving)
-            && let Ok(sent) = E::try_send(writer, &leaving)
-        {
-            if sent == leaving.len() {
-                recycle(&mut leaving);
-                return self.drained.wake();
-            }
-            leaving.drain(..sent);
-        }
         self.notify.wake();
     }
 
@@ -137,7 +117,7 @@ impl<E: Engine> Conn<E> {
 
     pub(crate) fn queued(&self) -> usize {
         let staged = self.staged.borrow();
-        self.leaving.borrow().len() + self.ready.borrow().len() + staged[0].len() + staged[1].len()
+        self.ready.borrow().len() + staged[0].len() + staged[1].len()
     }
 
     /// Ends the connection with a word on why.
@@ -292,7 +272,6 @@ fn register<E: Engine>(
             identity: Cell::new(None),
             staged: RefCell::default(),
             ready: RefCell::default(),
-            leaving: RefCell::default(),
             in_flight: Cell::new(0),
             watches: RefCell::default(),
             welcomed: Cell::new(about.welcomed),
@@ -461,14 +440,9 @@ fn hand_over<E: Engine>(core: &Rc<Core<E>>, conn: &Rc<Conn<E>>, reader: E::Reade
     core.state.borrow_mut().send(&core.shared, to, CoreMessage::Arrival(Box::new(arrival)));
 }
 
-/// Empties a buffer, and gives back what only a burst needed.
-fn recycle(buffer: &mut Vec<u8>) {
-    buffer.clear();
-    buffer.shrink_to(1 << 20);
-}
-
 /// The writing task: one write in flight, everything that is ready in one go.
 async fn write<E: Engine>(core: Rc<Core<E>>, conn: Rc<Conn<E>>) {
+    let mut out = Vec::new();
     loop {
         conn.notify.wait().await;
         if conn.gone.get() {
@@ -477,18 +451,15 @@ async fn write<E: Engine>(core: Rc<Core<E>>, conn: Rc<Conn<E>>) {
         if conn.queued() as u64 > core.shared.limits.output_queue {
             conn.abort();
         }
-        loop {
-            let mut out = conn.leaving.take();
-            if out.is_empty() && !conn.take_output(&mut out) {
-                conn.leaving.replace(out);
-                break;
-            }
-            // While the writer is away nobody else sends, so nothing can overtake these bytes.
+        while conn.take_output(&mut out) {
             let Some(mut writer) = conn.writer.borrow_mut().take() else { return };
-            let (result, mut back) = E::send_all(&mut writer, out).await;
+            let (result, back) = E::send_all(&mut writer, out).await;
             conn.writer.replace(Some(writer));
-            recycle(&mut back);
-            conn.leaving.replace(back);
+            out = back;
+            out.clear();
+            if out.capacity() > 1 << 20 {
+                out = Vec::new();
+            }
             conn.drained.wake();
             if result.is_err() {
                 conn.abort();
