@@ -48,9 +48,7 @@ fn threads_run_where_the_configuration_says() {
     .expect("answered");
     let masks = masks();
     running.stop();
-    for (thread, cpu) in
-        [("frontrow-0", first), ("wal-prep-0", last), ("frontrow-snap", last), ("frontrow-http", last)]
-    {
+    for (thread, cpu) in [("frontrow-0", first), ("wal-prep-0", last), ("frontrow-http", last)] {
         assert_eq!(masks.get(thread), Some(&cpu.to_string()), "{thread}: {masks:?}");
     }
     // A shard that writes by its own ring has no thread that syncs.
