@@ -21,6 +21,7 @@ use crate::options::{Carrier, Durability, LogOptions, Preparer};
 use crate::preparer::{self, Here, Orders, Supply};
 use crate::segment::{Access, SegmentSpec, SegmentWriter};
 use crate::shared::{Shared, Space};
+use crate::stream::SegmentStart;
 use crate::syncer::{Sink, Syncer};
 
 /// Appends records to one stream. Lives on one core; may be sent there, not shared.
@@ -371,6 +372,25 @@ impl Appender {
         batch.clear();
         self.in_flight_bytes = 0;
         self.spare = Some(batch);
+    }
+
+    /// What [`Appender::commit`] would hand over now, segment by segment: for whoever sends it elsewhere meanwhile.
+    pub fn pending_parts(&self) -> impl Iterator<Item = (SegmentStart, u32, &[u8])> {
+        let Filling { number, first_position, span, .. } = self.segment;
+        let rolls = &self.fill.rolls;
+        (0..=rolls.len()).filter_map(move |part| {
+            let from = if part == 0 { 0 } else { rolls[part - 1] };
+            let to = rolls.get(part).copied().unwrap_or(self.fill.bytes.len());
+            let behind = (rolls.len() - part) as u32;
+            let segment = SegmentStart {
+                epoch: self.epoch,
+                number: number - behind,
+                first_position: first_position - u64::from(behind) * span,
+                segment_bytes: span + SEGMENT_HEADER_BYTES,
+            };
+            let offset = if part == 0 { self.fill.file_offset } else { SEGMENT_HEADER_BYTES };
+            (from < to).then(|| (segment, offset as u32, &self.fill.bytes[from..to]))
+        })
     }
 
     /// Begins to commit all appended records if no commit is in flight; never waits.

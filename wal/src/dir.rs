@@ -10,6 +10,7 @@ use rustix::fs::FlockOperation;
 use crate::error::WalError;
 use crate::format::parse_file_name;
 use crate::fs::{Disk, RealDisk, create_dir_durably, replace_file};
+use crate::history::{History, NodeId};
 use crate::manifest::{MANIFEST, Manifest};
 use crate::retired::Retired;
 use crate::snapshot::{SnapshotFile, parse_snapshot_name};
@@ -52,9 +53,20 @@ struct Inner {
     /// Files that trimming took out of the log, to be written again.
     retired: Arc<Retired>,
     /// Held while snapshots or segments are removed: one at a time.
-    removing: Mutex<()>,
-    /// Dropping it gives the lock back.
-    _lock: File,
+    removing: Arc<Mutex<()>>,
+    /// Dropping the last of it gives the lock back.
+    lock: Arc<File>,
+}
+
+/// What a directory says of itself without being opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peek {
+    /// The cluster it belongs to.
+    pub cluster: u128,
+    /// The number of partitions it was made with.
+    pub partitions: u16,
+    /// The highest epoch it has seen.
+    pub epoch: u32,
 }
 
 impl DataDir {
@@ -62,8 +74,20 @@ impl DataDir {
     ///
     /// Every open for writing begins an epoch, so that nothing is appended behind a torn tail.
     pub fn open(path: impl AsRef<Path>, options: DirOptions) -> Result<Self, WalError> {
-        let DirOptions { partitions, create, created_ms, cluster, disk } = options;
         let path = path.as_ref();
+        DataDir::open_at(path, options, |manifest| {
+            History::refuse_standby(path, manifest.cluster)?;
+            next_epoch(manifest.epoch, path)
+        })
+    }
+
+    /// Locks the directory, checks its manifest and makes its epoch what `epoch` says, durably.
+    pub(crate) fn open_at(
+        path: &Path,
+        options: DirOptions,
+        epoch: impl FnOnce(&Manifest) -> Result<u32, WalError>,
+    ) -> Result<Self, WalError> {
+        let DirOptions { partitions, create, created_ms, cluster, disk } = options;
         if partitions == 0 {
             let why = "choose at least 1".into();
             return Err(WalError::BadOption { option: "partitions", value: 0, why });
@@ -87,24 +111,50 @@ impl DataDir {
             }
             None => return Err(WalError::NotInitialised { path: path.into() }),
         };
-        let manifest = Manifest { epoch: next_epoch(manifest.epoch, path)?, ..manifest };
         let (log, snap) = (path.join(LOG), path.join(SNAP));
         for dir in [&log, &snap] {
             create_dir_durably(&*disk, dir).map_err(WalError::io("cannot create", dir))?;
         }
-        replace_file(&*disk, path, MANIFEST, manifest.encode().as_bytes())
-            .map_err(WalError::io("cannot write the manifest in", path))?;
-        remove_leftovers(&log, |name| parse_file_name(name).is_some())?;
-        remove_leftovers(&snap, |name| parse_snapshot_name(name).is_some())?;
+        let epoch = epoch(&manifest)?;
         let inner = Inner {
             log,
             view: DirView::new(path, manifest),
             disk,
             retired: Arc::default(),
-            removing: Mutex::new(()),
-            _lock: lock,
+            removing: Arc::default(),
+            lock: Arc::new(lock),
+        };
+        let dir = DataDir { inner: Arc::new(inner) }.with_epoch(epoch)?;
+        remove_leftovers(&dir.inner.log, |name| parse_file_name(name).is_some())?;
+        remove_leftovers(&snap, |name| parse_snapshot_name(name).is_some())?;
+        Ok(dir)
+    }
+
+    /// The same directory, under the same lock, at another epoch; durable on return.
+    pub(crate) fn with_epoch(&self, epoch: u32) -> Result<Self, WalError> {
+        let Inner { log, view, disk, retired, removing, lock } = &*self.inner;
+        let manifest = Manifest { epoch, ..view.manifest };
+        replace_file(&**disk, view.path(), MANIFEST, manifest.encode().as_bytes())
+            .map_err(WalError::io("cannot write the manifest in", view.path()))?;
+        let inner = Inner {
+            log: log.clone(),
+            view: DirView::new(view.path(), manifest),
+            disk: disk.clone(),
+            retired: retired.clone(),
+            removing: removing.clone(),
+            lock: lock.clone(),
         };
         Ok(DataDir { inner: Arc::new(inner) })
+    }
+
+    /// Cluster, partitions and epoch of a directory, without opening it; `None` if it is not one yet.
+    pub fn peek(path: impl AsRef<Path>) -> Result<Option<Peek>, WalError> {
+        let found = Manifest::read(&path.as_ref().join(MANIFEST))?;
+        Ok(found.map(|Manifest { cluster, partitions, epoch, .. }| Peek { cluster, partitions, epoch }))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.inner.view.path()
     }
 
     /// The epoch this open began, from 1.
@@ -232,11 +282,20 @@ fn next_epoch(epoch: u32, path: &Path) -> Result<u32, WalError> {
 }
 
 fn random_cluster() -> Result<u128, WalError> {
+    random().map(u128::from_le_bytes)
+}
+
+/// A name for a node that has none yet; never 0.
+pub fn new_node() -> Result<NodeId, WalError> {
+    random().map(|bytes| u64::from_le_bytes(bytes).max(1))
+}
+
+fn random<const N: usize>() -> Result<[u8; N], WalError> {
     let path = Path::new("/dev/urandom");
-    let mut id = [0; 16];
-    let read = File::open(path).and_then(|mut file| file.read_exact(&mut id));
+    let mut bytes = [0; N];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut bytes));
     read.map_err(WalError::io("cannot read", path))?;
-    Ok(u128::from_le_bytes(id))
+    Ok(bytes)
 }
 
 /// Removes half-made and retired files: they have no name of their own, so nothing in them counts.

@@ -114,6 +114,51 @@ pub enum WalError {
         /// The name its header gives.
         inside: String,
     },
+    /// The history cannot be understood.
+    #[error(
+        "{path} is not a readable history of epochs: {why}; restore it from a copy of this node, or make this node anew \
+         from the other one"
+    )]
+    BadHistory {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The directory follows a primary.
+    #[error(
+        "{path} is a standby's; run `frontrow backup` to go on following, or `frontrow promote` to make it the primary"
+    )]
+    IsStandby {
+        /// The data directory.
+        path: PathBuf,
+    },
+    /// A log that does not go back to its beginning cannot be a standby's.
+    #[error(
+        "{path} was trimmed, and its snapshots may hold what the cluster does not know of; keep it aside and make this node \
+         anew: `frontrow backup` with an empty data directory"
+    )]
+    TrimmedStandby {
+        /// The data directory.
+        path: PathBuf,
+    },
+    /// A standby that does not have all of the epochs that have ended.
+    #[error(
+        "{path} has stream {stream} of epoch {epoch} up to position {own} only, it ended at {end}: it had not caught up and \
+         cannot be promoted; let it follow on, or promote a copy of the primary's directory"
+    )]
+    NotCaughtUp {
+        /// The data directory.
+        path: PathBuf,
+        /// The epoch.
+        epoch: u32,
+        /// The stream.
+        stream: u16,
+        /// How far it goes here.
+        own: u64,
+        /// How far it went.
+        end: u64,
+    },
     /// A segment of another format version.
     #[error(
         "{path} has segment format version {found}, this program reads {expected}; run a release that reads {found}"

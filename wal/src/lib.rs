@@ -27,6 +27,7 @@
 //! - [`Segment`] and [`Records`] read a segment back without copying.
 //! - [`Snapshot`] is what a caller saved of a partition; [`DataDir::trim`] removes the log it stands in for.
 //! - [`DirView`] reads a directory without its lock.
+//! - [`History`] says who opened which epoch and where it ended; [`stream`] brings a log to a standby.
 //!
 //! Invariants:
 //! - An epoch is opened for writing once. Nothing is ever appended behind a torn tail: a new epoch
@@ -46,6 +47,7 @@ mod direct;
 mod error;
 mod format;
 pub mod fs;
+mod history;
 mod index;
 mod manifest;
 mod mark;
@@ -57,6 +59,8 @@ mod segment;
 mod shared;
 mod snapshot;
 mod snapshot_format;
+mod standby;
+pub mod stream;
 mod syncer;
 mod trim;
 mod verify;
@@ -64,12 +68,13 @@ mod view;
 
 pub use appender::Appender;
 pub use caller::Write;
-pub use dir::{DataDir, DirOptions};
+pub use dir::{DataDir, DirOptions, Peek, new_node};
 pub use error::{AppendError, WalError};
 pub use format::{
     FORMAT_VERSION, KIND_SEAL, PAYLOAD_BYTES_MAX, Position, RECORD_ALIGN, RECORD_HEADER_BYTES,
     RECORD_VERSION, SEGMENT_HEADER_BYTES,
 };
+pub use history::{EpochEntry, History, NodeId, Role};
 pub use index::{LogIndex, PartitionSpan, SegmentIndex, spans};
 pub use options::{Carrier, Durability, LogOptions, Preparer};
 pub use reader::{Record, Records, Segment, Tail, fuzz_decode};
@@ -78,6 +83,7 @@ pub use snapshot::{SNAPSHOTS_KEPT, Snapshot, SnapshotFile};
 pub use snapshot_format::{
     SNAPSHOT_BODY_BYTES_MAX, SNAPSHOT_HEADER_BYTES, SNAPSHOT_VERSION, SnapshotMeta, fuzz_snapshot,
 };
+pub use standby::{Ends, PROMOTION_STRIDE, Resume, StreamEnd};
 pub use trim::{Trimmed, covered, removable};
 pub use verify::{Finding, Verdict, Verified, verify};
 pub use view::{DirView, SegmentInfo};

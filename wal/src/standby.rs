@@ -1,0 +1,328 @@
+//! A data directory whose epochs others open: what a standby, a promotion and a return need of it.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use crate::dir::{DataDir, DirOptions};
+use crate::error::WalError;
+use crate::format::{Position, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES};
+use crate::history::{EpochEntry, History, NodeId, Role};
+use crate::reader::{Segment, Tail};
+use crate::stream::Hello;
+use crate::view::SegmentInfo;
+
+/// Where what a history has no place for is kept, for whoever wants to look.
+const CUT: &str = "cut";
+/// A promotion opens the next multiple of this: restarts, which count by one, stay below.
+pub const PROMOTION_STRIDE: u32 = 100_000;
+
+/// How far a stream's log goes in one epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamEnd {
+    /// The position behind the last good record, a seal included.
+    pub position: Position,
+    /// Whether that record is a seal.
+    pub sealed: bool,
+}
+
+/// By (epoch, stream), how far the log goes.
+pub type Ends = BTreeMap<(u32, u16), StreamEnd>;
+
+/// From where a standby wants a stream, as [`crate::stream::Receiver::welcome`] takes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Resume {
+    /// The epoch; 0: from the stream's beginning.
+    pub epoch: u32,
+    /// The position.
+    pub position: Position,
+    /// Whether what is there ends with a seal.
+    pub sealed: bool,
+}
+
+impl DataDir {
+    /// Opens a directory without beginning an epoch. It is made if it is missing, as `options` say; its epoch is
+    /// then `epoch`, and is raised to it, durably, if it was lower.
+    pub fn attend(path: impl AsRef<Path>, options: DirOptions, epoch: u32) -> Result<Self, WalError> {
+        DataDir::open_at(path.as_ref(), options, |found| Ok(found.epoch.max(epoch)))
+    }
+
+    /// The same directory at another, not lower epoch; durable on return.
+    pub fn at_epoch(&self, epoch: u32) -> Result<Self, WalError> {
+        assert!(epoch >= self.epoch(), "an epoch never goes back");
+        self.with_epoch(epoch)
+    }
+
+    /// The history written here; `None` if there is none yet.
+    pub fn history(&self) -> Result<Option<History>, WalError> {
+        History::read(self.path(), self.cluster())
+    }
+
+    /// Writes the history; durable on return.
+    pub fn write_history(&self, history: &History) -> Result<(), WalError> {
+        history.write(&**self.disk(), self.path())
+    }
+
+    /// For a primary, before it opens its streams: notes durably where the epochs before ended, and that this one
+    /// has begun. With `promoted`, a standby becomes a primary by it.
+    pub fn begin_history(&self, promoted: bool) -> Result<History, WalError> {
+        let mut history = match self.history()? {
+            Some(history) => history,
+            None => History::new(self.cluster(), crate::dir::new_node()?, Role::Primary),
+        };
+        if history.role == Role::Standby && !promoted {
+            return Err(WalError::IsStandby { path: self.path().into() });
+        }
+        let (epoch, node) = (self.epoch(), history.node);
+        let ends = self.ends(|info| info.epoch() < epoch && history.end(info.epoch(), 0).is_none())?;
+        let known: Vec<u32> = ends.keys().map(|(epoch, _)| *epoch).collect();
+        for of in known {
+            if history.entry(of).is_none() {
+                let at = history.epochs.partition_point(|entry| entry.epoch < of);
+                history.epochs.insert(at, EpochEntry { epoch: of, node, ends: BTreeMap::new() });
+            }
+        }
+        for entry in &mut history.epochs {
+            let own = ends.range((entry.epoch, 0)..=(entry.epoch, u16::MAX));
+            for (&(_, stream), end) in own {
+                entry.ends.entry(stream).or_insert(end.position);
+            }
+        }
+        if history.entry(epoch).is_none() {
+            history.epochs.push(EpochEntry { epoch, node, ends: BTreeMap::new() });
+        }
+        history.role = Role::Primary;
+        self.write_history(&history)?;
+        Ok(history)
+    }
+
+    /// For a standby that becomes the primary: opens the next epoch, durably.
+    pub fn promote(&self) -> Result<(Self, History), WalError> {
+        let seen = self.epoch();
+        let next = (seen / PROMOTION_STRIDE + 1).checked_mul(PROMOTION_STRIDE);
+        let next = next.ok_or_else(|| WalError::BadManifest {
+            path: self.path().into(),
+            why: "its epoch is the last one there can be".into(),
+        })?;
+        if let Some(history) = self.history()? {
+            self.check_whole(&history)?;
+        }
+        let dir = self.at_epoch(next)?;
+        let history = dir.begin_history(true)?;
+        Ok((dir, history))
+    }
+
+    /// Every epoch that has ended must be here as a whole: partitions change streams with epochs, so that a stream
+    /// which is complete by itself may go on where another one is missing.
+    fn check_whole(&self, history: &History) -> Result<(), WalError> {
+        let ends = self.ends(|_| true)?;
+        for entry in &history.epochs {
+            for (&stream, &end) in &entry.ends {
+                let own = ends.get(&(entry.epoch, stream)).map_or(0, |own| own.position);
+                if own < end {
+                    let (path, epoch) = (self.path().into(), entry.epoch);
+                    return Err(WalError::NotCaughtUp { path, epoch, stream, own, end });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How far the log goes in every epoch and stream that `wanted` picks.
+    pub fn ends(&self, wanted: impl Fn(&SegmentInfo) -> bool) -> Result<Ends, WalError> {
+        let mut ends = Ends::new();
+        for info in self.segments()?.iter().rev().filter(|info| wanted(info)) {
+            let key = (info.epoch(), info.stream());
+            if ends.contains_key(&key) {
+                continue;
+            }
+            if let Some((end, _)) = end_of(info)? {
+                ends.insert(key, end);
+            }
+        }
+        Ok(ends)
+    }
+
+    /// Writes zeros over what is torn behind the last good records, so that a stream can go on there. For a
+    /// standby's directory, which nobody appends to meanwhile.
+    pub fn erase_torn(&self) -> Result<(), WalError> {
+        for info in self.segments()? {
+            if let Some((_, Tail::Torn { offset, bytes })) = end_of(&info)? {
+                self.erase(info.path(), offset, bytes)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes this directory's log a part of the primary's: its history is taken over, durably; then everything that
+    /// it has no place for is moved to `cut/`. `node` is this node's name if it has none yet. By stream, from where to
+    /// go on.
+    pub fn follow_history(&self, hello: &Hello, node: NodeId) -> Result<BTreeMap<u16, Resume>, WalError> {
+        self.forget_snapshots()?;
+        let before = self.history()?;
+        let mut history = match &before {
+            Some(history) => history.clone(),
+            None => History::new(self.cluster(), node, Role::Standby),
+        };
+        // Epochs of the same number that others opened are other epochs.
+        let same = |entry: &EpochEntry| {
+            let own = before.as_ref().and_then(|before| before.entry(entry.epoch));
+            own.is_none_or(|own| own.node == entry.node)
+        };
+        let foreign: Vec<u32> =
+            hello.epochs.iter().filter(|entry| !same(entry)).map(|entry| entry.epoch).collect();
+        for epoch in &foreign {
+            self.cut_epochs(|of| of == *epoch)?;
+        }
+        (history.role, history.alone) = (Role::Standby, false);
+        history.adopt(&hello.epochs);
+        self.write_history(&history)?;
+        self.cut_to(&history)?;
+        let ends = self.ends(|_| true)?;
+        Ok((0..hello.streams).map(|stream| (stream, resume(&history, &ends, stream))).collect())
+    }
+
+    /// A standby begins at the first record: snapshots of its own may hold what is about to be cut. A log that was
+    /// trimmed behind them cannot be gone on with.
+    fn forget_snapshots(&self) -> Result<(), WalError> {
+        if !self.view().mark()?.streams().is_empty() {
+            return Err(WalError::TrimmedStandby { path: self.path().into() });
+        }
+        let files = self.snapshots()?;
+        for file in &files {
+            let path = file.path();
+            self.disk().remove(path).map_err(WalError::io("cannot remove", path))?;
+        }
+        if !files.is_empty() {
+            let snap = self.view().snap();
+            self.disk().sync_dir(&snap).map_err(WalError::io("cannot sync", &snap))?;
+        }
+        Ok(())
+    }
+
+    /// Cuts the log to a history: epochs it does not have, and what lies behind an epoch's end. Again and again has
+    /// the same result as once.
+    fn cut_to(&self, history: &History) -> Result<(), WalError> {
+        self.cut_epochs(|epoch| history.entry(epoch).is_none())?;
+        for info in self.segments()?.iter().rev() {
+            if let Some(end) = history.end(info.epoch(), info.stream()) {
+                self.cut_segment(info, end)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn cut_epochs(&self, gone: impl Fn(u32) -> bool) -> Result<(), WalError> {
+        // From the back: what is left at any time has no gap.
+        for info in self.segments()?.iter().rev().filter(|info| gone(info.epoch())) {
+            self.cut_segment(info, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Removes what a segment has at or behind `end`; with nothing before it, the segment.
+    fn cut_segment(&self, info: &SegmentInfo, end: Position) -> Result<(), WalError> {
+        let first = info.first_position();
+        let keep = end > first || (end > 0 && self.follows_a_seal(info, end)?);
+        let offset = SEGMENT_HEADER_BYTES + end.saturating_sub(first);
+        let written = last_written(info, offset)?;
+        if let Some(last) = written {
+            self.keep_a_copy(info, offset, last)?;
+            if keep {
+                self.erase(info.path(), offset, last + 1 - offset)?;
+            }
+        }
+        if !keep {
+            let path = info.path();
+            std::fs::remove_file(path).map_err(WalError::io("cannot remove", path))?;
+            let log = self.log_path();
+            self.disk().sync_dir(log).map_err(WalError::io("cannot sync", log))?;
+        }
+        Ok(())
+    }
+
+    /// Whether the segment before is sealed right before `end`: then this one must stay, empty.
+    fn follows_a_seal(&self, info: &SegmentInfo, end: Position) -> Result<bool, WalError> {
+        let segments = self.segments()?;
+        let mut before = segments.iter().filter(|other| {
+            (other.epoch(), other.stream()) == (info.epoch(), info.stream())
+                && other.number() + 1 == info.number()
+        });
+        let Some(before) = before.next() else { return Ok(false) };
+        Ok(end_of(before)?.is_some_and(|(found, _)| found.sealed && found.position == end))
+    }
+
+    fn keep_a_copy(&self, info: &SegmentInfo, offset: u64, last: u64) -> Result<(), WalError> {
+        let (path, folder) = (info.path(), self.path().join(CUT));
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        let copy = folder.join(format!("{name}-{offset}.bin"));
+        let file = File::open(path).map_err(WalError::io("cannot open", path))?;
+        let mut bytes = vec![0; (last + 1 - offset) as usize];
+        file.read_exact_at(&mut bytes, offset).map_err(WalError::io("cannot read", path))?;
+        std::fs::create_dir_all(&folder).map_err(WalError::io("cannot create", &folder))?;
+        std::fs::write(&copy, bytes).map_err(WalError::io("cannot write", &copy))?;
+        tracing::warn!(
+            from = %path.display(),
+            bytes = last + 1 - offset,
+            copy = %copy.display(),
+            "cut: the cluster's history goes another way from here on"
+        );
+        Ok(())
+    }
+
+    /// Writes zeros over `bytes` from `offset` on, durably. From the back: the reader must never see a hole before
+    /// something good.
+    fn erase(&self, path: &Path, offset: u64, bytes: u64) -> Result<(), WalError> {
+        const PIECE: u64 = 1 << 20;
+        let disk = self.disk();
+        let file = OpenOptions::new().write(true).open(path).map_err(WalError::io("cannot open", path))?;
+        let mut end = offset + bytes;
+        while end > offset {
+            let from = end.saturating_sub(PIECE).max(offset);
+            let zeros = vec![0; (end - from) as usize];
+            disk.write_at(&file, &zeros, from).map_err(WalError::io("cannot write", path))?;
+            disk.sync_data(&file).map_err(WalError::io("cannot sync", path))?;
+            end = from;
+        }
+        Ok(())
+    }
+}
+
+/// How far a segment's good records go, and how it ends; `None` if it has none.
+fn end_of(info: &SegmentInfo) -> Result<Option<(StreamEnd, Tail)>, WalError> {
+    let mut last = None;
+    let tail = Segment::open(info)?.for_each(|record| last = Some(record.position))?;
+    let sealed = tail == Tail::Sealed;
+    if last.is_none() && !sealed && !matches!(tail, Tail::Torn { .. }) {
+        return Ok(None);
+    }
+    let records = last.unwrap_or(info.first_position());
+    let position = records + if sealed { RECORD_HEADER_BYTES as u64 } else { 0 };
+    Ok(Some((StreamEnd { position, sealed }, tail)))
+}
+
+/// Offset of the last byte of a segment's file, from `offset` on, that is not zero.
+fn last_written(info: &SegmentInfo, offset: u64) -> Result<Option<u64>, WalError> {
+    let path = info.path();
+    let file = File::open(path).map_err(WalError::io("cannot open", path))?;
+    let mut bytes = vec![0; (info.segment_bytes().saturating_sub(offset)) as usize];
+    file.read_exact_at(&mut bytes, offset).map_err(WalError::io("cannot read", path))?;
+    Ok(bytes.iter().rposition(|byte| *byte != 0).map(|at| offset + at as u64))
+}
+
+/// Where a stream's log stops being all that the history says it was.
+fn resume(history: &History, ends: &Ends, stream: u16) -> Resume {
+    let mut found = Resume::default();
+    for entry in &history.epochs {
+        let own = ends.get(&(entry.epoch, stream));
+        if let Some(own) = own {
+            found = Resume { epoch: entry.epoch, position: own.position, sealed: own.sealed };
+        }
+        let whole = history.end(entry.epoch, stream).map_or(0, |end| end);
+        if own.map_or(0, |own| own.position) < whole {
+            break;
+        }
+    }
+    found
+}

@@ -1,0 +1,135 @@
+//! Writes a stream's segments down as another node has them, and says what is durable.
+//!
+//! The order of writes is the one that recovery relies on: a batch only when the one before it is durable, a
+//! seal only when the next segment exists.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::thread::JoinHandle;
+
+use super::frame::SegmentStart;
+use crate::dir::DataDir;
+use crate::error::WalError;
+use crate::format::{Position, SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::fs::{create_segment_file, is_full};
+
+/// One stream's segments, being written.
+pub struct Mirror {
+    dir: DataDir,
+    stream: u16,
+    current: Option<Open>,
+    ahead: Option<(SegmentStart, JoinHandle<Result<(), WalError>>)>,
+}
+
+struct Open {
+    start: SegmentStart,
+    file: File,
+}
+
+impl SegmentStart {
+    pub(crate) fn header(&self, cluster: u128, stream: u16) -> SegmentHeader {
+        let SegmentStart { epoch, number, first_position, segment_bytes } = *self;
+        SegmentHeader { stream, epoch, number, cluster, first_position, segment_bytes }
+    }
+
+    fn next(&self) -> Self {
+        let span = self.segment_bytes - SEGMENT_HEADER_BYTES;
+        SegmentStart { number: self.number + 1, first_position: self.first_position + span, ..*self }
+    }
+}
+
+impl Mirror {
+    /// For one stream of a standby's directory.
+    pub fn new(dir: DataDir, stream: u16) -> Self {
+        Mirror { dir, stream, current: None, ahead: None }
+    }
+
+    /// What is written now lies in this segment, which is made if it is not there. `more`: its successor will be
+    /// needed, and is made meanwhile.
+    pub fn segment(&mut self, start: SegmentStart, more: bool) -> Result<(), WalError> {
+        self.settle(start)?;
+        let path = self.dir.log_path().join(start.header(self.dir.cluster(), self.stream).file_name());
+        let file = OpenOptions::new().read(true).write(true).open(&path);
+        self.current = Some(Open { start, file: file.map_err(WalError::io("cannot open", &path))? });
+        if more {
+            let (next, dir, stream) = (start.next(), self.dir.clone(), self.stream);
+            let make = move || make(&dir, stream, next);
+            let thread = std::thread::Builder::new().name(format!("wal-mirror-{stream}")).spawn(make);
+            let thread = thread.map_err(WalError::io("cannot start a thread for", &path))?;
+            self.ahead = Some((next, thread));
+        }
+        Ok(())
+    }
+
+    /// Writes checked records at `offset` of the current segment, batch by batch. Durable on return: the position
+    /// behind them.
+    pub fn write(
+        &mut self,
+        offset: u32,
+        bytes: &[u8],
+        batches: &[usize],
+        sealed: bool,
+    ) -> Result<Position, WalError> {
+        let start = self.current.as_ref().map(|open| open.start).expect("a segment comes before its data");
+        if sealed {
+            self.settle(start.next())?;
+        }
+        let Some(Open { file, .. }) = &self.current else { unreachable!("just looked at") };
+        let path = self.dir.log_path().join(start.header(self.dir.cluster(), self.stream).file_name());
+        let disk = self.dir.disk();
+        let mut from = 0;
+        for &to in batches.iter().chain([&bytes.len()]) {
+            let at = u64::from(offset) + from as u64;
+            disk.write_at(file, &bytes[from..to], at).map_err(WalError::io("cannot write", &path))?;
+            disk.sync_data(file).map_err(WalError::io("cannot sync", &path))?;
+            from = to;
+        }
+        Ok(start.first_position + u64::from(offset) - SEGMENT_HEADER_BYTES + bytes.len() as u64)
+    }
+
+    /// Sees to it that a segment is there, made by the thread ahead or here.
+    fn settle(&mut self, start: SegmentStart) -> Result<(), WalError> {
+        if let Some((what, thread)) = self.ahead.take() {
+            let made = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            // One that is not needed after all matters to nobody.
+            if what == start {
+                return made;
+            }
+        }
+        make(&self.dir, self.stream, start)
+    }
+}
+
+impl Drop for Mirror {
+    fn drop(&mut self) {
+        if let Some((_, thread)) = self.ahead.take() {
+            // Whether it could be made is found out when it is needed.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Makes a segment, or finds that it is there already.
+fn make(dir: &DataDir, stream: u16, start: SegmentStart) -> Result<(), WalError> {
+    let header = start.header(dir.cluster(), stream);
+    let (log, name) = (dir.log_path(), header.file_name());
+    let path = log.join(&name);
+    if path.exists() {
+        let mut page = vec![0; SEGMENT_HEADER_BYTES as usize];
+        let file = File::open(&path).map_err(WalError::io("cannot open", &path))?;
+        file.read_exact_at(&mut page, 0).map_err(WalError::io("cannot read", &path))?;
+        if SegmentHeader::decode(&page) == Ok(header) {
+            return Ok(());
+        }
+        let why = "its header is not the one the other node has for this segment";
+        return Err(WalError::Corrupt { file: path, offset: 0, why });
+    }
+    let bytes = header.segment_bytes;
+    let made = create_segment_file(&**dir.disk(), log, &name, &header.encode(), bytes, None);
+    made.map(drop).map_err(|error| {
+        if is_full(&error) {
+            return WalError::DiskFull { path: path.clone(), bytes };
+        }
+        WalError::io("cannot make segment", &path)(error)
+    })
+}
