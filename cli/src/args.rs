@@ -58,6 +58,13 @@ pub(crate) struct Common {
 pub(crate) enum Command {
     /// Run the server.
     Serve(Serve),
+    /// Run a standby: keep a copy of everything a primary has, ready to take over.
+    Backup(Backup),
+    /// Make a standby the primary; the old one must not serve any more.
+    Promote(Promote),
+    /// For operators: what answers wait for, and how the standby is doing.
+    #[command(subcommand)]
+    Replication(Replication),
     /// List the events on sale.
     Events(Events),
     /// Show sections, or a section's seats as they are now.
@@ -174,6 +181,37 @@ pub(crate) struct Serve {
     /// Do not put the sample hall on sale when there is nothing else (development mode does).
     #[arg(long)]
     pub(crate) no_demo: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Backup {
+    /// The primary's replication.listen.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) primary: String,
+    /// The configuration file, as for serve: it holds once this node is the primary. --data becomes its data
+    /// directory.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Promote {
+    /// The standby does not run: open the next epoch in its data directory (--data).
+    #[arg(long)]
+    pub(crate) offline: bool,
+    /// With --offline: the configuration file, as for serve.
+    #[arg(long, value_name = "FILE", requires = "offline")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Replication {
+    /// How the standby is doing, and what answers wait for.
+    Status,
+    /// Answer without the standby from now on. Recorded; holds across restarts.
+    Alone,
+    /// Let answers wait for the standby again, as the configuration says.
+    Backup,
 }
 
 #[derive(Debug, Args)]
@@ -409,6 +447,13 @@ mod tests {
             ("tune apply --yes --undo z", true),
             ("tune render --yes", false),
             ("tune", false),
+            ("backup --primary 127.0.0.1:7415 --data x", true),
+            ("backup", false),
+            ("promote", true),
+            ("promote --offline --config x --data y", true),
+            ("promote --config x", false),
+            ("replication alone", true),
+            ("replication", false),
         ] {
             let words = std::iter::once("frontrow").chain(line.split(' '));
             assert_eq!(Cli::try_parse_from(words).is_ok(), good, "{line}");

@@ -4,6 +4,7 @@
 
 mod admin;
 mod args;
+mod backup;
 mod browse;
 mod buy;
 mod failure;
@@ -43,6 +44,8 @@ fn main() -> ExitCode {
 fn run(cli: Cli, out: Out) -> Result<(), Failure> {
     let talking = match cli.command {
         Command::Serve(serve) => return serve::run(&serve, out),
+        Command::Backup(it) => return backup::run(&cli.common, &it, out),
+        Command::Promote(it) if it.offline => return backup::promote_at_rest(&cli.common, &it, out),
         Command::Plan(plan) => return plan::run(&plan, out),
         Command::Tune(it) => return tune::run(&cli.common, &it, out),
         Command::Wal(it) => return wal::run(&cli.common.data, &it, out),
@@ -70,7 +73,9 @@ async fn talk(session: &Session, command: Command, out: Out) -> Result<(), Failu
         Command::Watch(it) => live::watch(session, &it, out).await,
         Command::Token => browse::token(session, out).await,
         Command::Event(it) => admin::run(session, it, out).await,
-        Command::Serve(_) | Command::Plan(_) | Command::Tune(_) | Command::Wal(_) => {
+        Command::Promote(_) => backup::promote(session, out).await,
+        Command::Replication(it) => backup::replication(session, &it, out).await,
+        Command::Serve(_) | Command::Backup(_) | Command::Plan(_) | Command::Tune(_) | Command::Wal(_) => {
             unreachable!("done before anything was connected")
         }
     }

@@ -3,6 +3,7 @@
 use crate::args::Serve;
 use crate::failure::Failure;
 use crate::show::Out;
+use frontrow_server::Running;
 use frontrow_server::config::{self, Config, LogFormat};
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
@@ -23,8 +24,17 @@ pub(crate) fn run(args: &Serve, out: Out) -> Result<(), Failure> {
     log(&config);
     let demo = config.identity.dev && !args.no_demo;
     let running = frontrow_server::start(&config, demo).map_err(|error| refused(error.to_string()))?;
+    until_signal(running, out)
+}
+
+/// Says where the server is, and waits for its end.
+pub(crate) fn until_signal(running: Running, out: Out) -> Result<(), Failure> {
     let text = running.banner();
-    out.say(&json!({"ok": true, "http": running.http, "tcp": running.tcp, "text": text}), text.trim_end());
+    let (http, tcp, replication) = (running.http, running.tcp, running.replication());
+    out.say(
+        &json!({"ok": true, "http": http, "tcp": tcp, "replication": replication, "text": text}),
+        text.trim_end(),
+    );
     running
         .wait_for_signal_and_stop()
         .map_err(|error| refused(format!("no signals can be waited for: {error}")))
@@ -33,7 +43,7 @@ pub(crate) fn run(args: &Serve, out: Out) -> Result<(), Failure> {
 /// A core that has panicked must not leave the others serving as if nothing had happened: its rows would be
 /// dead. The log has everything that was acknowledged.
 #[allow(clippy::exit, reason = "an invariant is broken, and no thread may answer after it")]
-fn end_on_panic() {
+pub(crate) fn end_on_panic() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         report(panic);
@@ -45,7 +55,7 @@ fn end_on_panic() {
 }
 
 /// Sends what the server says about itself to standard error.
-fn log(config: &Config) {
+pub(crate) fn log(config: &Config) {
     let filter = EnvFilter::new(config.log_output.level);
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // Somebody who has set a logger already keeps it.

@@ -5,8 +5,9 @@ pub mod config;
 pub mod core;
 pub mod http;
 pub mod identity;
+pub mod replication;
 
 mod running;
 mod snapshots;
 
-pub use running::{Running, StartError, io_uring_works, start};
+pub use running::{Running, StartError, follow, io_uring_works, promote_at_rest, start, take_over};

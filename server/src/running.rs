@@ -2,13 +2,14 @@
 
 use crate::catalogue::{self, Catalogue, CatalogueError, LoadErrors, SpecError};
 use crate::config::{self, Config};
-use crate::core::{self, CoreError, Handle, RecoveryError, Setup, Threads};
+use crate::core::{self, CoreError, Handle, Recovered, RecoveryError, Setup, Threads};
 use crate::http::{self, Connections, Http, Sales, Stopper};
 use crate::identity::{Keys, KeysError};
+use crate::replication::{self, FollowError, Hub, HubParts, ListenError, Listening, Promoted};
 use crate::snapshots::{Round, Snapshotter, Trigger};
 use frontrow_engine::{Clock, EngineError, EngineKind, HugePages};
 use frontrow_shard::{Code, EventState, Limits, Partition};
-use frontrow_wal::{DataDir, DirOptions, WalError};
+use frontrow_wal::{DataDir, DirOptions, History, LogIndex, WalError};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -79,6 +80,9 @@ pub enum StartError {
         /// Its file.
         path: PathBuf,
     },
+    /// The port for standbys.
+    #[error(transparent)]
+    Replication(#[from] ListenError),
     /// The sample plan.
     #[error("the sample hall could not be imported: {0}")]
     Sample(String),
@@ -112,23 +116,113 @@ pub struct Running {
     snapshotter: Option<Snapshotter>,
     stopper: Stopper,
     http_thread: JoinHandle<()>,
+    replication: Option<Listening>,
 }
 
 /// Starts everything; returns when it serves. With `demo`, an empty catalogue gets the sample hall, on sale.
 pub fn start(config: &Config, demo: bool) -> Result<Running, StartError> {
     raise_descriptor_limit();
     HugePages::want(config.partitions.huge_pages);
+    let dir = open_directory(config)?;
+    let history = dir.begin_history(false)?;
+    serve(config, demo, Promoted { dir, history, partitions: None, now_ms: None })
+}
+
+/// Follows the primary at `primary` until told to end (`None`) or to take over. `ready` is called once there is an
+/// HTTP side.
+pub fn follow(
+    config: &Config,
+    primary: &str,
+    ready: impl FnOnce(SocketAddr),
+) -> Result<Option<Promoted>, FollowError> {
+    raise_descriptor_limit();
+    HugePages::want(config.partitions.huge_pages);
+    replication::follow(config, primary, limits_of(config), ready)
+}
+
+/// Makes a standby that is not running a primary's directory: opens the next epoch. Which one.
+pub fn promote_at_rest(config: &Config) -> Result<u32, WalError> {
+    let path = &config.server.data;
+    let Some(found) = DataDir::peek(path)? else {
+        return Err(WalError::NotInitialised { path: path.clone() });
+    };
+    let options = DirOptions { create: false, ..DirOptions::new(found.partitions) };
+    let dir = DataDir::attend(path, options, 0)?;
+    dir.erase_torn()?;
+    dir.promote().map(|(dir, _)| dir.epoch())
+}
+
+/// A promoted standby serves.
+pub fn take_over(config: &Config, promoted: Promoted) -> Result<Running, StartError> {
+    serve(config, false, promoted)
+}
+
+/// The partitions as the log leaves them: as a standby has them already, or replayed now.
+fn recovered(
+    dir: &DataDir,
+    partitions: Option<Vec<Partition>>,
+    config: &Config,
+) -> Result<Recovered, StartError> {
+    if let Some(partitions) = partitions {
+        let (records, bytes, snapshots, torn_bytes) = (0, 0, 0, 0);
+        return Ok(Recovered {
+            partitions,
+            records,
+            bytes,
+            snapshots,
+            torn_bytes,
+            index: LogIndex::default(),
+        });
+    }
+    Ok(HugePages::populated(|| core::recover(dir, limits_of(config)))?)
+}
+
+/// What a server whose epoch is over must not do: go on.
+#[allow(
+    clippy::exit,
+    reason = "another node may be answering for the same seats, and no thread may answer here"
+)]
+fn superseded(epoch: u32) {
+    tracing::error!(epoch, "stopping: another node of this cluster has opened a newer epoch");
+    eprintln!(
+        "frontrow: another node of this cluster has opened epoch {epoch}: this one is not the primary any more, and stops. \
+         Start it again with `frontrow backup`."
+    );
+    std::process::exit(76)
+}
+
+/// The standby's side, if the configuration has one.
+fn hub_of(config: &Config, dir: &DataDir, history: History) -> Result<Option<Arc<Hub>>, WalError> {
+    let replication = &config.replication;
+    if replication.listen.is_none() {
+        return Ok(None);
+    }
+    let hub = Hub::new(HubParts {
+        dir: dir.clone(),
+        history,
+        events: config.server.data.join("events"),
+        cores: config.server.shard_cpus.len().max(1),
+        policy: replication.acknowledge == config::Acknowledge::Backup,
+        busy_after: replication.busy_after,
+        check_every: replication.check,
+        superseded: Box::new(superseded),
+    })?;
+    Ok(Some(Arc::new(hub)))
+}
+
+fn serve(config: &Config, demo: bool, from: Promoted) -> Result<Running, StartError> {
+    let Promoted { dir, history, partitions, now_ms } = from;
     let executors = config.server.shard_cpus.len().max(1);
     let choice = frontrow_engine::choose(engine_of(config), executors, &frontrow_engine::probe())?;
     let data = &config.server.data;
-    let dir = open_directory(config)?;
     let mut settled = config.clone();
     settled.partitions.count = dir.partitions();
     let config = &settled;
     if usize::from(dir.partitions()) < executors {
         return Err(StartError::TooManyShards { shards: executors, partitions: dir.partitions() });
     }
-    let recovered = HugePages::populated(|| core::recover(&dir, limits_of(config)))?;
+    let recovered = recovered(&dir, partitions, config)?;
+    let hub = hub_of(config, &dir, history)?;
     // Before the catalogue is opened, which clears away what an unfinished creation left behind.
     for event in recovered.partitions.iter().flat_map(Partition::events) {
         let path = data.join("events").join(format!("{event}.json"));
@@ -141,7 +235,7 @@ pub fn start(config: &Config, demo: bool) -> Result<Running, StartError> {
     if recovered.torn_bytes > 0 {
         tracing::info!(bytes = recovered.torn_bytes, "cut commits that never became durable");
     }
-    let round = Round::new(dir.clone(), limits_of(config), recovered.index);
+    let round = Round::new(dir.clone(), limits_of(config), recovered.index).keeping_log(hub.is_some());
     let known = KnownEvents::of(&recovered.partitions);
     let connections = Connections::new(config.limits.connections, config.limits.connections_per_address);
     let (dev, admin_key_file) = (keys.minter.is_some(), keys.admin_key_file.clone());
@@ -150,6 +244,14 @@ pub fn start(config: &Config, demo: bool) -> Result<Running, StartError> {
     let http_at = http_listener
         .local_addr()
         .map_err(|source| StartError::Http { address: config.server.http, source })?;
+    if let Some(hub) = &hub {
+        let told = Arc::clone(hub);
+        catalogue.on_change(move || told.files_changed());
+    }
+    let replication = match (&hub, config.replication.listen) {
+        (Some(hub), Some(address)) => Some(replication::listen(Arc::clone(hub), address)?),
+        _ => None,
+    };
     let threads = core::launch(Setup {
         config,
         engine: choice.kind,
@@ -158,16 +260,22 @@ pub fn start(config: &Config, demo: bool) -> Result<Running, StartError> {
         verifier: keys.verifier.clone(),
         connections: connections.clone(),
         host: core::Host::default(),
+        hub: hub.clone(),
+        now_ms,
     })?;
     let snapshotter = start_snapshots(config, round, &threads, recovered.bytes)
         .map_err(|error| StartError::Cores(CoreError::Thread(error)))?;
     let handle = Handle::new(&threads);
+    if let Some(hub) = &hub {
+        hub.set_clock(handle.clock());
+    }
     reconcile(&handle, &catalogue, &known, config)?;
     if demo && catalogue.search("", None).is_empty() {
         sell_sample(&handle, &catalogue, config)?;
     }
     let sales: Arc<dyn Sales> = Arc::new(handle.clone());
     let side = Http::new(config, keys, sales, Arc::clone(&catalogue), connections, Clock::wall_ms);
+    let side = Http { hub, ..side };
     let (stopper, stop) = http::stopper();
     let cpus = config.server.http_cpus.clone();
     let http_thread = std::thread::Builder::new()
@@ -193,10 +301,16 @@ pub fn start(config: &Config, demo: bool) -> Result<Running, StartError> {
         snapshotter,
         stopper,
         http_thread,
+        replication,
     })
 }
 
 impl Running {
+    /// Where standbys connect, if any can.
+    pub fn replication(&self) -> Option<SocketAddr> {
+        self.replication.as_ref().map(|listening| listening.address)
+    }
+
     /// The cores, for operators' operations from inside the process.
     pub fn handle(&self) -> &Handle {
         &self.handle
@@ -231,6 +345,9 @@ impl Running {
         }
         let _ = writeln!(out, "\n  HTTP and WebSocket  http://{}  (ws://{}/v1/ws)", self.http, self.http);
         let _ = writeln!(out, "  raw TCP             {}", self.tcp);
+        if let Some(listening) = &self.replication {
+            let _ = writeln!(out, "  standbys            {}", listening.address);
+        }
         if let Some(path) = &self.admin_key_file {
             let _ = writeln!(out, "  operator's key      {}", path.display());
         }
@@ -272,6 +389,9 @@ impl Running {
         self.threads.stop();
         if let Some(snapshotter) = self.snapshotter {
             snapshotter.stop();
+        }
+        if let Some(listening) = self.replication {
+            listening.stop();
         }
         if self.http_thread.join().is_err() {
             tracing::error!("the HTTP thread ended with a panic");

@@ -197,6 +197,8 @@ async fn boot(hall: &Hall, config: &Config, disk: SimDisk) -> Result<Handle, Box
         verifier: Verifier::hs256(SECRET, Expected::default()),
         connections: Connections::new(config.limits.connections, 0),
         host: Host { random: || Ok(Sim::secret()), stop: end_process, log_threads: false },
+        hub: None,
+        now_ms: None,
     };
     let plan = core::plan::<Sim>(setup, config.server.tcp)?;
     for seat in plan.seats {

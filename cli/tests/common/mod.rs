@@ -3,7 +3,7 @@
 use frontrow_client::{Client, Endpoint, Http, Options};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 /// A running `frontrow serve`.
@@ -13,14 +13,33 @@ pub(crate) struct Server {
     pub(crate) url: String,
     /// Raw TCP.
     pub(crate) tcp: String,
+    /// Where standbys connect; empty if none can.
+    pub(crate) replication: String,
+    /// What it says on standard output, after the first line.
+    lines: BufReader<ChildStdout>,
 }
 
 impl Server {
     /// Starts a server on `data` with free ports and these settings besides; returns when it serves.
     pub(crate) fn start(data: &Path, settings: &[(&str, &str)]) -> Self {
+        Self::spawn(data, &["serve"], settings)
+    }
+
+    /// The same without the sample hall.
+    pub(crate) fn empty(data: &Path, settings: &[(&str, &str)]) -> Self {
+        Self::spawn(data, &["serve", "--no-demo"], settings)
+    }
+
+    /// Starts a standby of `primary`; returns when it follows.
+    pub(crate) fn standby(data: &Path, primary: &str, settings: &[(&str, &str)]) -> Self {
+        Self::spawn(data, &["backup", "--primary", primary], settings)
+    }
+
+    fn spawn(data: &Path, words: &[&str], settings: &[(&str, &str)]) -> Self {
         let data = data.join("data");
         let mut child = Command::new(env!("CARGO_BIN_EXE_frontrow"))
-            .args(["--json", "serve"])
+            .arg("--json")
+            .args(words)
             .envs([
                 ("FRONTROW_SERVER__TCP", "127.0.0.1:0"),
                 ("FRONTROW_SERVER__HTTP", "127.0.0.1:0"),
@@ -36,13 +55,28 @@ impl Server {
             .stdout(Stdio::piped())
             .spawn()
             .expect("the binary is built with this test");
+        let lines = BufReader::new(child.stdout.take().expect("piped"));
+        let (url, tcp, replication) = Default::default();
+        let mut server = Self { child, url, tcp, replication, lines };
+        server.hear();
+        server
+    }
+
+    /// Waits until it says where it is: at its start, and once more when a standby has become the primary.
+    pub(crate) fn hear(&mut self) {
         let mut line = String::new();
-        let stdout = child.stdout.take().expect("piped");
-        BufReader::new(stdout).read_line(&mut line).expect("the server says where it is");
+        self.lines.read_line(&mut line).expect("the server says where it is");
         let said: serde_json::Value = serde_json::from_str(&line)
             .unwrap_or_else(|error| panic!("the server did not start ({error}): {line:?}"));
-        let text = |key: &str| said[key].as_str().unwrap_or_else(|| panic!("no {key} in {line}")).to_owned();
-        Self { url: format!("http://{}", text("http")), tcp: text("tcp"), child }
+        let text = |key: &str| said[key].as_str().unwrap_or_default().to_owned();
+        self.url = format!("http://{}", text("http"));
+        (self.tcp, self.replication) = (text("tcp"), text("replication"));
+    }
+
+    /// HTTP with the operator's key that a development server keeps with its data.
+    pub(crate) fn operator(&self, data: &Path) -> Http {
+        let key = std::fs::read_to_string(data.join("data/dev-admin.key")).expect("the operator's key");
+        self.http().with_admin_key(key.trim())
     }
 
     /// SIGKILL, and wait until the process is gone.

@@ -190,6 +190,21 @@ impl Http {
         self.post(&format!("/v1/admin/events/{event}/{word}"), &body).await
     }
 
+    /// How the server's standby is doing, for operators.
+    pub async fn replication(&self) -> Result<Value, HttpError> {
+        self.get("/v1/admin/replication").await
+    }
+
+    /// What a standby says of itself.
+    pub async fn standby_status(&self) -> Result<Value, HttpError> {
+        self.get("/v1/status").await
+    }
+
+    /// Does what stands behind a path for operators that needs no more words than its name.
+    pub async fn operate(&self, path: &str) -> Result<Value, HttpError> {
+        self.post(path, &Value::Null).await
+    }
+
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, HttpError> {
         self.send(Method::GET, path, None, Bytes::new()).await
     }

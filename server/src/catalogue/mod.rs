@@ -15,7 +15,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use axum::body::Bytes;
 use frontrow_shard::{EventId, EventRules, EventState, MAX_EVENT, Millis};
@@ -166,6 +166,17 @@ pub struct Catalogue {
     events: RwLock<BTreeMap<EventId, Arc<Event>>>,
     /// The next number. Locked only to take one, and while a head is rewritten.
     next: Mutex<u64>,
+    /// Told of every change, once it is durable.
+    changed: OnceLock<Changed>,
+}
+
+/// Who wants to know of changed files.
+struct Changed(Box<dyn Fn() + Send + Sync>);
+
+impl std::fmt::Debug for Changed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Changed")
+    }
 }
 
 impl Catalogue {
@@ -193,7 +204,12 @@ impl Catalogue {
         if !errors.is_empty() {
             return Err(LoadErrors(errors));
         }
-        Ok(Self { folder, events: RwLock::new(events), next: Mutex::new(highest + 1) })
+        Ok(Self {
+            folder,
+            events: RwLock::new(events),
+            next: Mutex::new(highest + 1),
+            changed: OnceLock::new(),
+        })
     }
 
     /// Writes a new event, in state draft. Blocks on the disk: not for an async thread, nor a shard.
@@ -222,6 +238,7 @@ impl Catalogue {
         })?;
         head.map_sections = spans;
         let event = self.commit(head)?;
+        self.tell();
         self.events.write().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::clone(&event));
         Ok(event)
     }
@@ -232,6 +249,7 @@ impl Catalogue {
         let old = self.get(id).ok_or(CatalogueError::Unknown(id))?;
         let head = Head { state: Standing::of(state), ..old.head.clone() };
         files::write_head(&self.folder, &head)?;
+        self.tell();
         let event = Arc::new(Event { head, map: old.map.clone() });
         self.events.write().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::clone(&event));
         Ok(event)
@@ -242,9 +260,21 @@ impl Catalogue {
         let _one_writer = self.lock_next();
         let old = self.get(id).ok_or(CatalogueError::Unknown(id))?;
         files::write_head(&self.folder, &Head { state: Standing::Abandoned, ..old.head.clone() })?;
+        self.tell();
         self.events.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
         files::remove_parts(&self.folder, id);
         Ok(())
+    }
+
+    /// From now on `changed` is called after every change of a file, before anybody is told of it.
+    pub fn on_change(&self, changed: impl Fn() + Send + Sync + 'static) {
+        let _ = self.changed.set(Changed(Box::new(changed)));
+    }
+
+    fn tell(&self) {
+        if let Some(Changed(tell)) = self.changed.get() {
+            tell();
+        }
     }
 
     /// The event of this number.

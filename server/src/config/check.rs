@@ -7,7 +7,7 @@ use frontrow_shard::HOLD_RANGE_MS;
 
 use super::source::Source;
 use super::value::{choice, show_bytes, some_cpus, text};
-use super::{Config, Cores, Durability, Limits, Machine, Secret, Server, TokenKey, count};
+use super::{Acknowledge, Config, Cores, Durability, Limits, Machine, Secret, Server, TokenKey, count};
 
 /// The most connections' worth of sockets kept for everything else: listeners, segments, HTTP.
 const FILES_BESIDES: u64 = 256;
@@ -266,10 +266,28 @@ pub(super) fn bounds(source: &mut Source, config: &Config, machine: &Machine) ->
         );
     }
     ports(source, &config.server);
+    replication(source, config);
     if let Some((rule, allowed)) = config.events.mistake() {
         source.mistake(&format!("events.{rule}"), format!("is out of range; allowed is {allowed}"));
     }
     notes(config, limits, machine)
+}
+
+/// Answers can wait for a standby only if one can connect, and only for a log that is written at all.
+fn replication(source: &mut Source, config: &Config) {
+    let replication = &config.replication;
+    if replication.acknowledge == Acknowledge::Backup && replication.listen.is_none() {
+        source.mistake(
+            "replication.acknowledge",
+            "is `backup`, and no standby can connect; set replication.listen to an address of a private network",
+        );
+    }
+    if replication.listen.is_some() && config.log.durability == Durability::Memory {
+        source.mistake(
+            "log.durability",
+            "is `memory`, and a standby copies what is on disk; choose auto, or set replication.listen = off",
+        );
+    }
 }
 
 fn at_least(source: &mut Source, (key, value): (&str, u64), (than, least): (&str, u64)) {
@@ -325,6 +343,12 @@ fn notes(config: &Config, limits: &Limits, machine: &Machine) -> Vec<String> {
     }
     if config.log.durability == Durability::Memory {
         notes.push("log.durability = memory: nothing survives the process; for measuring only".to_owned());
+    }
+    if let Some(address) = config.replication.listen.filter(|address| !address.ip().is_loopback()) {
+        notes.push(format!(
+            "replication.listen is {address}: the stream is neither encrypted nor authenticated, so only trusted nodes may \
+             reach it"
+        ));
     }
     if config.identity.dev {
         notes.push(

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::value::{show_bytes, show_duration};
-use super::{Config, Durability, Engine, Origin, Reading, TokenKey, count};
+use super::{Acknowledge, Config, Durability, Engine, Origin, Reading, TokenKey, count};
 
 impl Config {
     /// What a server would do with this configuration, and where every value that is not the default
@@ -83,6 +83,17 @@ impl Config {
                 ", from each shard's own ring where io_uring is allowed, else by a thread each"
             }
         };
+        let replication = match (self.replication.listen, self.replication.acknowledge) {
+            (None, _) => "have no standby: this node's disk is all there is".to_owned(),
+            (Some(address), Acknowledge::Local) => {
+                format!("copy everything to a standby that connects at {address}, and not wait for it")
+            }
+            (Some(address), Acknowledge::Backup) => format!(
+                "answer when a standby that connects at {address} has it on disk, too; new requests are busy when that takes \
+                 longer than {}",
+                show_duration(self.replication.busy_after)
+            ),
+        };
         vec![
             format!(
                 "listen at {} (TCP), {} (HTTP and WebSocket{http}), and per core at {ports}",
@@ -96,6 +107,7 @@ impl Config {
             ),
             format!("commit through {durability}{by}{log}, in segments of {}", show_bytes(self.log.segment)),
             format!("make snapshots after every {} of log, and trim it", show_bytes(self.log.snapshot_every)),
+            replication,
             format!("believe tokens signed with {keys}{dev}"),
             format!(
                 "take up to {} connections ({} per address), frames of {}, and close them after {} of silence",

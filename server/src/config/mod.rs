@@ -25,11 +25,14 @@ pub use machine::Machine;
 pub use source::{ENV_PREFIX, Mistake, Origin};
 use source::{Setting, Source};
 pub use value::Cores;
-use value::{address, auto_or, bytes, choice, cores, duration, filled, flag, number, power_of_two, text};
+use value::{
+    address, auto_or, bytes, choice, cores, duration, filled, flag, number, off_or_address, power_of_two,
+    text,
+};
 
 /// The sections of the file.
-const SECTIONS: [&str; 8] =
-    ["server", "partitions", "log", "limits", "identity", "admin", "events", "log_output"];
+const SECTIONS: [&str; 9] =
+    ["server", "partitions", "log", "replication", "limits", "identity", "admin", "events", "log_output"];
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -48,6 +51,8 @@ pub struct Config {
     pub partitions: Partitions,
     /// The log on disk.
     pub log: Log,
+    /// The second copy of everything.
+    pub replication: Replication,
     /// What clients may use up.
     pub limits: Limits,
     /// Whose tokens are believed.
@@ -160,6 +165,28 @@ pub enum Durability {
     Direct,
     /// Not at all: for measuring. Everything is lost with the process.
     Memory,
+}
+
+/// `[replication]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replication {
+    /// Where standbys connect; `None`: nowhere.
+    pub listen: Option<SocketAddr>,
+    /// What answers wait for.
+    pub acknowledge: Acknowledge,
+    /// How long answers may wait for a standby before new requests are refused as busy.
+    pub busy_after: Duration,
+    /// How often each core has one of its partitions compared with the standby's; zero: never.
+    pub check: Duration,
+}
+
+/// What answers wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acknowledge {
+    /// This node's log, as `log.durability` says.
+    Local,
+    /// This node's log and the standby's.
+    Backup,
 }
 
 /// `[limits]`
@@ -324,6 +351,7 @@ pub fn read(
         server: server(&mut source, &base),
         partitions: partitions(&mut source),
         log: log(&mut source),
+        replication: replication(&mut source),
         limits: limits(&mut source),
         identity: Identity {
             dev: false,
@@ -407,6 +435,17 @@ fn log(source: &mut Source) -> Log {
         ready_segments: source.take("log.ready_segments", "2", &number(1..=64)),
         backlog: source.take("log.backlog", "32MiB", &bytes(64 * KIB..=4 * GIB)),
         snapshot_every: source.take("log.snapshot_every", "256MiB", &bytes(MIB..=1024 * GIB)),
+    }
+}
+
+fn replication(source: &mut Source) -> Replication {
+    const ACKNOWLEDGE: &[(&str, Acknowledge)] =
+        &[("local", Acknowledge::Local), ("backup", Acknowledge::Backup)];
+    Replication {
+        listen: source.take("replication.listen", "off", &off_or_address()),
+        acknowledge: source.take("replication.acknowledge", "local", &choice(ACKNOWLEDGE)),
+        busy_after: source.take("replication.busy_after", "2s", &duration(Duration::from_millis(10)..=HOUR)),
+        check: source.take("replication.check", "1m", &duration(Duration::ZERO..=24 * HOUR)),
     }
 }
 

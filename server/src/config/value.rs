@@ -82,6 +82,14 @@ pub(super) fn address() -> Kind<SocketAddr> {
     })
 }
 
+/// `off`, or an address with a port.
+pub(super) fn off_or_address() -> Kind<Option<SocketAddr>> {
+    Kind::new("off, or an address and a port like 127.0.0.1:7415", |text| match text {
+        "off" => Some(None),
+        text => text.parse().ok().map(Some),
+    })
+}
+
 /// Any text; empty stands for "not set".
 pub(super) fn text() -> Kind<Option<String>> {
     Kind::new("a text", |text| Some((!text.is_empty()).then(|| text.to_owned())))

@@ -19,6 +19,9 @@ use std::rc::Rc;
 /// How long a client should wait after `busy`: enough for a full queue to be worked off.
 pub(crate) const BUSY_RETRY_MS: u32 = 50;
 
+/// The same while the standby is gone: an operator has to do something.
+const STUCK_RETRY_MS: u32 = 1000;
+
 /// Whether a connection goes on after a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -141,7 +144,7 @@ pub(crate) fn admit<E: Engine>(core: &Rc<Core<E>>, conn: &Rc<Conn<E>>, identity:
         partitions: shared.partitions,
         cores: shared.cores.len() as u16,
         core: core.me,
-        durability: shared.durability,
+        durability: shared.durability(),
         limits: ConnectionLimits {
             max_frame: shared.limits.frame as u32,
             max_in_flight: shared.limits.in_flight,
@@ -184,6 +187,10 @@ fn ask<E: Engine>(core: &Rc<Core<E>>, conn: &Rc<Conn<E>>, id: RequestId, mut wha
     }
     if core.stopping.get() {
         return conn.error(id, WireCode::ShuttingDown, 1000);
+    }
+    if shared.is_stuck() {
+        Metrics::add(&core.counters().busy, 1);
+        return conn.error(id, WireCode::Busy, STUCK_RETRY_MS);
     }
     let mut state = core.state.borrow_mut();
     if let Ask::Command(Command::ClaimSection(claim)) = &mut what {

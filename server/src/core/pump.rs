@@ -5,6 +5,7 @@ use super::dispatch::BUSY_RETRY_MS;
 use super::message::{Ask, ConnId, CoreMessage, Frames, Job, Origin};
 use super::metrics::Metrics;
 use super::state::{CLASSES, Cause, Core, Stalled, State, read_clock};
+use crate::replication::{Check, Hub};
 use frontrow_engine::Engine;
 use frontrow_protocol::{
     Delta, ErrorReply, News, NewsKind, Reply, WireCode, encode_delta, encode_error, encode_news,
@@ -52,7 +53,8 @@ pub(crate) async fn run<E: Engine>(core: Rc<Core<E>>) {
         if core.stopping.get() && !again {
             let state = core.state.borrow();
             let idle = !state.has_work() && state.flying.is_none() && !state.appender.has_pending();
-            if idle && state.groups.iter().all(super::staging::Group::is_empty) {
+            // What waits for a standby that does not come is not answered: it was not acknowledged.
+            if core.shared.is_stuck() || (idle && state.groups.iter().all(super::staging::Group::is_empty)) {
                 return;
             }
         }
@@ -339,7 +341,11 @@ fn commit<E: Engine>(core: &Core<E>, state: &mut State<E>, at_once: bool) {
 /// Begins a commit of the collecting group, if the log can take it; the other group collects from then on,
 /// and must have been released, or be so before anything else is staged.
 fn begin<E: Engine>(core: &Core<E>, state: &mut State<E>) -> bool {
-    match state.appender.commit() {
+    let link = core.shared.hub.as_ref().map(|hub| hub.link(core.me));
+    link.inspect(|link| link.stage(&state.appender));
+    let committed = state.appender.commit();
+    link.inspect(|link| link.staged(matches!(committed, Ok(true))));
+    match committed {
         Ok(true) => {
             core.log_work.wake();
             state.groups[state.filling].begun_ns = read_clock();
@@ -368,7 +374,8 @@ fn release_durable<E: Engine>(core: &Rc<Core<E>>, state: &mut State<E>) {
     }
     let durable = state.appender.durable();
     core.counters().durable.store(durable, std::sync::atomic::Ordering::Relaxed);
-    if state.flying.is_some_and(|position| durable >= position) {
+    let safe = core.shared.hub.as_ref().map_or(durable, |hub| safe(core, hub, state.flying, durable));
+    if state.flying.is_some_and(|position| safe >= position) {
         state.flying = None;
         let done = state.filling ^ 1;
         // First the next commit: the disk works while these answers leave.
@@ -377,6 +384,20 @@ fn release_durable<E: Engine>(core: &Rc<Core<E>>, state: &mut State<E>) {
         }
         release(core, state, done);
     }
+}
+
+/// Up to where answers may leave: durable here and, if they wait for that, at the standby.
+fn safe<E: Engine>(core: &Core<E>, hub: &Hub, flying: Option<u64>, durable: u64) -> u64 {
+    let link = hub.link(core.me);
+    link.durable_at(durable);
+    if !hub.waits() {
+        return durable;
+    }
+    let safe = durable.min(link.backup());
+    // Only the standby is waited for: new requests are refused if that takes too long.
+    let waits = flying.is_some_and(|position| durable >= position && safe < position);
+    hub.waiting(core.me, if waits { read_clock() } else { 0 });
+    safe
 }
 
 /// Lets a group go: answers, news, messages. Stages nothing, for it may be the one that collects.
@@ -593,6 +614,22 @@ pub(crate) fn jobs_arrived<E: Engine>(core: &Core<E>, state: &mut State<E>, jobs
     }
 }
 
+/// Has the state of one partition compared with the standby's, if it is time.
+fn compare<E: Engine>(core: &Core<E>, state: &mut State<E>) {
+    let Some(hub) = &core.shared.hub else { return };
+    let every = hub.check_every().as_secs();
+    state.checked += 1;
+    if every == 0 || state.own.is_empty() || !state.checked.is_multiple_of(every) {
+        return;
+    }
+    let id = state.own[(state.checked / every) as usize % state.own.len()];
+    if let Some(Some(partition)) = state.partitions.get(usize::from(id)) {
+        // Nothing that follows is in the log yet, so that the standby hears of this first.
+        let check = || Check { partition: id, lsn: partition.lsn(), hash: partition.state_hash() };
+        hub.link(core.me).check(check);
+    }
+}
+
 /// Once a second: gauges, and every waiting user's position in the queues that moved.
 pub(crate) fn every_second<E: Engine>(core: &Rc<Core<E>>) {
     let mut state = core.state.borrow_mut();
@@ -602,6 +639,7 @@ pub(crate) fn every_second<E: Engine>(core: &Rc<Core<E>>) {
     let relaxed = std::sync::atomic::Ordering::Relaxed;
     core.counters().waiting.store(waiting, relaxed);
     core.counters().holds.store(holds, relaxed);
+    compare(core, state);
     let moved = std::mem::take(&mut state.moved);
     let time_ms = core.now_ms();
     for place in moved {

@@ -208,6 +208,7 @@ pub(crate) fn load(
     Partition::load(base.body(), id, count, limits).map_err(failed)
 }
 
+/// A record of the log as it is replayed.
 pub(crate) fn logged<'a>(found: &Record<'a>) -> Logged<'a> {
     Logged {
         partition: found.partition,

@@ -21,6 +21,12 @@ impl Handle {
         Self { shared: Arc::clone(&threads.shared), next: Arc::default() }
     }
 
+    /// The server's time, for who must not keep the cores alive; 0 once they have ended.
+    pub fn clock(&self) -> impl Fn() -> u64 + Send + Sync + use<> {
+        let shared = Arc::downgrade(&self.shared);
+        move || shared.upgrade().map_or(0, |shared| shared.now_ms())
+    }
+
     /// The server's time, ms since 1970.
     pub fn now_ms(&self) -> u64 {
         self.shared.now_ms()
@@ -125,6 +131,9 @@ impl Sales for Handle {
     fn metrics(&self, out: &mut String) {
         out.push_str(&super::metrics::render(&self.shared.metrics));
         self.shared.progress.render(out);
+        if let Some(hub) = &self.shared.hub {
+            hub.metrics(out);
+        }
     }
 
     fn adopt_websocket(&self, socket: Adopted) {

@@ -11,6 +11,7 @@ use super::state::{CLASSES, Conns, Core, Outbound, RowSet, State, mono_ns};
 use crate::config::{Config, Limits};
 use crate::http::{Connections, NoRoom};
 use crate::identity::Verifier;
+use crate::replication::Hub;
 use crate::snapshots::Progress;
 use frontrow_engine::{
     Clock, CoreSpec, Engine, EngineError, EngineKind, ListenOptions, Receiver, Sender, WithEngine, dispatch,
@@ -51,7 +52,9 @@ pub(crate) struct Shared {
     pub(crate) verifier: Verifier,
     pub(crate) connections: Connections,
     pub(crate) epoch: Epoch,
-    pub(crate) durability: Durability,
+    durability: Durability,
+    /// The standby's side, if there may be a standby.
+    pub(crate) hub: Option<Arc<Hub>>,
     pub(crate) metrics: Vec<Arc<CoreMetrics>>,
     pub(crate) progress: Arc<Progress>,
     /// By core: up to where its log is durable, as the log's own threads say.
@@ -65,6 +68,16 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// What answers wait for now.
+    pub(crate) fn durability(&self) -> Durability {
+        if self.hub.as_ref().is_some_and(|hub| hub.waits()) { Durability::Backup } else { self.durability }
+    }
+
+    /// Whether new requests are refused, because what was decided waits for the standby too long.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.hub.as_ref().is_some_and(|hub| hub.is_stuck(mono_ns()))
+    }
+
     pub(crate) fn now_ms(&self) -> Millis {
         self.wall_ms + (mono_ns() - self.mono_ns) / 1_000_000
     }
@@ -167,6 +180,10 @@ pub struct Setup<'a> {
     pub connections: Connections,
     /// The process around the cores.
     pub host: Host,
+    /// The standby's side, if there may be a standby.
+    pub hub: Option<Arc<Hub>>,
+    /// The time to go on from, if it is not this machine's.
+    pub now_ms: Option<Millis>,
 }
 
 /// The running cores.
@@ -256,7 +273,7 @@ pub struct Starting {
 
 /// Divides the partitions among the cores; they will all listen on `tcp`, whose port is settled.
 pub fn plan<E: Engine>(setup: Setup<'_>, tcp: SocketAddr) -> Result<Plan, CoreError> {
-    let Setup { config, dir, partitions, verifier, connections, host, .. } = setup;
+    let Setup { config, dir, partitions, verifier, connections, host, hub, now_ms, .. } = setup;
     let cores = config.server.shard_cpus.len().max(1);
     let count = dir.partitions();
     let owners: Vec<u16> = (0..count).map(|p| p % cores as u16).collect();
@@ -274,12 +291,13 @@ pub fn plan<E: Engine>(setup: Setup<'_>, tcp: SocketAddr) -> Result<Plan, CoreEr
         connections,
         epoch: dir.epoch(),
         durability: if memory { Durability::Memory } else { Durability::Local },
+        hub,
         metrics: (0..cores).map(|_| Arc::default()).collect(),
         progress: Arc::default(),
         durable: (0..cores).map(|_| OnceLock::new()).collect(),
         addresses: OnceLock::new(),
         host,
-        wall_ms: Clock::wall_ms().max(latest),
+        wall_ms: now_ms.unwrap_or_else(Clock::wall_ms).max(latest),
         mono_ns: mono_ns(),
     });
     let (ready, readies) = flume::bounded(cores);
@@ -462,7 +480,8 @@ fn prepare<E: Engine>(seat: Seat) -> Result<Prepared<E>, CoreError> {
     // The log's threads would inherit this core's pin, and take the core from the shard at every commit.
     let pinned = rustix::thread::sched_getaffinity(None).ok();
     let _ = seat.cpus.is_none_or(|all| rustix::thread::sched_setaffinity(None, &all).is_ok());
-    let opened = seat.dir.open_stream(seat.me, &seat.log, move || wake.wake());
+    let woken = wake.clone();
+    let opened = seat.dir.open_stream(seat.me, &seat.log, move || woken.wake());
     let _ = pinned.is_none_or(|own| rustix::thread::sched_setaffinity(None, &own).is_ok());
     let mut appender = opened?;
     let _ = shared.durable[usize::from(seat.me)].set(appender.durable_handle());
@@ -483,6 +502,9 @@ fn prepare<E: Engine>(seat: Seat) -> Result<Prepared<E>, CoreError> {
     if let Err(error) = appender.flush() {
         shared.fail(seat.me, &error.to_string());
     }
+    if let Some(hub) = &shared.hub {
+        hub.link(seat.me).attach(wake, appender.durable());
+    }
     let listen = |address, reuse_port| {
         E::listen(address, ListenOptions { reuse_port, ..ListenOptions::default() })
             .map_err(|source| CoreError::Listen { address, source })
@@ -495,6 +517,8 @@ fn prepare<E: Engine>(seat: Seat) -> Result<Prepared<E>, CoreError> {
     // What had not arrived before the crash goes out with the first commit.
     groups[0].letters = letters;
     let changed = all_rows(&partitions, &seat.own, &seat.hints);
+    // What recovery found, and this epoch's beginning, may not be at the standby yet: nothing rests on it before.
+    let flying = shared.hub.as_ref().map(|_| appender.position());
     let memory_only = appender.durability() == frontrow_wal::Durability::Memory;
     if seat.me == 0 {
         tracing::info!("commits go to the disk by {}", way_of_commits(&appender));
@@ -511,7 +535,7 @@ fn prepare<E: Engine>(seat: Seat) -> Result<Prepared<E>, CoreError> {
         stalled: None,
         groups,
         filling: 0,
-        flying: None,
+        flying,
         deferred: HashMap::new(),
         outbound: (0..cores).map(|_| Outbound::default()).collect(),
         conns: Conns::new(),
@@ -524,6 +548,7 @@ fn prepare<E: Engine>(seat: Seat) -> Result<Prepared<E>, CoreError> {
         moved: RowSet::default(),
         tick_due: true,
         memory_only,
+        checked: 0,
     };
     let metrics = Arc::clone(&shared.metrics[usize::from(seat.me)]);
     let core = Rc::new(Core {

@@ -125,6 +125,8 @@ pub(crate) struct State<E: Engine> {
     pub(crate) moved: RowSet,
     pub(crate) tick_due: bool,
     pub(crate) memory_only: bool,
+    /// Seconds counted towards the next comparison with the standby, and partitions compared so far.
+    pub(crate) checked: u64,
 }
 
 impl<E: Engine> Core<E> {

@@ -9,6 +9,7 @@ mod connections;
 mod error;
 mod openapi;
 mod ops;
+mod replication;
 mod sales;
 mod serve;
 mod websocket;
@@ -34,6 +35,7 @@ pub use serve::{Stop, Stopper, serve, stopper};
 use crate::catalogue::Catalogue;
 use crate::config::Config;
 use crate::identity::{AdminKey, Keys, Minter, Verifier};
+use crate::replication::Hub;
 use error::ApiError;
 
 /// Bytes of a body where no plan is expected.
@@ -67,6 +69,8 @@ pub struct Http {
     pub head_time: Duration,
     /// The time, ms since 1970: injected, so that tests say what time it is.
     pub clock: fn() -> Millis,
+    /// The standby's side, if there may be a standby.
+    pub hub: Option<Arc<Hub>>,
     /// What this side counts.
     pub counters: Counters,
 }
@@ -104,6 +108,7 @@ impl Http {
             request_time: config.limits.http_request,
             head_time: config.limits.handshake,
             clock,
+            hub: None,
             counters: Counters::default(),
         }
     }
@@ -122,6 +127,9 @@ pub fn router(http: Arc<Http>) -> Router {
         .route("/v1/admin/events/{id}/close", post(admin::close))
         .route("/v1/admin/events/{id}/block", post(admin::block))
         .route("/v1/admin/events/{id}/unblock", post(admin::unblock))
+        .route("/v1/admin/replication", get(replication::status))
+        .route("/v1/admin/replication/alone", post(replication::alone))
+        .route("/v1/admin/replication/backup", post(replication::backup))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&http), admin::only_operators));
     Router::new()
         .route("/", get(ops::index))

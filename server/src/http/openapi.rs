@@ -29,6 +29,9 @@ use utoipa::OpenApi;
         super::admin::close,
         super::admin::block,
         super::admin::unblock,
+        super::replication::status,
+        super::replication::alone,
+        super::replication::backup,
     )
 )]
 struct Api;

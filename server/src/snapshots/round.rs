@@ -44,6 +44,8 @@ pub(crate) struct Round {
     dir: DataDir,
     limits: Limits,
     index: LogIndex,
+    /// Whether all of the log is kept, for a standby that begins at its first record.
+    keep_log: bool,
     /// By receiver and sender: up to which message the receiver's newest snapshot has the sender's. What is
     /// durable there need not be sent again, and need not stay in the sender's snapshot.
     received: Vec<Vec<u64>>,
@@ -54,7 +56,18 @@ impl Round {
     /// `index` is what recovery found out about the segments.
     pub(crate) fn new(dir: DataDir, limits: Limits, index: LogIndex) -> Self {
         let count = usize::from(dir.partitions());
-        Self { dir, limits, index, received: vec![vec![0; count]; count], body: Vec::new() }
+        Self { dir, limits, index, keep_log: false, received: vec![vec![0; count]; count], body: Vec::new() }
+    }
+
+    /// The same, and the log is never trimmed.
+    pub(crate) fn keeping_log(self, keep_log: bool) -> Self {
+        Self { keep_log, ..self }
+    }
+
+    /// Removes what the snapshots stand in for.
+    fn trim(&mut self) -> Result<Trimmed, WalError> {
+        let followed = if self.keep_log { 0 } else { Position::MAX };
+        self.dir.trim(&mut self.index, &|_| followed)
     }
 
     /// Makes all snapshots, as far as `durable` says by stream that the log is; ends early, without a trim, when
@@ -65,8 +78,7 @@ impl Round {
         stopping: &dyn Fn() -> bool,
     ) -> Result<Done, RoundError> {
         // First what an earlier round made possible and did not come to, if the process ended in its middle.
-        let mut done =
-            Done { trimmed: self.dir.trim(&mut self.index, &|_| Position::MAX)?, ..Done::default() };
+        let mut done = Done { trimmed: self.trim()?, ..Done::default() };
         for id in self.oldest_first()? {
             if stopping() {
                 return Ok(done);
@@ -78,7 +90,7 @@ impl Round {
         }
         // The memory of the largest partition is not kept until the next round.
         self.body = Vec::new();
-        let last = self.dir.trim(&mut self.index, &|_| Position::MAX)?;
+        let last = self.trim()?;
         done.trimmed = Trimmed { segments: done.trimmed.segments + last.segments, ..last };
         Ok(done)
     }

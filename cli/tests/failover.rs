@@ -1,0 +1,303 @@
+//! Two real processes with the same log: the primary is killed under load, the standby takes over with everything that
+//! was acknowledged, and the old primary comes back as the standby of the new one.
+
+#![allow(dead_code, reason = "the helpers are shared by several tests, each of which uses some")]
+
+mod common;
+
+use common::{Dice, Server, within};
+use frontrow_client::http::EventQuery;
+use frontrow_client::{Client, Code, Command, Held, Http, Proof, Reply, RequestId, RowRef, Seats, flags};
+use frontrow_shard::{Adjacency, ClaimSeats, Join};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+const CLIENTS: u64 = 12;
+const SEATS: u32 = 4000;
+const EVENT: u32 = 1;
+
+fn settings(acknowledge: &'static str) -> Vec<(&'static str, &'static str)> {
+    vec![
+        ("FRONTROW_SERVER__CORES", "2"),
+        ("FRONTROW_PARTITIONS__COUNT", "8"),
+        ("FRONTROW_PARTITIONS__REQUESTS_REMEMBERED", "16384"),
+        ("FRONTROW_EVENTS__HOLD", "1h"),
+        ("FRONTROW_REPLICATION__LISTEN", "127.0.0.1:0"),
+        ("FRONTROW_REPLICATION__ACKNOWLEDGE", acknowledge),
+        ("FRONTROW_REPLICATION__BUSY_AFTER", "300ms"),
+        ("FRONTROW_REPLICATION__CHECK", "1s"),
+        ("FRONTROW_LOG_OUTPUT__LEVEL", "warn"),
+    ]
+}
+
+/// One acknowledged request.
+#[derive(Clone)]
+struct Answered {
+    user: u64,
+    id: RequestId,
+    command: Command,
+    reply: Reply,
+}
+
+/// What the crowd was told.
+#[derive(Default)]
+struct Truth {
+    answered: Vec<Answered>,
+    held: HashMap<u64, Vec<Held>>,
+    booked: HashMap<u64, Vec<Held>>,
+    goal: usize,
+}
+
+type Shared = Rc<RefCell<Truth>>;
+
+async fn load(client: Client, user: u64, mut dice: Dice, truth: Shared, enough: Rc<tokio::sync::Notify>) {
+    loop {
+        let mine = truth.borrow().held.get(&user).and_then(|all| all.last().copied());
+        let row = RowRef::new(EVENT, dice.below(3) as u16, dice.below(8) as u16);
+        let command = match (dice.below(4), mine) {
+            (0, Some(held)) => Command::Book(Proof { place: held.place, fence: held.fence }),
+            (1, _) => {
+                let (count, adjacency) = (8, Adjacency::Required);
+                Command::Join(Join { place: row, count, adjacency, accessible: false })
+            }
+            _ => {
+                Command::ClaimSeats(ClaimSeats { row, seats: Seats { mask: 1, first: dice.below(20) as u8 } })
+            }
+        };
+        let id = client.next_id();
+        let Ok(reply) = client.decide_as(id, command).await else { return };
+        let mut now = truth.borrow_mut();
+        match reply.answer.code {
+            Code::Booked => {
+                let held = now.held.get_mut(&user).and_then(Vec::pop).expect("it was held");
+                now.booked.entry(user).or_default().push(held);
+            }
+            Code::Granted => {
+                let held = Held::of(user, &reply).expect("a grant has a fence");
+                now.held.entry(user).or_default().push(held);
+            }
+            _ => {}
+        }
+        now.answered.push(Answered { user, id, command, reply });
+        if now.answered.len() == now.goal {
+            enough.notify_one();
+        }
+    }
+}
+
+/// Runs the crowd until so many more answers have come, then kills the server under it.
+async fn sell_and_kill(server: Server, truth: &Shared, more: usize, seed: u64) {
+    let enough = Rc::new(tokio::sync::Notify::new());
+    {
+        let mut now = truth.borrow_mut();
+        now.goal = now.answered.len() + more;
+    }
+    let tasks = tokio::task::LocalSet::new();
+    for user in 1..=CLIENTS {
+        let client = server.client(user).await;
+        tasks.spawn_local(load(client, user, Dice::new(seed + user), Rc::clone(truth), Rc::clone(&enough)));
+    }
+    tasks.run_until(enough.notified()).await;
+    server.kill();
+    // Answers that were on their way count, too: the tasks end when the connections do.
+    tasks.await;
+}
+
+/// Everything acknowledged is there: seats, and every request's answer.
+async fn verify(server: &Server, truth: &Shared) {
+    let mut clients = HashMap::new();
+    for user in 1..=CLIENTS {
+        clients.insert(user, server.client(user).await);
+    }
+    let answered: Vec<Answered> = truth.borrow().answered.iter().rev().take(3000).cloned().collect();
+    for before in &answered {
+        let again = clients[&before.user].decide_as(before.id, before.command).await.expect("an answer");
+        assert_eq!(again.answer.code, before.reply.answer.code, "{:?}", before.command);
+        assert!(again.answer.flags & flags::REPEATED != 0, "{:?} was done again", before.command);
+        let place = |reply: &Reply| {
+            (reply.answer.epoch, reply.answer.lsn, reply.answer.nonce, reply.answer.expires_ms)
+        };
+        assert_eq!(place(&again), place(&before.reply), "{:?}", before.command);
+    }
+    let http = server.http();
+    let now = truth.borrow();
+    for section in 0..3 {
+        let state = http.section(EVENT, section).await.expect("live seats");
+        for (letter, holds) in [('h', &now.held), ('b', &now.booked)] {
+            for held in holds.values().flatten().filter(|held| held.place.section == section) {
+                for (row, seats) in held.rows() {
+                    for seat in seats.places() {
+                        let found = state.rows[usize::from(row)].seats.as_bytes()[usize::from(seat)];
+                        assert_eq!(char::from(found), letter, "section {section}, row {row}, seat {seat}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Asks until the answer is the wanted one; the test's own time ends it.
+async fn until(http: &Http, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+    loop {
+        let status = http.replication().await.expect("a status");
+        if wanted(&status) {
+            return status;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn caught_up(server: &Server, data: &Path) {
+    until(&server.operator(data), |status| status["caught_up"] == true).await;
+}
+
+async fn make_event(server: &Server, data: &Path) {
+    let http = server.operator(data);
+    let query = EventQuery { name: Some("Both have it".into()), ..EventQuery::default() };
+    let event = http.create_stadium(&query, SEATS, None).await.expect("an event").event.event;
+    assert_eq!(event, EVENT);
+    http.open(event).await.expect("on sale");
+}
+
+/// Has a standby take over.
+async fn promote(standby: &mut Server, data: &Path) {
+    standby.operator(data).operate("/v1/admin/promote").await.expect("it obeys");
+    standby.hear();
+}
+
+#[test]
+fn a_standby_takes_over_with_everything_acknowledged_and_the_old_primary_comes_back() {
+    within(200, async {
+        let (a, b) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let truth = Shared::default();
+        let primary = Server::empty(a.path(), &settings("backup"));
+        let mut standby = Server::standby(b.path(), &primary.replication, &settings("local"));
+        caught_up(&primary, a.path()).await;
+        make_event(&primary, a.path()).await;
+        sell_and_kill(primary, &truth, 2500, 1).await;
+        promote(&mut standby, b.path()).await;
+        verify(&standby, &truth).await;
+        println!("{} answers, all there after the promotion", truth.borrow().answered.len());
+
+        // The old one is not served from by mistake in the new one's name: it follows, and has the same again.
+        let new = standby;
+        let mut back = Server::standby(a.path(), &new.replication, &settings("local"));
+        caught_up(&new, b.path()).await;
+        // With `local` the new primary acknowledges what the standby may not have: it is told to wait for it first.
+        let before = truth.borrow().answered.len();
+        {
+            let client = new.client(1).await;
+            let row = RowRef::new(EVENT, 2, 7);
+            for seat in 0..20 {
+                let command = Command::ClaimSeats(ClaimSeats { row, seats: Seats { mask: 1, first: seat } });
+                let id = client.next_id();
+                let reply = client.decide_as(id, command).await.expect("an answer");
+                if reply.answer.code == Code::Granted {
+                    let held = Held::of(1, &reply).expect("a fence");
+                    truth.borrow_mut().held.entry(1).or_default().push(held);
+                }
+                truth.borrow_mut().answered.push(Answered { user: 1, id, command, reply });
+            }
+        }
+        assert!(truth.borrow().answered.len() > before);
+        until(&new.operator(b.path()), |status| {
+            status["lag_bytes"].as_array().is_some_and(|lags| lags.iter().all(|lag| *lag == 0))
+        })
+        .await;
+        new.kill();
+        promote(&mut back, a.path()).await;
+        verify(&back, &truth).await;
+    });
+}
+
+#[test]
+fn without_its_standby_a_primary_waits_then_is_busy_and_goes_on_alone_only_when_told() {
+    within(120, async {
+        let (a, b) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let primary = Server::empty(a.path(), &settings("backup"));
+        let standby = Server::standby(b.path(), &primary.replication, &settings("local"));
+        caught_up(&primary, a.path()).await;
+        make_event(&primary, a.path()).await;
+        let client = primary.client(2).await;
+        let claim = |seat: u8| {
+            let row = RowRef::new(EVENT, 0, 0);
+            Command::ClaimSeats(ClaimSeats { row, seats: Seats { mask: 1, first: seat } })
+        };
+        let reply = client.decide(claim(0)).await.expect("an answer");
+        assert_eq!(reply.answer.code, Code::Granted);
+        standby.kill();
+        // What is asked now waits: it is decided, and not acknowledged.
+        let held_id = client.next_id();
+        let tasks = tokio::task::LocalSet::new();
+        let asked = {
+            let client = client.clone();
+            tasks.spawn_local(async move { client.decide_as(held_id, claim(1)).await })
+        };
+        let other = primary.client(3).await;
+        let busy = tasks
+            .run_until(async {
+                loop {
+                    match tokio::time::timeout(Duration::from_millis(200), other.decide(claim(2))).await {
+                        Ok(Err(error)) => break error,
+                        Ok(Ok(reply)) => panic!("answered without the standby: {reply:?}"),
+                        Err(_) => {}
+                    }
+                }
+            })
+            .await;
+        assert!(format!("{busy:?}").contains("Busy"), "{busy:?}");
+        assert!(!asked.is_finished(), "nothing is acknowledged without the standby");
+        // The standby comes back: what waited is answered.
+        let standby = Server::standby(b.path(), &primary.replication, &settings("local"));
+        let reply = tasks.run_until(asked).await.expect("it ends").expect("an answer");
+        assert_eq!(reply.answer.code, Code::Granted);
+        caught_up(&primary, a.path()).await;
+        standby.kill();
+        // An operator's word, which holds across a restart.
+        let status = primary.operator(a.path()).operate("/v1/admin/replication/alone").await.expect("alone");
+        assert_eq!(
+            (status["policy"].as_str(), status["acknowledge"].as_str()),
+            (Some("backup"), Some("local"))
+        );
+        let reply = other.decide(claim(3)).await.expect("an answer");
+        assert_eq!(reply.answer.code, Code::Granted);
+        primary.kill();
+        let primary = Server::empty(a.path(), &settings("backup"));
+        let client = primary.client(3).await;
+        assert_eq!(client.decide(claim(4)).await.expect("an answer").answer.code, Code::Granted);
+        let status =
+            primary.operator(a.path()).operate("/v1/admin/replication/backup").await.expect("paired");
+        assert_eq!(status["acknowledge"], "backup");
+    });
+}
+
+#[test]
+fn strangers_at_the_port_are_refused() {
+    within(120, async {
+        let (a, b) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let primary = Server::empty(a.path(), &settings("local"));
+        for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0; 4096], &[0xff; 4096]] {
+            let mut socket = std::net::TcpStream::connect(&primary.replication).expect("it listens");
+            socket.write_all(garbage).expect("it takes it");
+            let mut answer = Vec::new();
+            // Closed, with or without a reset; nothing of the log comes back.
+            let _ = socket.read_to_end(&mut answer);
+            assert!(answer.len() < 64, "{answer:?}");
+        }
+        // A node of another cluster does not follow, and says why.
+        drop(Server::empty(b.path(), &settings("local")));
+        let other = Server::standby(b.path(), &primary.replication, &settings("local"));
+        let trouble = loop {
+            let status = other.http().standby_status().await.expect("a status");
+            if let Some(trouble) = status["trouble"].as_str() {
+                break trouble.to_owned();
+            }
+        };
+        assert!(trouble.contains("cluster"), "{trouble}");
+        make_event(&primary, a.path()).await;
+    });
+}

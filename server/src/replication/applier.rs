@@ -1,0 +1,299 @@
+//! From the standby's log to its partitions: what recovery does at a start, done all the time.
+
+use super::link::Check;
+use super::status::{At, Shared, State};
+use crate::core::logged;
+use frontrow_shard::{Limits, Lsn, Partition, ReplayError, Replayer};
+use frontrow_wal::stream::{Piece, SeekError, SegmentStart, Source, records};
+use frontrow_wal::{DataDir, History, WalError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long it waits for news before it looks again.
+const TICK: Duration = Duration::from_millis(200);
+
+/// Why applying has stopped. The log is copied all the same.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ApplyError {
+    #[error(transparent)]
+    Log(#[from] WalError),
+    #[error("its own log cannot be read from where it was: {0}")]
+    Seek(#[from] SeekError),
+    #[error(transparent)]
+    Record(#[from] ReplayError),
+    #[error(
+        "partition {partition} is not what the primary has at record {lsn} (state {ours:016x}, there {theirs:016x}); keep both \
+         data directories and report it, then make this node anew"
+    )]
+    Differs { partition: u16, lsn: u64, ours: u64, theirs: u64 },
+    #[error(
+        "stream {stream} cannot go on: records of partition {partition} between {last} and {found} are in no stream"
+    )]
+    Gap { stream: u16, partition: u16, last: u64, found: u64 },
+}
+
+/// One stream of the standby's own log.
+struct Lane {
+    source: Source,
+    segment: SegmentStart,
+    /// What was read and is not applied yet, from `offset` of the segment on.
+    bytes: Vec<u8>,
+    offset: u32,
+    applied: At,
+}
+
+/// What became of a step in a lane.
+enum Step {
+    Applied,
+    Nothing,
+    /// The next record needs records of its partition from another stream first.
+    Blocked {
+        partition: u16,
+        last: u64,
+        found: u64,
+    },
+}
+
+/// Replays what arrives.
+pub(super) struct Applier {
+    shared: Arc<Shared>,
+    limits: Limits,
+    partitions: Vec<Partition>,
+    lanes: BTreeMap<u16, Lane>,
+    history: Option<History>,
+    plan: u64,
+    checks: Vec<Check>,
+    replayer: Replayer,
+    /// By partition, the last record handed to the replayer, which applies it by and by.
+    last: Vec<Lsn>,
+}
+
+impl Applier {
+    pub(super) fn new(shared: Arc<Shared>, limits: Limits) -> Self {
+        let (partitions, lanes): (Vec<Partition>, _) = (Vec::new(), BTreeMap::new());
+        let (replayer, last) = (Replayer::new(partitions.as_slice()), Vec::new());
+        Self { shared, limits, partitions, lanes, history: None, plan: 0, checks: Vec::new(), replayer, last }
+    }
+
+    /// Runs until the standby ends; then everything that has come is applied. An error is told at once.
+    pub(super) fn run(mut self) -> Result<Vec<Partition>, ApplyError> {
+        let result = self.apply_all();
+        match result {
+            Ok(()) => Ok(self.partitions),
+            Err(error) => {
+                tracing::error!(%error, "the standby does not apply any more; it goes on copying the log");
+                self.shared.change(|state| state.broken = Some(error.to_string()));
+                Err(error)
+            }
+        }
+    }
+
+    fn apply_all(&mut self) -> Result<(), ApplyError> {
+        let mut idle = true;
+        loop {
+            let shared = Arc::clone(&self.shared);
+            let news = |state: &State| !idle || state.finish || state.stop || self.has_news(state);
+            let mut state = shared.wait(TICK, news);
+            let (finish, stop) = (state.finish, state.stop);
+            self.checks.append(&mut state.checks);
+            let plan = state.plan.as_ref().filter(|(number, ..)| *number != self.plan).cloned();
+            let limits: BTreeMap<u16, At> = state
+                .streams
+                .iter()
+                .map(|(stream, p)| (*stream, self.may_apply(p.have, p.committed, finish)))
+                .collect();
+            drop(state);
+            if stop && !finish {
+                return Ok(());
+            }
+            if let Some((number, dir, history)) = plan {
+                self.begin(number, &dir, history, limits.len() as u16)?;
+                // The limits are to be seen by the new history.
+                idle = false;
+                continue;
+            }
+            self.compare_standing()?;
+            idle = !self.sweep(&limits, finish)?;
+            self.publish();
+            if finish && idle {
+                self.replayer.reconcile(self.partitions.as_mut_slice());
+                return Ok(());
+            }
+        }
+    }
+
+    fn has_news(&self, state: &State) -> bool {
+        let lane = |(stream, p): (&u16, &super::status::Progress)| {
+            let limit = self.may_apply(p.have, p.committed, false);
+            self.lanes.get(stream).is_some_and(|lane| lane.applied < limit)
+        };
+        state.plan.as_ref().is_some_and(|(number, ..)| *number != self.plan)
+            || !state.checks.is_empty()
+            || state.streams.iter().any(lane)
+    }
+
+    /// Up to where a stream may be applied: earlier epochs as they ended, the present one as far as it is committed.
+    fn may_apply(&self, have: At, committed: At, all: bool) -> At {
+        let present = self.history.as_ref().map_or(0, History::epoch);
+        if all || have.0 < present {
+            return have;
+        }
+        if committed.0 == have.0 { (have.0, have.1.min(committed.1)) } else { (have.0, 0) }
+    }
+
+    /// Goes by a new history: from where it was, if that is part of it, else from the beginning.
+    fn begin(
+        &mut self,
+        number: u64,
+        dir: &DataDir,
+        history: History,
+        streams: u16,
+    ) -> Result<(), ApplyError> {
+        let same = |epoch: u32| {
+            let (old, new) = (self.history.as_ref().and_then(|old| old.entry(epoch)), history.entry(epoch));
+            old.zip(new).is_some_and(|(old, new)| old.node == new.node)
+        };
+        let holds = |(stream, lane): (&u16, &Lane)| {
+            let (epoch, position) = lane.applied;
+            epoch == 0 || (same(epoch) && history.end(epoch, *stream).is_none_or(|end| position <= end))
+        };
+        let keep = !self.partitions.is_empty() && self.lanes.iter().all(holds);
+        if !keep {
+            if !self.partitions.is_empty() {
+                tracing::warn!("the history has changed behind what was applied: the state is built anew");
+            }
+            self.lanes.clear();
+            let count = dir.partitions();
+            self.partitions = (0..count).map(|id| Partition::new(id, count, self.limits)).collect();
+            self.replayer = Replayer::new(self.partitions.as_slice());
+            self.last = vec![0; usize::from(count)];
+        }
+        for stream in 0..streams {
+            let applied = self.lanes.get(&stream).map_or((0, 0), |lane| lane.applied);
+            let source = Source::seek(dir.clone(), stream, history.clone(), applied)?;
+            let segment = SegmentStart { epoch: 0, number: 0, first_position: 0, segment_bytes: 0 };
+            self.lanes.insert(stream, Lane { source, segment, bytes: Vec::new(), offset: 0, applied });
+        }
+        (self.plan, self.history) = (number, Some(history));
+        Ok(())
+    }
+
+    /// Applies what there is, in all streams, as often as one of them gets further. Whether any did.
+    fn sweep(&mut self, limits: &BTreeMap<u16, At>, finish: bool) -> Result<bool, ApplyError> {
+        let (mut any, mut blocked) = (false, None);
+        let streams: Vec<u16> = self.lanes.keys().copied().collect();
+        for stream in streams {
+            let Some(&limit) = limits.get(&stream) else { continue };
+            loop {
+                match self.step(stream, limit)? {
+                    Step::Applied => any = true,
+                    Step::Nothing => break,
+                    Step::Blocked { partition, last, found } => {
+                        blocked = Some(ApplyError::Gap { stream, partition, last, found });
+                        break;
+                    }
+                }
+            }
+        }
+        self.replayer.finish(self.partitions.as_mut_slice())?;
+        match blocked {
+            Some(gap) if finish && !any => Err(gap),
+            _ => Ok(any),
+        }
+    }
+
+    /// Reads a piece of a stream, or applies one that was read.
+    fn step(&mut self, stream: u16, limit: At) -> Result<Step, ApplyError> {
+        let Some(lane) = self.lanes.get_mut(&stream) else { return Ok(Step::Nothing) };
+        if lane.bytes.is_empty() {
+            match lane.source.next(limit)? {
+                Piece::Segment(start) => lane.segment = start,
+                Piece::Data { segment, offset, bytes } => {
+                    (lane.segment, lane.offset) = (segment, offset);
+                    lane.bytes.extend_from_slice(bytes);
+                }
+                Piece::End => return Ok(Step::Nothing),
+            }
+        }
+        let (mut step, mut done) = (Step::Applied, 0);
+        for record in records(lane.segment, lane.offset, &lane.bytes) {
+            // A partition that does not exist is for the replayer to tell.
+            let last = self.last.get(usize::from(record.partition)).copied().unwrap_or(record.lsn - 1);
+            if record.lsn > last + 1 {
+                step = Step::Blocked { partition: record.partition, last, found: record.lsn };
+                break;
+            }
+            if record.lsn == last + 1 {
+                self.replayer.push(self.partitions.as_mut_slice(), &logged(&record))?;
+                if let Some(last) = self.last.get_mut(usize::from(record.partition)) {
+                    *last = record.lsn;
+                }
+                if !self.checks.is_empty() {
+                    self.replayer.finish(self.partitions.as_mut_slice())?;
+                    compare(&mut self.checks, &self.partitions, record.partition, &self.shared)?;
+                }
+            }
+            lane.applied = (lane.segment.epoch, record.position);
+            let end = record.position - lane.segment.first_position + frontrow_wal::SEGMENT_HEADER_BYTES;
+            done = end as u32 - lane.offset;
+        }
+        match step {
+            Step::Blocked { .. } if done == 0 => {}
+            Step::Blocked { .. } => {
+                lane.bytes.drain(..done as usize);
+                lane.offset += done;
+                step = Step::Applied;
+            }
+            _ => lane.bytes.clear(),
+        }
+        Ok(step)
+    }
+
+    /// Compares what stands where the primary says it does.
+    fn compare_standing(&mut self) -> Result<(), ApplyError> {
+        let mut numbers: Vec<u16> = self.checks.iter().map(|check| check.partition).collect();
+        numbers.dedup();
+        for number in numbers {
+            compare(&mut self.checks, &self.partitions, number, &self.shared)?;
+        }
+        Ok(())
+    }
+
+    fn publish(&self) {
+        let mut state = self.shared.lock();
+        state.applied.clear();
+        state.applied.extend(self.partitions.iter().map(Partition::lsn));
+        for (stream, lane) in &self.lanes {
+            if let Some(progress) = state.streams.get_mut(stream) {
+                progress.applied = lane.applied;
+            }
+        }
+    }
+}
+
+/// Compares a partition with what the primary says of it at this record; what is past is dropped.
+fn compare(
+    checks: &mut Vec<Check>,
+    partitions: &[Partition],
+    number: u16,
+    shared: &Shared,
+) -> Result<(), ApplyError> {
+    let Some(partition) = partitions.get(usize::from(number)) else { return Ok(()) };
+    let (lsn, mut result) = (partition.lsn(), Ok(()));
+    checks.retain(|check| {
+        if check.partition != number || check.lsn > lsn {
+            return true;
+        }
+        if check.lsn == lsn {
+            let ours = partition.state_hash();
+            if ours == check.hash {
+                shared.lock().checked += 1;
+            } else {
+                result = Err(ApplyError::Differs { partition: number, lsn, ours, theirs: check.hash });
+            }
+        }
+        false
+    });
+    result
+}

@@ -1,0 +1,475 @@
+//! The primary's side as a whole: who follows which stream, what answers wait for, and what is recorded of it.
+
+use super::link::Link;
+use frontrow_wal::stream::{CONTROL, Hello};
+use frontrow_wal::{DataDir, History, NodeId, Position, WalError};
+use std::collections::BTreeMap;
+use std::net::{Shutdown, TcpStream};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+/// What a primary knows of its standby.
+pub struct Hub {
+    pub(super) dir: DataDir,
+    /// Where the catalogue's files are.
+    pub(super) events: PathBuf,
+    links: Vec<Arc<Link>>,
+    streams: u16,
+    /// Whether the configuration wants answers to wait for a standby.
+    policy: bool,
+    /// Whether they do: the policy, unless an operator has decided otherwise.
+    waits: AtomicBool,
+    /// By core, since when it has waited for the standby, in monotonic nanoseconds; 0 if it does not.
+    stuck_ns: Vec<AtomicU64>,
+    busy_after: Duration,
+    check_every: Duration,
+    state: Mutex<State>,
+    /// The versions of the catalogue's files: what there is, and what the standby has.
+    files: Mutex<Files>,
+    files_moved: Condvar,
+    /// The server's time, once its cores run: the standby goes on from it.
+    clock: OnceLock<Box<dyn Fn() -> u64 + Send + Sync>>,
+    /// Another node has a newer epoch.
+    superseded: Box<dyn Fn(u32) + Send + Sync>,
+}
+
+struct State {
+    history: History,
+    followers: BTreeMap<u16, Follower>,
+    /// Set when the last of the streams has caught up, until one is lost.
+    whole: bool,
+}
+
+/// The connection of one stream.
+struct Follower {
+    node: NodeId,
+    socket: Option<TcpStream>,
+    /// Tells connections of the same stream apart.
+    number: u64,
+    acked: (u32, Position),
+}
+
+#[derive(Default)]
+struct Files {
+    here: u64,
+    there: u64,
+    numbers: u64,
+}
+
+/// What a hub is made of.
+pub(crate) struct HubParts {
+    pub(crate) dir: DataDir,
+    pub(crate) history: History,
+    pub(crate) events: PathBuf,
+    pub(crate) cores: usize,
+    pub(crate) policy: bool,
+    pub(crate) busy_after: Duration,
+    pub(crate) check_every: Duration,
+    pub(crate) superseded: Box<dyn Fn(u32) + Send + Sync>,
+}
+
+/// How the standby is doing, as metrics and operators see it.
+#[derive(Clone, Debug, serde::Serialize, utoipa::ToSchema)]
+pub struct StandbyStatus {
+    /// What answers wait for by the configuration.
+    pub policy: &'static str,
+    /// What they wait for now.
+    pub acknowledge: &'static str,
+    /// Streams that a standby follows.
+    pub following: usize,
+    /// Streams there are.
+    pub streams: u16,
+    /// Whether it has everything but what is on its way.
+    pub caught_up: bool,
+    /// By core: bytes that are durable here and not known to be there.
+    pub lag_bytes: Vec<u64>,
+}
+
+impl Hub {
+    pub(crate) fn new(parts: HubParts) -> Result<Self, WalError> {
+        let HubParts { dir, history, events, cores, policy, busy_after, check_every, superseded } = parts;
+        let old = dir.segments()?.iter().map(|info| info.stream() + 1).max().unwrap_or(0);
+        let waits = policy && !history.alone;
+        if policy && !waits {
+            tracing::warn!("an operator has decided that answers do not wait for a backup; that still holds");
+        }
+        Ok(Self {
+            dir,
+            events,
+            links: (0..cores).map(|_| Arc::default()).collect(),
+            streams: old.max(cores as u16),
+            policy,
+            waits: AtomicBool::new(waits),
+            stuck_ns: (0..cores).map(|_| AtomicU64::new(0)).collect(),
+            busy_after,
+            check_every,
+            state: Mutex::new(State { history, followers: BTreeMap::new(), whole: false }),
+            files: Mutex::new(Files { here: 1, ..Files::default() }),
+            files_moved: Condvar::new(),
+            clock: OnceLock::new(),
+            superseded,
+        })
+    }
+
+    /// Whether answers wait for the standby now.
+    pub fn waits(&self) -> bool {
+        self.waits.load(Ordering::Acquire)
+    }
+
+    /// How often a core's partitions are compared, one at a time; zero: never.
+    pub(crate) fn check_every(&self) -> Duration {
+        self.check_every
+    }
+
+    /// The cores run: this is their time.
+    pub(crate) fn set_clock(&self, clock: impl Fn() -> u64 + Send + Sync + 'static) {
+        let _ = self.clock.set(Box::new(clock));
+    }
+
+    /// The server's time; 0 if it does not run yet.
+    pub(super) fn now_ms(&self) -> u64 {
+        self.clock.get().map_or(0, |clock| clock())
+    }
+
+    pub(crate) fn link(&self, core: u16) -> &Arc<Link> {
+        &self.links[usize::from(core)]
+    }
+
+    /// An operator's decision: answers wait for the standby, or do not. Recorded before it holds.
+    pub fn set_alone(&self, alone: bool) -> Result<(), WalError> {
+        let mut state = self.lock();
+        state.history.alone = alone;
+        self.dir.write_history(&state.history)?;
+        self.waits.store(self.policy && !alone, Ordering::Release);
+        drop(state);
+        if alone {
+            tracing::warn!("an operator has decided: answers do not wait for a backup any more");
+        } else {
+            tracing::info!(
+                waits = self.waits(),
+                "an operator has decided: answers wait as the configuration says"
+            );
+        }
+        self.stuck_ns.iter().for_each(|stuck| stuck.store(0, Ordering::Relaxed));
+        self.links.iter().for_each(|link| link.wake_core());
+        Ok(())
+    }
+
+    /// A core waits for the standby (`now`), or does not any more (0).
+    pub(crate) fn waiting(&self, core: u16, now_ns: u64) {
+        let stuck = &self.stuck_ns[usize::from(core)];
+        // One writer: the core itself.
+        if now_ns == 0 || stuck.load(Ordering::Relaxed) == 0 {
+            stuck.store(now_ns, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether new requests are refused, because what is decided has waited for the standby too long.
+    pub(crate) fn is_stuck(&self, now_ns: u64) -> bool {
+        let after = self.busy_after.as_nanos() as u64;
+        let long = |stuck: &AtomicU64| {
+            let since = stuck.load(Ordering::Relaxed);
+            since > 0 && now_ns.saturating_sub(since) > after
+        };
+        self.waits() && self.stuck_ns.iter().any(long)
+    }
+
+    /// How the standby is doing.
+    pub fn status(&self) -> StandbyStatus {
+        let state = self.lock();
+        let word = |waits| if waits { "backup" } else { "local" };
+        StandbyStatus {
+            policy: word(self.policy),
+            acknowledge: word(self.waits()),
+            following: state
+                .followers
+                .iter()
+                .filter(|(stream, follower)| **stream != CONTROL && follower.socket.is_some())
+                .count(),
+            streams: self.streams,
+            caught_up: state.whole,
+            lag_bytes: self.links.iter().map(|link| link.durable().saturating_sub(link.backup())).collect(),
+        }
+    }
+
+    /// Appends metrics in the OpenMetrics text format.
+    pub(crate) fn metrics(&self, out: &mut String) {
+        use std::fmt::Write as _;
+        let status = self.status();
+        let flags = [
+            ("frontrow_backup_awaited", "1 while answers wait for the standby.", self.waits()),
+            (
+                "frontrow_backup_caught_up",
+                "1 while the standby has all but what is on its way.",
+                status.caught_up,
+            ),
+        ];
+        for (name, text, flag) in flags {
+            let _ = writeln!(out, "# TYPE {name} gauge\n# HELP {name} {text}\n{name} {}", u64::from(flag));
+        }
+        let name = "frontrow_backup_lag_bytes";
+        let _ =
+            writeln!(out, "# TYPE {name} gauge\n# HELP {name} Bytes durable here and not known to be there.");
+        for (core, lag) in status.lag_bytes.iter().enumerate() {
+            let _ = writeln!(out, "{name}{{core=\"{core}\"}} {lag}");
+        }
+    }
+
+    pub(super) fn hello(&self, stream: u16) -> Hello {
+        let history = &self.lock().history;
+        Hello {
+            stream,
+            partitions: self.dir.partitions(),
+            streams: self.streams,
+            epoch: self.dir.epoch(),
+            cluster: self.dir.cluster(),
+            node: history.node,
+            created_ms: self.dir.created_ms(),
+            epochs: history.epochs.clone(),
+        }
+    }
+
+    pub(super) fn history(&self) -> History {
+        self.lock().history.clone()
+    }
+
+    pub(super) fn streams(&self) -> u16 {
+        self.streams
+    }
+
+    pub(super) fn cores(&self) -> usize {
+        self.links.len()
+    }
+
+    pub(super) fn superseded(&self, epoch: u32) {
+        (self.superseded)(epoch);
+    }
+
+    /// A standby takes a stream; `None` if another one has it. A connection of its own that still lingers gives way.
+    pub(super) fn enter(&self, stream: u16, node: NodeId, socket: TcpStream) -> Option<u64> {
+        let mut state = self.lock();
+        let other = |follower: &Follower| follower.node != node && follower.socket.is_some();
+        if state.followers.values().any(other) {
+            return None;
+        }
+        let number = {
+            let mut files = self.lock_files();
+            if stream == CONTROL {
+                // What it has is not known yet.
+                files.there = 0;
+            }
+            files.numbers += 1;
+            files.numbers
+        };
+        let follower = Follower { node, socket: Some(socket), number, acked: (0, 0) };
+        if let Some(old) = state.followers.insert(stream, follower)
+            && let Some(socket) = old.socket
+        {
+            // It is over either way.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+        state.whole = false;
+        Some(number)
+    }
+
+    /// Ends all connections.
+    pub(super) fn close(&self) {
+        for socket in self.lock().followers.values().filter_map(|follower| follower.socket.as_ref()) {
+            // One that is over already is over.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// A connection has ended.
+    pub(super) fn leave(&self, stream: u16, number: u64) {
+        let mut state = self.lock();
+        if let Some(follower) = state.followers.get_mut(&stream).filter(|follower| follower.number == number)
+        {
+            follower.socket = None;
+            state.whole = false;
+        }
+    }
+
+    /// The standby has a stream durable up to here. Believed for answers once it has all of all streams: a
+    /// partition's past may lie in another stream than its present.
+    pub(super) fn acked(&self, stream: u16, number: u64, acked: (u32, Position)) {
+        let mut state = self.lock();
+        let Some(follower) = state.followers.get_mut(&stream).filter(|follower| follower.number == number)
+        else {
+            return;
+        };
+        follower.acked = acked;
+        let whole = |stream: u16| {
+            let follower = state.followers.get(&stream);
+            follower.is_some_and(|f| f.socket.is_some() && self.is_whole(&state.history, stream, f.acked))
+        };
+        if !state.whole {
+            if !(0..self.streams).all(whole) {
+                return;
+            }
+            state.whole = true;
+            tracing::info!(epoch = self.dir.epoch(), "the backup has caught up");
+            for (&stream, follower) in &state.followers {
+                self.publish(stream, follower.acked);
+            }
+        } else {
+            self.publish(stream, acked);
+        }
+    }
+
+    fn publish(&self, stream: u16, (epoch, position): (u32, Position)) {
+        if epoch == self.dir.epoch()
+            && let Some(link) = self.links.get(usize::from(stream))
+        {
+            link.publish(position);
+        }
+    }
+
+    /// Whether a stream is complete but for the epoch under way.
+    fn is_whole(&self, history: &History, stream: u16, (epoch, position): (u32, Position)) -> bool {
+        let later = history.epochs.iter().filter(|entry| entry.epoch > epoch);
+        let missing = |end: &Position| *end > 0;
+        later.filter_map(|entry| entry.ends.get(&stream)).all(|end| !missing(end))
+            && history.end(epoch, stream).is_none_or(|end| position >= end)
+            && (usize::from(stream) >= self.links.len() || epoch == self.dir.epoch())
+    }
+
+    // ---- the catalogue's files ------------------------------------------------------------------
+
+    /// A file of the catalogue has changed, durably. Called before the log says anything that needs it.
+    pub fn files_changed(&self) {
+        self.lock_files().here += 1;
+        self.files_moved.notify_all();
+    }
+
+    /// The version there is; waits at most `time` for another one than `sent`.
+    pub(super) fn files_version(&self, sent: u64, time: Duration) -> u64 {
+        let mut files = self.lock_files();
+        if files.here == sent {
+            files = self.files_moved.wait_timeout(files, time).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        files.here
+    }
+
+    /// The standby has all files up to this version.
+    pub(super) fn files_there(&self, version: u64) {
+        self.lock_files().there = version;
+        self.links.iter().for_each(|link| link.notify());
+    }
+
+    /// Whether the standby has every file that what is in the log by now may need.
+    pub(super) fn files_are_there(&self) -> bool {
+        let files = self.lock_files();
+        files.there >= files.here
+    }
+
+    fn lock_files(&self) -> MutexGuard<'_, Files> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use frontrow_wal::{DirOptions, LogOptions};
+    use std::net::TcpListener;
+    use std::path::Path;
+
+    fn socket() -> TcpStream {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        TcpStream::connect(listener.local_addr().unwrap()).unwrap()
+    }
+
+    /// A start as primary in which both streams write something.
+    fn start(path: &Path) -> Hub {
+        let dir = DataDir::open(path, DirOptions::new(4)).unwrap();
+        let history = dir.begin_history(false).unwrap();
+        for stream in 0..2 {
+            let mut log = dir.open_stream(stream, &LogOptions::small(), || {}).unwrap();
+            log.append(0, 1, 1, 1, b"something").unwrap();
+            log.flush().unwrap();
+        }
+        Hub::new(HubParts {
+            dir,
+            history,
+            events: path.join("events"),
+            cores: 2,
+            policy: true,
+            busy_after: Duration::from_millis(5),
+            check_every: Duration::ZERO,
+            superseded: Box::new(|_| {}),
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn a_standby_counts_once_it_has_all_streams() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(start(folder.path()));
+        let hub = start(folder.path());
+        let now = hub.dir.epoch();
+        let end = hub.history().end(now - 1, 1).unwrap();
+        let (a, b) = (hub.enter(0, 7, socket()).unwrap(), hub.enter(1, 7, socket()).unwrap());
+        hub.acked(0, a, (now, 5000));
+        assert_eq!(hub.link(0).backup(), 0, "a partition's past may lie in the other stream");
+        hub.acked(1, b, (now - 1, end));
+        assert_eq!((hub.link(0).backup(), hub.link(1).backup()), (0, 0), "it has nothing of this epoch yet");
+        hub.acked(1, b, (now, 6000));
+        assert_eq!((hub.link(0).backup(), hub.link(1).backup()), (5000, 6000));
+        assert!(hub.status().caught_up);
+        // The connection of before says nothing any more.
+        let again = hub.enter(1, 7, socket()).unwrap();
+        hub.acked(1, b, (now, 7000));
+        hub.acked(0, a, (now, 5500));
+        assert_eq!((hub.link(0).backup(), hub.link(1).backup()), (5000, 6000));
+        hub.acked(1, again, (now, 7000));
+        assert_eq!((hub.link(0).backup(), hub.link(1).backup()), (5500, 7000));
+    }
+
+    #[test]
+    fn one_standby_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let hub = start(folder.path());
+        let first = hub.enter(0, 7, socket()).unwrap();
+        assert!(hub.enter(0, 8, socket()).is_none());
+        assert!(hub.enter(1, 8, socket()).is_none());
+        assert!(hub.enter(1, 7, socket()).is_some());
+        hub.leave(0, first);
+        assert!(hub.enter(0, 8, socket()).is_none(), "its other stream is still followed");
+    }
+
+    #[test]
+    fn going_on_alone_is_recorded() {
+        let folder = tempfile::tempdir().unwrap();
+        let hub = start(folder.path());
+        assert!(hub.waits());
+        hub.waiting(0, 1);
+        assert!(!hub.is_stuck(1_000_000) && hub.is_stuck(9_000_000));
+        hub.set_alone(true).unwrap();
+        assert!(!hub.waits() && !hub.is_stuck(9_000_000));
+        drop(hub);
+        let hub = start(folder.path());
+        assert!(!hub.waits(), "it holds across a restart");
+        hub.set_alone(false).unwrap();
+        assert!(hub.waits());
+    }
+
+    #[test]
+    fn a_new_standby_has_no_files_until_it_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let hub = start(folder.path());
+        assert!(!hub.files_are_there());
+        hub.enter(CONTROL, 7, socket()).unwrap();
+        hub.files_there(1);
+        assert!(hub.files_are_there());
+        hub.files_changed();
+        assert!(!hub.files_are_there());
+        assert_eq!(hub.files_version(1, Duration::ZERO), 2);
+    }
+}

@@ -1,0 +1,32 @@
+//! Two nodes with the same log: the primary sends, the standby keeps, applies and, when told to, takes over. See
+//! `docs/replication.md`.
+//!
+//! | file | what it knows |
+//! | --- | --- |
+//! | `link` | what a core and the thread that sends its stream have in common |
+//! | `hub` | the primary's side as a whole: who follows, what answers wait for |
+//! | `primary` | the primary's sockets and threads |
+//! | `standby` | the standby's sockets and threads: one session after the other |
+//! | `applier` | from the standby's log to its partitions |
+//! | `files` | the catalogue's files on their way |
+//! | `status`, `http` | what a standby says of itself |
+//!
+//! The bytes and the rules of the conversation are `frontrow_wal::stream`'s.
+//!
+//! Invariants: a core never waits for a socket or a standby's disk; a standby's position is believed only once all
+//! streams have caught up with the epoch under way; a standby never decides anything.
+
+mod applier;
+mod files;
+mod http;
+mod hub;
+mod link;
+mod primary;
+mod standby;
+mod status;
+
+pub(crate) use hub::HubParts;
+pub use hub::{Hub, StandbyStatus};
+pub(crate) use link::Check;
+pub use primary::{ListenError, Listening, listen};
+pub use standby::{FollowError, Promoted, follow};

@@ -1,0 +1,467 @@
+//! The primary's sockets and threads: one that listens, and for every connection one that sends and one that hears.
+//! None of them is a shard core.
+
+use super::files::{self, Shelf};
+use super::hub::Hub;
+use super::link::{LIVE_BYTES_MAX, Link, Live, Taken};
+use frontrow_engine::Clock;
+use frontrow_wal::stream::{
+    CONTROL, FileMeta, Heard, Piece, RefusalCode, SeekError, SegmentStart, Sender, Source, StreamError,
+    whole_records,
+};
+use frontrow_wal::{Position, WalError};
+use std::collections::{HashMap, VecDeque};
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// From a connection's first byte to the end of its handshake.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+/// Without a word from the other end, which speaks twice a second unless its disk is stuck.
+pub(super) const SILENCE: Duration = Duration::from_secs(10);
+/// How often a sender looks up if nobody wakes it.
+const TICK: Duration = Duration::from_millis(20);
+/// How often it says that it lives.
+const HEARTBEAT_NS: u64 = 500_000_000;
+/// Bytes of a batch in one frame; a longer record has a frame of its own.
+const PIECE_BYTES: usize = 4 << 20;
+/// Bytes that are gathered before they are sent.
+const SEND_BYTES: usize = 1 << 20;
+/// Connections that have not said yet who they are.
+const STRANGERS_MAX: usize = 32;
+
+/// The port cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "cannot listen for a standby on {address}: {source}; choose another replication.listen, or stop what listens there"
+)]
+pub struct ListenError {
+    address: SocketAddr,
+    source: io::Error,
+}
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    #[error("the connection: {0}")]
+    Socket(#[from] io::Error),
+    #[error(transparent)]
+    Log(#[from] WalError),
+    #[error("refused: {0}")]
+    Refused(String),
+}
+
+/// The listening thread.
+pub struct Listening {
+    /// Where standbys connect.
+    pub address: SocketAddr,
+    hub: Arc<Hub>,
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Listening {
+    /// Ends all connections; there are no new ones.
+    pub fn stop(self) {
+        self.stop.store(true, Ordering::Release);
+        self.hub.close();
+        // The thread waits in `accept`: a connection wakes it.
+        let _ = TcpStream::connect_timeout(&self.address, Duration::from_secs(1));
+        let _ = self.thread.join();
+    }
+}
+
+/// Listens for standbys.
+pub fn listen(hub: Arc<Hub>, address: SocketAddr) -> Result<Listening, ListenError> {
+    let failed = |source| ListenError { address, source };
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = Arc::clone(&stop);
+    let told = Arc::clone(&hub);
+    let thread = std::thread::Builder::new()
+        .name("repl-listen".into())
+        .spawn(move || accept_all(&listener, &told, &stopped))
+        .map_err(failed)?;
+    Ok(Listening { address, hub, stop, thread })
+}
+
+fn accept_all(listener: &TcpListener, hub: &Arc<Hub>, stop: &AtomicBool) {
+    let strangers = Arc::new(AtomicUsize::new(0));
+    while !stop.load(Ordering::Acquire) {
+        let Ok((socket, peer)) = listener.accept() else {
+            // Out of descriptors, most likely: a pause lets some be closed.
+            std::thread::park_timeout(Duration::from_millis(50));
+            continue;
+        };
+        if stop.load(Ordering::Acquire) || strangers.load(Ordering::Relaxed) >= STRANGERS_MAX {
+            continue;
+        }
+        strangers.fetch_add(1, Ordering::Relaxed);
+        let (hub, known) = (Arc::clone(hub), Arc::clone(&strangers));
+        let serve = move || {
+            let mut connection = Connection::new(&hub, socket);
+            let greeted = connection.greet();
+            known.fetch_sub(1, Ordering::Relaxed);
+            let ended = greeted.and_then(|(stream, number)| {
+                let ended = connection.serve(stream, number);
+                hub.leave(stream, number);
+                ended
+            });
+            connection.close();
+            match ended {
+                Err(Ended::Stream(StreamError::Superseded { newer, .. })) => hub.superseded(newer),
+                Err(error) => tracing::warn!(%peer, %error, "a standby's connection has ended"),
+                Ok(()) => tracing::info!(%peer, "a standby's connection has ended"),
+            }
+        };
+        if std::thread::Builder::new().name("repl-send".into()).spawn(serve).is_err() {
+            strangers.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+struct Connection<'a> {
+    hub: &'a Arc<Hub>,
+    socket: TcpStream,
+    sender: Arc<Mutex<Sender>>,
+    beat_ns: u64,
+    over: Arc<AtomicBool>,
+}
+
+impl<'a> Connection<'a> {
+    fn new(hub: &'a Arc<Hub>, socket: TcpStream) -> Self {
+        let sender = Arc::new(Mutex::new(Sender::new(hub.dir.cluster(), hub.dir.epoch())));
+        Self { hub, socket, sender, beat_ns: 0, over: Arc::default() }
+    }
+
+    fn sender(&self) -> MutexGuard<'_, Sender> {
+        lock(&self.sender)
+    }
+
+    /// Hears who it is and what it wants.
+    fn greet(&mut self) -> Result<(u16, u64), Ended> {
+        self.socket.set_nodelay(true)?;
+        self.socket.set_read_timeout(Some(HANDSHAKE))?;
+        self.socket.set_write_timeout(Some(SILENCE))?;
+        let Heard::Follow { stream, node } = self.hear_one()? else {
+            return Err(StreamError::Unexpected("a standby's first word is what it wants").into());
+        };
+        if stream != CONTROL && stream >= self.hub.streams() {
+            return Err(self.refuse(RefusalCode::NoSuchStream, u64::from(self.hub.streams())));
+        }
+        let Some(number) = self.hub.enter(stream, node, self.socket.try_clone()?) else {
+            return Err(self.refuse(RefusalCode::Taken, 0));
+        };
+        self.sender().hello(self.hub.hello(stream));
+        if let Err(error) = self.flush() {
+            self.hub.leave(stream, number);
+            return Err(error);
+        }
+        Ok((stream, number))
+    }
+
+    fn refuse(&mut self, code: RefusalCode, detail: u64) -> Ended {
+        self.sender().refuse(code, detail);
+        Ended::Refused(format!("{code:?}"))
+    }
+
+    fn serve(&mut self, stream: u16, number: u64) -> Result<(), Ended> {
+        if stream == CONTROL {
+            return self.serve_files();
+        }
+        let Heard::Welcome { epoch, position } = self.hear_one()? else {
+            return Err(StreamError::Unexpected("it does not say from where").into());
+        };
+        let (dir, history) = (self.hub.dir.clone(), self.hub.history());
+        let source = match Source::seek(dir, stream, history, (epoch, position)) {
+            Ok(source) => source,
+            Err(SeekError::Gone { first }) => {
+                return Err(self.refuse(RefusalCode::SnapshotNeeded, first.into()));
+            }
+            Err(SeekError::NoRecord(position)) => return Err(self.refuse(RefusalCode::BadPosition, position)),
+            Err(SeekError::Log(error)) => return Err(error.into()),
+        };
+        self.hub.acked(stream, number, (epoch, position));
+        let cores = self.hub.cores();
+        // A stream of former cores has no core: there is nothing live in it.
+        let link =
+            if usize::from(stream) < cores { Arc::clone(self.hub.link(stream)) } else { Arc::default() };
+        let (hub, woken) = (Arc::clone(self.hub), Arc::clone(&link));
+        let ears = self.listen(move |heard| {
+            if let Heard::Ack { epoch, position } = heard {
+                hub.acked(stream, number, (epoch, position));
+                woken.notify();
+            }
+        })?;
+        let mut ship = Shipment {
+            link: &link,
+            source,
+            live: VecDeque::new(),
+            said: None,
+            tapped: false,
+            in_memory: false,
+        };
+        let result = self.ship(&mut ship);
+        if ship.tapped {
+            link.tap(false);
+        }
+        self.end(ears, result)
+    }
+
+    /// Sends a stream: from disk until there is nothing more, then what the core commits, as it does.
+    fn ship(&mut self, ship: &mut Shipment<'_>) -> Result<(), Ended> {
+        let mut committed = 0;
+        let mut idle = false;
+        while !self.over.load(Ordering::Acquire) {
+            // In this order: a check that comes before a record is seen before the record is, and a file as well.
+            let have = (self.hub.dir.epoch(), ship.link.durable());
+            // What has not been sent yet waits where it is bounded.
+            let Taken { live, checks, lost } = match ship.live.is_empty() || !ship.in_memory {
+                true => ship.link.take(if idle { TICK } else { Duration::ZERO }),
+                false => Taken::default(),
+            };
+            let files = self.hub.files_are_there();
+            ship.live.extend(live);
+            for check in checks {
+                self.sender().check(check.partition, check.lsn, check.hash);
+            }
+            if lost {
+                ship.from_disk()?;
+            }
+            idle = !files || !ship.step(&mut lock(&self.sender), have)?;
+            let safe = if self.hub.waits() { have.1.min(ship.link.backup()) } else { have.1 };
+            if safe > committed {
+                committed = safe;
+                self.sender().committed(safe);
+            }
+            self.beat(have.1)?;
+        }
+        Ok(())
+    }
+
+    /// Sends what waits, and now and then a word that we live.
+    fn beat(&mut self, durable: Position) -> Result<(), Ended> {
+        let now = Clock::monotonic_ns();
+        if now - self.beat_ns > HEARTBEAT_NS {
+            self.beat_ns = now;
+            let time = self.hub.now_ms();
+            self.sender().heartbeat(time, durable);
+        }
+        self.flush()
+    }
+
+    fn serve_files(&mut self) -> Result<(), Ended> {
+        let Heard::Files(there) = self.hear_one()? else {
+            return Err(StreamError::Unexpected("it does not say which files it has").into());
+        };
+        let mut there: HashMap<String, FileMeta> =
+            there.into_iter().map(|meta| (meta.name.clone(), meta)).collect();
+        let hub = Arc::clone(self.hub);
+        let ears = self.listen(move |heard| {
+            if let Heard::FilesDone { version } = heard {
+                hub.files_there(version);
+            }
+        })?;
+        let mut shelf = Shelf::default();
+        let mut sent = 0;
+        let mut result = Ok(());
+        while result.is_ok() && !self.over.load(Ordering::Acquire) {
+            let version = self.hub.files_version(sent, TICK * 10);
+            if version != sent {
+                result = self.send_files(&mut shelf, &mut there);
+                sent = version;
+                self.sender().files_done(version);
+            }
+            result = result.and_then(|()| self.beat(0));
+        }
+        self.end(ears, result)
+    }
+
+    fn send_files(&mut self, shelf: &mut Shelf, there: &mut HashMap<String, FileMeta>) -> Result<(), Ended> {
+        for meta in shelf.list(&self.hub.events)? {
+            if there.get(&meta.name) == Some(&meta) {
+                continue;
+            }
+            // One that has changed since is sent with the next version.
+            if let Some(bytes) = files::read(&self.hub.events, &meta)? {
+                self.sender().file(&meta, &bytes);
+                self.flush()?;
+                there.insert(meta.name.clone(), meta);
+            }
+        }
+        Ok(())
+    }
+
+    /// Hears one thing, during the handshake.
+    fn hear_one(&mut self) -> Result<Heard, Ended> {
+        let mut buffer = vec![0; 16 << 10];
+        loop {
+            if let Some(heard) = self.sender().next()? {
+                return Ok(heard);
+            }
+            match self.socket.read(&mut buffer)? {
+                0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+                n => self.sender().push(&buffer[..n]),
+            }
+        }
+    }
+
+    /// Starts a thread that hears from now on.
+    fn listen(&self, hear: impl Fn(Heard) + Send + 'static) -> Result<Ears, Ended> {
+        let mut socket = self.socket.try_clone()?;
+        socket.set_read_timeout(Some(SILENCE))?;
+        let (sender, over) = (Arc::clone(&self.sender), Arc::clone(&self.over));
+        let run = move || {
+            let result = hear_all(&mut socket, &sender, hear);
+            over.store(true, Ordering::Release);
+            result
+        };
+        Ok(std::thread::Builder::new().name("repl-hear".into()).spawn(run)?)
+    }
+
+    /// Ends both threads; the first reason is the one.
+    fn end(&mut self, ears: Ears, result: Result<(), Ended>) -> Result<(), Ended> {
+        let _ = self.flush();
+        let _ = self.socket.shutdown(Shutdown::Both);
+        let heard = ears.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        match (heard, result) {
+            // A socket that was shut down here says nothing of interest.
+            (Err(Ended::Socket(_)) | Ok(()), result) => result,
+            (heard, _) => heard,
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), Ended> {
+        let out = self.sender().take_out();
+        if !out.is_empty() {
+            self.socket.write_all(&out)?;
+        }
+        Ok(())
+    }
+
+    /// Says last words, if there are any.
+    fn close(&mut self) {
+        // It is over either way.
+        let _ = self.flush();
+        let _ = self.socket.shutdown(Shutdown::Write);
+    }
+}
+
+type Ears = JoinHandle<Result<(), Ended>>;
+
+fn hear_all(socket: &mut TcpStream, sender: &Mutex<Sender>, hear: impl Fn(Heard)) -> Result<(), Ended> {
+    let mut buffer = vec![0; 16 << 10];
+    loop {
+        loop {
+            let heard = lock(sender).next()?;
+            let Some(heard) = heard else { break };
+            hear(heard);
+        }
+        match socket.read(&mut buffer)? {
+            0 => return Ok(()),
+            n => lock(sender).push(&buffer[..n]),
+        }
+    }
+}
+
+fn lock(sender: &Mutex<Sender>) -> MutexGuard<'_, Sender> {
+    sender.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A stream being sent.
+struct Shipment<'a> {
+    link: &'a Link,
+    source: Source,
+    /// Batches that were copied and not sent.
+    live: VecDeque<Live>,
+    /// The segment that was spoken of last.
+    said: Option<SegmentStart>,
+    tapped: bool,
+    /// Whether what is sent comes from the core and not from disk.
+    in_memory: bool,
+}
+
+impl Shipment<'_> {
+    /// Frames some of what there is to send. Whether there was any.
+    fn step(&mut self, sender: &mut Sender, have: (u32, Position)) -> Result<bool, Ended> {
+        if self.in_memory {
+            let mut some = false;
+            while sender.out_bytes() < SEND_BYTES
+                && let Some(live) = self.live.pop_front()
+            {
+                self.send(sender, &live);
+                self.link.give_back(live.bytes);
+                some = true;
+            }
+            return Ok(some);
+        }
+        while sender.out_bytes() < SEND_BYTES {
+            match self.source.next(have)? {
+                Piece::Segment(start) => {
+                    sender.segment(start);
+                    self.said = Some(start);
+                }
+                Piece::Data { segment, offset, bytes } => sender.data(segment, offset, bytes),
+                Piece::End => return Ok(self.change_over(have)),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Everything durable has been sent: from here on the core's own copies will do, once they join on.
+    fn change_over(&mut self, have: (u32, Position)) -> bool {
+        if !self.tapped {
+            self.link.tap(true);
+            self.tapped = true;
+            return true;
+        }
+        // What has been read from disk meanwhile.
+        while self.live.front().is_some_and(|live| end_of(live) <= have.1) {
+            if let Some(live) = self.live.pop_front() {
+                self.link.give_back(live.bytes);
+            }
+        }
+        let joins = |live: &Live| self.source.ends_before(live.segment, live.offset);
+        self.in_memory = self.live.front().is_some_and(joins);
+        self.in_memory
+    }
+
+    /// The core's copies have a gap: goes on from disk, at the last byte that was sent.
+    fn from_disk(&mut self) -> Result<(), Ended> {
+        self.link.tap(false);
+        (self.tapped, self.live) = (false, VecDeque::new());
+        if !self.in_memory {
+            return Ok(());
+        }
+        self.in_memory = false;
+        Err(Ended::Refused(format!(
+            "it is too slow by more than {} MiB; it goes on from disk when it connects again",
+            LIVE_BYTES_MAX >> 20
+        )))
+    }
+
+    fn send(&mut self, sender: &mut Sender, live: &Live) {
+        if self.said != Some(live.segment) {
+            sender.segment(live.segment);
+            self.said = Some(live.segment);
+        }
+        let mut from = 0;
+        while from < live.bytes.len() {
+            let rest = &live.bytes[from..];
+            let len = whole_records(rest, PIECE_BYTES);
+            sender.data(live.segment, live.offset + from as u32, &rest[..len]);
+            from += len;
+        }
+    }
+}
+
+fn end_of(live: &Live) -> Position {
+    let header = frontrow_wal::SEGMENT_HEADER_BYTES;
+    live.segment.first_position + u64::from(live.offset) - header + live.bytes.len() as u64
+}

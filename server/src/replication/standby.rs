@@ -1,0 +1,533 @@
+//! The standby's sockets and threads. A session is one control connection and one for each stream; when any of them
+//! ends, all end, and the next session goes on from what is durable.
+
+use super::applier::{Applier, ApplyError};
+use super::files::{Intake, Shelf};
+use super::http;
+use super::link::Check;
+use super::primary::SILENCE;
+use super::status::{Progress, Shared, State};
+use crate::config::Config;
+use crate::identity::{Keys, KeysError};
+use frontrow_engine::Clock;
+use frontrow_shard::{Limits, Partition};
+use frontrow_wal::stream::{CONTROL, Hello, Mirror, Received, Receiver, StreamError};
+use frontrow_wal::{DataDir, DirOptions, History, NodeId, Resume, WalError};
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How long a connection may take to come about.
+const CONNECT: Duration = Duration::from_secs(3);
+/// How often a reading thread looks up.
+const LOOK: Duration = Duration::from_millis(250);
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(300);
+const HEARTBEAT_NS: u64 = 500_000_000;
+
+/// Why a standby cannot go on, or cannot become the primary.
+#[derive(Debug, thiserror::Error)]
+pub enum FollowError {
+    /// The data directory or its log.
+    #[error(transparent)]
+    Log(#[from] WalError),
+    /// The conversation with the primary.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// The connection to the primary.
+    #[error(
+        "the primary at {primary}: {source}; check that it runs and that its replication.listen is this address"
+    )]
+    Socket {
+        /// The address.
+        primary: String,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// A file of the catalogue.
+    #[error("a file of the catalogue cannot be kept: {0}; check the disk")]
+    File(io::Error),
+    /// Threads.
+    #[error("cannot start a thread: {0}; raise the limit on processes (ulimit -u)")]
+    Thread(io::Error),
+    /// The keys.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// The HTTP side.
+    #[error("cannot serve HTTP on {address}: {source}; choose another address, or stop what listens there")]
+    Http {
+        /// The address.
+        address: SocketAddr,
+        /// The system's word.
+        source: io::Error,
+    },
+}
+
+/// What a promoted standby goes on with.
+pub struct Promoted {
+    /// Its directory, at the epoch it has opened.
+    pub dir: DataDir,
+    /// Its history, with that epoch.
+    pub history: History,
+    /// The partitions as they are after all that arrived; `None` if the log must be replayed.
+    pub partitions: Option<Vec<Partition>>,
+    /// The old primary's time, as far as it was heard.
+    pub now_ms: Option<u64>,
+}
+
+/// Follows `primary` until the process is told to end (`None`) or to take over. `ready` is called with the address
+/// of the HTTP side once there is one.
+pub fn follow(
+    config: &Config,
+    primary: &str,
+    limits: Limits,
+    ready: impl FnOnce(SocketAddr),
+) -> Result<Option<Promoted>, FollowError> {
+    let shared = Arc::<Shared>::default();
+    stop_on_signal(&shared)?;
+    let mut standby = Standby::new(config, primary, Arc::clone(&shared), Box::new(ready))?;
+    let applier = Applier::new(Arc::clone(&shared), limits);
+    let applier = spawn("repl-apply", move || applier.run())?;
+    while !shared.lock().is_ending() {
+        let ended = standby.session();
+        standby.note(ended)?;
+        drop(shared.wait(PAUSE, State::is_ending));
+    }
+    if let Some(thread) = standby.http_thread.take() {
+        let _ = thread.join();
+    }
+    let promote = shared.lock().promote;
+    shared.change(|state| if promote { state.finish = true } else { state.stop = true });
+    let applied = applier.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    if !promote {
+        return Ok(None);
+    }
+    standby.take_over(applied).map(Some)
+}
+
+/// SIGINT and SIGTERM end the standby.
+fn stop_on_signal(shared: &Arc<Shared>) -> Result<(), FollowError> {
+    let shared = Arc::clone(shared);
+    let wait = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+            tokio::select! {
+                result = tokio::signal::ctrl_c() => result,
+                _ = term.recv() => Ok(()),
+            }
+        })?;
+        shared.end(|state| state.stop = true);
+        Ok(())
+    };
+    spawn("repl-signal", move || {
+        let waited: io::Result<()> = wait();
+        if let Err(error) = waited {
+            tracing::error!(%error, "no signals can be waited for");
+        }
+    })
+    .map(drop)
+}
+
+struct Standby<'a> {
+    path: std::path::PathBuf,
+    config: Config,
+    primary: String,
+    shared: Arc<Shared>,
+    dir: Option<DataDir>,
+    node: NodeId,
+    sessions: u64,
+    /// Called once there is an HTTP side.
+    ready: Option<Box<dyn FnOnce(SocketAddr) + 'a>>,
+    http_thread: Option<JoinHandle<()>>,
+}
+
+impl<'a> Standby<'a> {
+    fn new(
+        config: &Config,
+        primary: &str,
+        shared: Arc<Shared>,
+        ready: Box<dyn FnOnce(SocketAddr) + 'a>,
+    ) -> Result<Self, FollowError> {
+        let path = config.server.data.clone();
+        let mut standby = Self {
+            path,
+            config: config.clone(),
+            primary: primary.to_owned(),
+            shared,
+            dir: None,
+            node: 0,
+            sessions: 0,
+            ready: Some(ready),
+            http_thread: None,
+        };
+        if let Some(found) = DataDir::peek(&standby.path)? {
+            let options = DirOptions { create: false, ..DirOptions::new(found.partitions) };
+            let dir = DataDir::attend(&standby.path, options, 0)?;
+            dir.erase_torn()?;
+            standby.node = dir.history()?.map_or(0, |history| history.node);
+            standby.dir = Some(dir);
+            standby.serve_http()?;
+        }
+        if standby.node == 0 {
+            standby.node = frontrow_wal::new_node()?;
+        }
+        Ok(standby)
+    }
+
+    /// Starts the HTTP side, once there is a data directory: an operator's key may have to be kept there.
+    fn serve_http(&mut self) -> Result<(), FollowError> {
+        let Some(ready) = self.ready.take() else { return Ok(()) };
+        let keys = Keys::open(&self.config)?;
+        let address = self.config.server.http;
+        let failed = |source| FollowError::Http { address, source };
+        let listener = TcpListener::bind(address).map_err(failed)?;
+        ready(listener.local_addr().map_err(failed)?);
+        let shared = Arc::clone(&self.shared);
+        let thread = spawn("frontrow-http", move || {
+            if let Err(error) = http::serve(listener, shared, keys.admin) {
+                tracing::error!(%error, "HTTP ended");
+            }
+        })?;
+        self.http_thread = Some(thread);
+        Ok(())
+    }
+
+    /// A session has ended: says why, once, and whether there can be another.
+    fn note(&self, ended: Result<(), FollowError>) -> Result<(), FollowError> {
+        let trouble = match ended {
+            // The disk or the log: going on would not mend it.
+            Err(error @ (FollowError::Log(_) | FollowError::File(_) | FollowError::Thread(_))) => {
+                return Err(error);
+            }
+            Err(error) => error.to_string(),
+            Ok(()) => "the session has ended".to_owned(),
+        };
+        self.shared.change(|state| {
+            state.connected = false;
+            if !state.is_ending() && state.trouble.as_ref() != Some(&trouble) {
+                tracing::warn!(%trouble, "no primary is followed; trying again");
+            }
+            state.trouble = Some(trouble);
+        });
+        Ok(())
+    }
+
+    /// One session, until any of its connections ends.
+    fn session(&mut self) -> Result<(), FollowError> {
+        let mut control = Wire::open(&self.primary, &self.shared)?;
+        let (cluster, seen) = self.dir.as_ref().map_or((0, 0), |dir| (dir.cluster(), dir.epoch()));
+        let mut receiver = Receiver::new(CONTROL, cluster, self.node, seen);
+        let hello = control.hello(&mut receiver)?;
+        let (dir, resume) = self.prepare(&hello)?;
+        self.serve_http()?;
+        self.sessions += 1;
+        let history = dir.history()?.unwrap_or_else(|| unreachable!("it was just written"));
+        let plan = (self.sessions, dir.clone(), history);
+        self.shared.change(|state| begin(state, plan, &hello, &resume));
+        tracing::info!(primary = %self.primary, epoch = hello.epoch, streams = hello.streams, "following");
+        let mut threads = Vec::new();
+        for (stream, from) in resume {
+            let follower = Follower {
+                stream,
+                from,
+                primary: self.primary.clone(),
+                shared: Arc::clone(&self.shared),
+                dir: dir.clone(),
+                node: self.node,
+                hello: Hello { stream, ..hello.clone() },
+            };
+            threads.push(spawn(&format!("repl-recv-{stream}"), move || follower.run())?);
+        }
+        let ended = self.keep_files(&mut control, &mut receiver);
+        self.shared.change(State::close);
+        let mut first = Ok(());
+        for thread in threads {
+            let ended = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            first = first.and(ended);
+        }
+        // What ended a stream is the reason why the control connection ended, if both did.
+        first.and(ended)
+    }
+
+    /// Makes the directory, or its log, fit to be gone on with.
+    fn prepare(&mut self, hello: &Hello) -> Result<(DataDir, BTreeMap<u16, Resume>), FollowError> {
+        let dir = match self.dir.take() {
+            Some(dir) if hello.epoch > dir.epoch() => dir.at_epoch(hello.epoch)?,
+            Some(dir) => dir,
+            None => {
+                let options = DirOptions {
+                    cluster: Some(hello.cluster),
+                    created_ms: hello.created_ms,
+                    ..DirOptions::new(hello.partitions)
+                };
+                DataDir::attend(&self.path, options, hello.epoch)?
+            }
+        };
+        self.dir = Some(dir.clone());
+        let resume = dir.follow_history(hello, self.node)?;
+        Ok((dir, resume))
+    }
+
+    /// The control connection's life.
+    fn keep_files(&self, control: &mut Wire, receiver: &mut Receiver) -> Result<(), FollowError> {
+        let folder = self.path.join("events");
+        let files = Shelf::default().list(&folder).map_err(FollowError::File)?;
+        receiver.files(files);
+        let mut intake = Intake::new(folder);
+        loop {
+            control.send(receiver)?;
+            if !control.read_into(receiver)? {
+                return Ok(());
+            }
+            loop {
+                let mut done = None;
+                match receiver.next() {
+                    Ok(None) => break,
+                    Ok(Some(Received::File { meta, offset, bytes })) => {
+                        intake.take(&meta, offset, bytes).map_err(FollowError::File)?;
+                    }
+                    Ok(Some(Received::FilesDone { version })) => done = Some(version),
+                    Ok(Some(Received::Heartbeat { time_ms, .. })) => {
+                        let now = Clock::monotonic_ns();
+                        if time_ms > 0 {
+                            self.shared.change(|state| state.clock = Some((time_ms, now)));
+                        }
+                    }
+                    Ok(Some(_)) => {}
+                    Err(error) => return Err(error.into()),
+                }
+                if let Some(version) = done {
+                    receiver.files_done(version);
+                }
+            }
+            control.beat(receiver, (0, 0));
+        }
+    }
+
+    /// Opens the next epoch, with everything that has arrived applied.
+    fn take_over(mut self, applied: Result<Vec<Partition>, ApplyError>) -> Result<Promoted, FollowError> {
+        let now_ms = self.shared.lock().primary_ms();
+        let Some(dir) = self.dir.take() else {
+            return Err(WalError::NotInitialised { path: self.path }.into());
+        };
+        let partitions = match applied {
+            Ok(partitions) if !partitions.is_empty() => Some(partitions),
+            Ok(_) => None,
+            Err(error) => {
+                tracing::error!(%error, "the log is replayed before this node serves");
+                None
+            }
+        };
+        // The session's threads are gone, and with them every other handle on the directory but the applier's.
+        self.shared.change(|state| state.plan = None);
+        let (dir, history) = dir.promote()?;
+        tracing::warn!(epoch = dir.epoch(), "this node is the primary now");
+        Ok(Promoted { dir, history, partitions, now_ms })
+    }
+}
+
+/// A session begins: what the applier and the outside see of it.
+fn begin(state: &mut State, plan: (u64, DataDir, History), hello: &Hello, resume: &BTreeMap<u16, Resume>) {
+    let old = std::mem::take(&mut state.streams);
+    state.streams = resume
+        .iter()
+        .map(|(&stream, from)| {
+            let before = old.get(&stream).copied().unwrap_or_default();
+            // What was committed in this epoch stays so.
+            let committed =
+                if before.committed.0 == hello.epoch { before.committed } else { (hello.epoch, 0) };
+            let have = (from.epoch, from.position);
+            (stream, Progress { have, committed, there: (0, 0), applied: before.applied })
+        })
+        .collect();
+    state.plan = Some(plan);
+    (state.connected, state.trouble) = (true, None);
+}
+
+/// One stream of a session.
+struct Follower {
+    stream: u16,
+    from: Resume,
+    primary: String,
+    shared: Arc<Shared>,
+    dir: DataDir,
+    node: NodeId,
+    hello: Hello,
+}
+
+impl Follower {
+    /// Copies the stream until the connection ends; then the whole session does.
+    fn run(self) -> Result<(), FollowError> {
+        let result = self.copy();
+        self.shared.change(State::close);
+        result
+    }
+
+    fn copy(&self) -> Result<(), FollowError> {
+        let mut wire = Wire::open(&self.primary, &self.shared)?;
+        let mut receiver = Receiver::new(self.stream, self.dir.cluster(), self.node, self.dir.epoch());
+        if wire.hello(&mut receiver)? != self.hello {
+            return Err(StreamError::Unexpected("it has begun another epoch meanwhile").into());
+        }
+        receiver.welcome(self.from.epoch, self.from.position, self.from.sealed);
+        let mut mirror = Mirror::new(self.dir.clone(), self.stream);
+        let mut have = (self.from.epoch, self.from.position);
+        loop {
+            wire.send(&mut receiver)?;
+            if !wire.read_into(&mut receiver)? {
+                return Ok(());
+            }
+            while self.take_one(&mut receiver, &mut mirror, &mut have)? {
+                // What is durable is said at once: somebody's answer waits for it.
+                wire.send(&mut receiver)?;
+            }
+            wire.beat(&mut receiver, have);
+        }
+    }
+
+    /// Takes one thing that has arrived. Whether there was any.
+    fn take_one(
+        &self,
+        receiver: &mut Receiver,
+        mirror: &mut Mirror,
+        have: &mut (u32, u64),
+    ) -> Result<bool, FollowError> {
+        let stream = self.stream;
+        let progress = |change: &dyn Fn(&mut Progress)| {
+            self.shared.change(|state| state.streams.get_mut(&stream).map(change));
+        };
+        let mut ack = None;
+        match receiver.next()? {
+            None => return Ok(false),
+            Some(Received::Segment(start)) => {
+                let span = start.segment_bytes - frontrow_wal::SEGMENT_HEADER_BYTES;
+                let lasts = start.epoch == self.hello.epoch;
+                let end = self.hello.epochs.iter().find(|entry| entry.epoch == start.epoch);
+                let end = end.and_then(|entry| entry.ends.get(&stream)).copied().unwrap_or(0);
+                mirror.segment(start, lasts || end > start.first_position + span)?;
+            }
+            Some(Received::Data { segment, offset, bytes, batches, sealed }) => {
+                ack = Some((segment.epoch, mirror.write(offset, bytes, &batches, sealed)?));
+            }
+            Some(Received::Committed { epoch, position }) => {
+                progress(&|progress| progress.committed = progress.committed.max((epoch, position)));
+            }
+            Some(Received::Check { partition, lsn, hash }) => {
+                self.shared.change(|state| state.checks.push(Check { partition, lsn, hash }));
+            }
+            Some(Received::Heartbeat { epoch, durable, .. }) => {
+                progress(&|progress| progress.there = (epoch, durable));
+            }
+            Some(_) => {}
+        }
+        if let Some((epoch, position)) = ack {
+            receiver.ack(epoch, position);
+            *have = (epoch, position);
+            progress(&|progress| progress.have = (epoch, position));
+        }
+        Ok(true)
+    }
+}
+
+/// One connection to the primary.
+struct Wire {
+    primary: String,
+    socket: TcpStream,
+    buffer: Vec<u8>,
+    heard_ns: u64,
+    beat_ns: u64,
+}
+
+impl Wire {
+    fn open(primary: &str, shared: &Shared) -> Result<Self, FollowError> {
+        let failed = |source| FollowError::Socket { primary: primary.to_owned(), source };
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for address in primary.to_socket_addrs().map_err(failed)? {
+            match TcpStream::connect_timeout(&address, CONNECT) {
+                Ok(socket) => {
+                    socket.set_nodelay(true).map_err(failed)?;
+                    socket.set_read_timeout(Some(LOOK)).map_err(failed)?;
+                    socket.set_write_timeout(Some(SILENCE)).map_err(failed)?;
+                    if !shared.keep(&socket).map_err(failed)? {
+                        return Err(failed(io::ErrorKind::ConnectionAborted.into()));
+                    }
+                    let (primary, buffer) = (primary.to_owned(), vec![0; 256 << 10]);
+                    return Ok(Self { primary, socket, buffer, heard_ns: Clock::monotonic_ns(), beat_ns: 0 });
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(failed(last))
+    }
+
+    /// The first word of the primary.
+    fn hello(&mut self, receiver: &mut Receiver) -> Result<Hello, FollowError> {
+        loop {
+            self.send(receiver)?;
+            match receiver.next() {
+                Ok(Some(Received::Hello(hello))) => return Ok(hello),
+                Ok(Some(_)) => return Err(StreamError::Unexpected("its first word is not its hello").into()),
+                Ok(None) => {}
+                Err(error) => {
+                    // The primary is told why.
+                    let _ = self.send(receiver);
+                    return Err(error.into());
+                }
+            }
+            if !self.read_into(receiver)? {
+                return Err(self.failed(io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+    }
+
+    /// Reads what has come, waiting for a moment. `false` once the connection is over.
+    fn read_into(&mut self, receiver: &mut Receiver) -> Result<bool, FollowError> {
+        match self.socket.read(&mut self.buffer) {
+            Ok(0) => return Ok(false),
+            Ok(n) => {
+                receiver.push(&self.buffer[..n]);
+                self.heard_ns = Clock::monotonic_ns();
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                if Clock::monotonic_ns() - self.heard_ns > SILENCE.as_nanos() as u64 {
+                    return Err(self.failed(io::ErrorKind::TimedOut.into()));
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(self.failed(error)),
+        }
+        Ok(true)
+    }
+
+    fn send(&mut self, receiver: &mut Receiver) -> Result<(), FollowError> {
+        let out = receiver.take_out();
+        if out.is_empty() {
+            return Ok(());
+        }
+        self.socket.write_all(&out).map_err(|error| self.failed(error))
+    }
+
+    /// Now and then a word that we live.
+    fn beat(&mut self, receiver: &mut Receiver, (epoch, position): (u32, u64)) {
+        let now = Clock::monotonic_ns();
+        if now - self.beat_ns > HEARTBEAT_NS {
+            self.beat_ns = now;
+            receiver.heartbeat(0, epoch, position);
+        }
+    }
+
+    fn failed(&self, source: io::Error) -> FollowError {
+        FollowError::Socket { primary: self.primary.clone(), source }
+    }
+}
+
+fn spawn<T: Send + 'static>(
+    name: &str,
+    run: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, FollowError> {
+    std::thread::Builder::new().name(name.into()).spawn(run).map_err(FollowError::Thread)
+}

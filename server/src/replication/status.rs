@@ -1,0 +1,209 @@
+//! What the standby's threads tell each other and the outside.
+
+use super::link::Check;
+use frontrow_engine::Clock;
+use frontrow_wal::{DataDir, History, Position};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::{Shutdown, TcpStream};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// A place in a stream.
+pub(super) type At = (u32, Position);
+
+/// Shared by all threads of a standby.
+#[derive(Default)]
+pub(super) struct Shared {
+    state: Mutex<State>,
+    moved: Condvar,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    /// What the applier works from; the number tells a new one.
+    pub(super) plan: Option<(u64, DataDir, History)>,
+    pub(super) streams: BTreeMap<u16, Progress>,
+    /// States to compare, in the order they came.
+    pub(super) checks: Vec<Check>,
+    /// By partition, the last record applied.
+    pub(super) applied: Vec<u64>,
+    /// States that were the same as the primary's.
+    pub(super) checked: u64,
+    /// Why the applier has stopped, if it has.
+    pub(super) broken: Option<String>,
+    /// Why there is no connection, if there is none.
+    pub(super) trouble: Option<String>,
+    pub(super) connected: bool,
+    /// The primary's time as last heard, and the monotonic clock then.
+    pub(super) clock: Option<(u64, u64)>,
+    /// An operator wants this node to be the primary.
+    pub(super) promote: bool,
+    /// The process is to end.
+    pub(super) stop: bool,
+    /// No more is coming: apply what there is, committed or not, and end.
+    pub(super) finish: bool,
+    /// Connections of the session under way.
+    sockets: Vec<TcpStream>,
+}
+
+/// How far one stream is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Progress {
+    /// Durable here.
+    pub(super) have: At,
+    /// May be applied.
+    pub(super) committed: At,
+    /// Durable at the primary.
+    pub(super) there: At,
+    /// Applied.
+    pub(super) applied: At,
+}
+
+impl Shared {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes something and lets everybody look.
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let result = change(&mut self.lock());
+        self.moved.notify_all();
+        result
+    }
+
+    /// Waits for a change, at most for `time`, unless `done` already.
+    pub(super) fn wait(&self, time: Duration, done: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
+        let state = self.lock();
+        if done(&state) {
+            return state;
+        }
+        self.moved.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Asks for an end: of the session, and what it is for.
+    pub(super) fn end(&self, change: impl FnOnce(&mut State)) {
+        self.change(|state| {
+            change(state);
+            state.close();
+        });
+    }
+
+    /// A connection that ends with the session. `false` if that is over.
+    pub(super) fn keep(&self, socket: &TcpStream) -> std::io::Result<bool> {
+        let copy = socket.try_clone()?;
+        let mut state = self.lock();
+        if !state.is_ending() {
+            state.sockets.push(copy);
+            return Ok(true);
+        }
+        Ok(false)
+    }
+}
+
+impl State {
+    pub(super) fn is_ending(&self) -> bool {
+        self.stop || self.promote
+    }
+
+    /// Ends all connections: whoever reads from one finds out.
+    pub(super) fn close(&mut self) {
+        for socket in self.sockets.drain(..) {
+            // One that is over already is over.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// The primary's time now, as far as it was heard: never ahead of it.
+    pub(super) fn primary_ms(&self) -> Option<u64> {
+        let (time_ms, at_ns) = self.clock?;
+        Some(time_ms + Clock::monotonic_ns().saturating_sub(at_ns) / 1_000_000)
+    }
+
+    /// Bytes of a stream that the primary has durable and this node does not; `None` while an earlier epoch comes.
+    pub(super) fn lag(progress: &Progress) -> Option<u64> {
+        let Progress { have, there, .. } = progress;
+        // A stream of former cores has nothing of the epoch under way.
+        (have.0 == there.0 || there.1 == 0).then(|| there.1.saturating_sub(have.1))
+    }
+
+    /// Whether everything that the primary had a moment ago is here.
+    pub(super) fn is_caught_up(&self) -> bool {
+        let near = |progress: &Progress| {
+            progress.there.0 > 0 && Self::lag(progress).is_some_and(|lag| lag < 1 << 20)
+        };
+        self.connected && !self.streams.is_empty() && self.streams.values().all(near)
+    }
+
+    pub(super) fn json(&self) -> serde_json::Value {
+        let place = |at: At| serde_json::json!({"epoch": at.0, "position": at.1});
+        let streams: Vec<_> = self
+            .streams
+            .iter()
+            .map(|(stream, progress)| {
+                serde_json::json!({
+                    "stream": stream,
+                    "durable": place(progress.have),
+                    "committed": place(progress.committed),
+                    "applied": place(progress.applied),
+                    "primary_durable": place(progress.there),
+                    "lag_bytes": Self::lag(progress),
+                })
+            })
+            .collect();
+        let partitions: Vec<_> = self
+            .applied
+            .iter()
+            .enumerate()
+            .map(|(partition, lsn)| serde_json::json!({"partition": partition, "lsn": lsn}))
+            .collect();
+        serde_json::json!({
+            "role": "standby",
+            "connected": self.connected,
+            "caught_up": self.is_caught_up(),
+            "epoch": self.plan.as_ref().map(|(_, dir, _)| dir.epoch()),
+            "trouble": self.trouble,
+            "applier": self.broken.as_deref().unwrap_or("ok"),
+            "states_compared": self.checked,
+            "streams": streams,
+            "partitions": partitions,
+        })
+    }
+
+    pub(super) fn metrics(&self) -> String {
+        let mut out = String::new();
+        let flag = |flag: bool| u64::from(flag);
+        let mut gauge = |name: &str, text: &str, samples: &[(String, u64)]| {
+            let _ =
+                writeln!(out, "# TYPE frontrow_standby_{name} gauge\n# HELP frontrow_standby_{name} {text}");
+            for (labels, value) in samples {
+                let _ = writeln!(out, "frontrow_standby_{name}{labels} {value}");
+            }
+        };
+        let one = |value| [(String::new(), value)];
+        gauge("connected", "1 while the primary is followed.", &one(flag(self.connected)));
+        gauge(
+            "caught_up",
+            "1 while everything but what is on its way is here.",
+            &one(flag(self.is_caught_up())),
+        );
+        gauge("applier_ok", "1 while what arrives is applied.", &one(flag(self.broken.is_none())));
+        gauge("states_compared", "States found to be the primary's.", &one(self.checked));
+        type Pick = fn(&Progress) -> u64;
+        let rows: [(&str, &str, Pick); 4] = [
+            ("durable_bytes", "Log position that is durable here.", |p| p.have.1),
+            ("applied_bytes", "Log position that is applied.", |p| p.applied.1),
+            ("primary_durable_bytes", "Log position that is durable at the primary.", |p| p.there.1),
+            ("lag_bytes", "Log bytes that the primary has and this node does not.", |p| {
+                State::lag(p).unwrap_or(p.there.1)
+            }),
+        ];
+        for (name, text, pick) in rows {
+            let label =
+                |(stream, progress): (&u16, &Progress)| (format!("{{stream=\"{stream}\"}}"), pick(progress));
+            gauge(name, text, &self.streams.iter().map(label).collect::<Vec<_>>());
+        }
+        out.push_str("# EOF\n");
+        out
+    }
+}
