@@ -505,6 +505,11 @@ impl Appender {
         !self.fill.bytes.is_empty()
     }
 
+    /// Bytes appended since the last commit began.
+    pub fn pending_bytes(&self) -> usize {
+        self.fill.bytes.len()
+    }
+
     /// Bytes appended and not known to be durable.
     pub fn unsynced_bytes(&self) -> usize {
         self.in_flight_bytes + self.fill.bytes.len()

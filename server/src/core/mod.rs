@@ -35,7 +35,6 @@ mod users;
 mod watch;
 
 pub use metrics::render as render_metrics;
-pub(crate) use recovery::logged;
 pub use recovery::{Recovered, RecoveryError, recover};
 pub(crate) use recovery::{load, logged};
 pub use sales::Handle;

@@ -547,6 +547,8 @@ fn prepare<E: Engine>(seat: Seat) -> Result<Prepared<E>, CoreError> {
         unseen: VecDeque::new(),
         moved: RowSet::default(),
         tick_due: true,
+        expiring: false,
+        expire_next: 0,
         memory_only,
         checked: 0,
     };

@@ -124,6 +124,10 @@ pub(crate) struct State<E: Engine> {
     /// Queues changed since the waiting were last told their positions.
     pub(crate) moved: RowSet,
     pub(crate) tick_due: bool,
+    /// Whether more holds may be due than the last turns could end.
+    pub(crate) expiring: bool,
+    /// Index in `own` of the partition whose holds are ended next.
+    pub(crate) expire_next: usize,
     pub(crate) memory_only: bool,
     /// Seconds counted towards the next comparison with the standby, and partitions compared so far.
     pub(crate) checked: u64,
