@@ -3,7 +3,7 @@ CARGO ?= cargo
 # One target directory, so that nothing is built twice.
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: run test check unit python sim edge bench-shard bench-table bench-peers bench-log load bench-load fuzz fmt clean need-cargo need-python
+.PHONY: run test check unit python sim kills edge bench-shard bench-table bench-peers bench-log load bench-load fuzz fmt clean need-cargo need-python
 
 ## make run: builds and serves the sample hall on 127.0.0.1 (HTTP and WebSocket 7410, raw TCP 7411).
 run: need-cargo
@@ -39,6 +39,11 @@ SEED ?= 0
 COUNT ?= 1
 sim: need-cargo
 	@$(CARGO) run --profile sim --quiet -p frontrow-sim -- $(SEED) $(COUNT)
+
+## A real server killed under load, KILLS times; everything acknowledged is compared after each.
+KILLS ?= 200
+kills: need-cargo
+	FRONTROW_KILLS=$(KILLS) $(CARGO) test --release -p frontrow-cli --test kill nothing_acknowledged -- --nocapture
 
 ## Figures. Run them on a quiet machine; results go to bench-results/.
 bench-shard: need-cargo

@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::{Bytes, Error as WsError, Message};
 
 /// Bytes read at once at most.
@@ -65,6 +66,10 @@ impl Reader {
                     // Pings are answered underneath.
                     Some(Ok(_)) => {}
                     Some(Err(WsError::Io(error))) => return Err(error),
+                    // A server that died says no farewell.
+                    Some(Err(error @ WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake))) => {
+                        return Err(io::Error::new(io::ErrorKind::ConnectionReset, error));
+                    }
                     Some(Err(error)) => return Err(io::Error::new(io::ErrorKind::InvalidData, error)),
                 }
             },

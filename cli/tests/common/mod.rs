@@ -1,7 +1,7 @@
 //! A real server in a process of its own, killed by its pid whatever happens to the test.
 
 use frontrow_client::{Client, Endpoint, Http, Options};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
@@ -22,20 +22,25 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a server on `data` with free ports and these settings besides; returns when it serves.
     pub(crate) fn start(data: &Path, settings: &[(&str, &str)]) -> Self {
-        Self::spawn(data, &["serve"], settings)
+        Self::spawn(data, &["serve"], settings, Stdio::inherit())
     }
 
     /// The same without the sample hall.
     pub(crate) fn empty(data: &Path, settings: &[(&str, &str)]) -> Self {
-        Self::spawn(data, &["serve", "--no-demo"], settings)
+        Self::spawn(data, &["serve", "--no-demo"], settings, Stdio::inherit())
+    }
+
+    /// The same, and its last words are kept for [`Server::ended`].
+    pub(crate) fn overheard(data: &Path, settings: &[(&str, &str)]) -> Self {
+        Self::spawn(data, &["serve", "--no-demo"], settings, Stdio::piped())
     }
 
     /// Starts a standby of `primary`; returns when it follows.
     pub(crate) fn standby(data: &Path, primary: &str, settings: &[(&str, &str)]) -> Self {
-        Self::spawn(data, &["backup", "--primary", primary], settings)
+        Self::spawn(data, &["backup", "--primary", primary], settings, Stdio::inherit())
     }
 
-    fn spawn(data: &Path, words: &[&str], settings: &[(&str, &str)]) -> Self {
+    fn spawn(data: &Path, words: &[&str], settings: &[(&str, &str)], stderr: Stdio) -> Self {
         let data = data.join("data");
         let mut child = Command::new(env!("CARGO_BIN_EXE_frontrow"))
             .arg("--json")
@@ -53,6 +58,7 @@ impl Server {
             .env("FRONTROW_SERVER__DATA", &data)
             .envs(settings.iter().copied())
             .stdout(Stdio::piped())
+            .stderr(stderr)
             .spawn()
             .expect("the binary is built with this test");
         let lines = BufReader::new(child.stdout.take().expect("piped"));
@@ -77,6 +83,15 @@ impl Server {
     pub(crate) fn operator(&self, data: &Path) -> Http {
         let key = std::fs::read_to_string(data.join("data/dev-admin.key")).expect("the operator's key");
         self.http().with_admin_key(key.trim())
+    }
+
+    /// Waits until the process has ended by itself: its exit code, and what it said on standard error.
+    pub(crate) fn ended(&mut self) -> (Option<i32>, String) {
+        let mut words = String::new();
+        if let Some(mut stderr) = self.child.stderr.take() {
+            stderr.read_to_string(&mut words).expect("text");
+        }
+        (self.child.wait().expect("it ends").code(), words)
     }
 
     /// SIGKILL, and wait until the process is gone.

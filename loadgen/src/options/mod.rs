@@ -94,6 +94,9 @@ pub enum Command {
         /// The folder of report folders.
         #[arg(default_value = "bench-results")]
         folder: PathBuf,
+        /// Note runs that were written elsewhere and moved here: their folders, inside FOLDER.
+        #[arg(long, num_args = 1.., value_name = "RUN")]
+        add: Vec<PathBuf>,
     },
 }
 

@@ -9,7 +9,7 @@ use crate::runs::assemble::Outcome;
 use crate::runs::interrupt::Interrupt;
 use crate::runs::verdict::Verdict;
 use crate::runs::{bench, deliver, once, plan, search};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long a soak lasts unless something else is said.
@@ -54,7 +54,7 @@ fn act(command: Command) -> Result<Verdict, LoadError> {
         Command::Selftest => selftest(),
         Command::Table(options) => table(options),
         Command::Peers(options) => peers(options),
-        Command::History { folder } => history(&folder),
+        Command::History { folder, add } => history(&folder, &add),
     }
 }
 
@@ -129,7 +129,10 @@ fn selftest() -> Result<Verdict, LoadError> {
     Ok(if test.passed() { Verdict::Good } else { Verdict::NotAMeasurement })
 }
 
-fn history(folder: &Path) -> Result<Verdict, LoadError> {
+fn history(folder: &Path, add: &[PathBuf]) -> Result<Verdict, LoadError> {
+    for run in add {
+        report::remember(folder, &report::read(run)?, run)?;
+    }
     println!("{}", report::history(folder)?);
     Ok(Verdict::Good)
 }

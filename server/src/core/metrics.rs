@@ -54,6 +54,8 @@ pub(crate) struct Metrics {
     pub(crate) handovers: AtomicU64,
     pub(crate) busy: AtomicU64,
     pub(crate) expired: AtomicU64,
+    pub(crate) read_only: AtomicU64,
+    pub(crate) refused_full: AtomicU64,
     pub(crate) pushes: AtomicU64,
     pub(crate) deltas: AtomicU64,
     pub(crate) connections: AtomicU64,
@@ -78,6 +80,8 @@ impl Default for Metrics {
             handovers: zero(),
             busy: zero(),
             expired: zero(),
+            read_only: zero(),
+            refused_full: zero(),
             pushes: zero(),
             deltas: zero(),
             connections: zero(),
@@ -119,7 +123,7 @@ pub fn render(cores: &[Arc<super::start::CoreMetrics>]) -> String {
         }
     }
     type Pick = fn(&Metrics) -> &AtomicU64;
-    let rows: [(&str, &str, &str, Pick); 13] = [
+    let rows: [(&str, &str, &str, Pick); 15] = [
         ("frontrow_hops_out_total", "counter", "Requests forwarded to another core.", |m| &m.hops_out),
         ("frontrow_hops_in_total", "counter", "Requests received from another core.", |m| &m.hops_in),
         (
@@ -130,6 +134,12 @@ pub fn render(cores: &[Arc<super::start::CoreMetrics>]) -> String {
         ),
         ("frontrow_busy_total", "counter", "Requests refused because a queue was full.", |m| &m.busy),
         ("frontrow_expired_total", "counter", "Holds that ran out.", |m| &m.expired),
+        ("frontrow_log_read_only", "gauge", "1 while the disk is full and nothing new is sold.", |m| {
+            &m.read_only
+        }),
+        ("frontrow_read_only_total", "counter", "Requests refused because the disk was full.", |m| {
+            &m.refused_full
+        }),
         ("frontrow_pushes_total", "counter", "Offers and other news pushed to users.", |m| &m.pushes),
         ("frontrow_deltas_total", "counter", "Row changes sent to watchers.", |m| &m.deltas),
         ("frontrow_connections", "gauge", "Open connections.", |m| &m.connections),

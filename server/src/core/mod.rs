@@ -7,6 +7,7 @@
 //! | `dispatch` | from a client's message to the owner of its place |
 //! | `pump` | the loop: batch, apply, append, commit, release |
 //! | `log_writer` | the commit's writes, on the core's own ring |
+//! | `space` | a disk that fills up: what is refused, what goes on |
 //! | `staging` | what waits for the log before it may leave |
 //! | `message` | what crosses between cores |
 //! | `watch`, `users`, `hints`, `changed` | live seats; who is connected where; what is free, roughly; rows to tell of |
@@ -27,6 +28,7 @@ mod metrics;
 mod pump;
 mod recovery;
 mod sales;
+mod space;
 mod staging;
 mod start;
 mod state;

@@ -4,6 +4,7 @@
 use super::dispatch::BUSY_RETRY_MS;
 use super::message::{Ask, ConnId, CoreMessage, Frames, Job, Origin};
 use super::metrics::Metrics;
+use super::space;
 use super::state::{CLASSES, Cause, Core, Stalled, State, read_clock};
 use crate::replication::{Check, Hub};
 use frontrow_engine::Engine;
@@ -72,9 +73,18 @@ fn step<E: Engine>(core: &Rc<Core<E>>) -> bool {
     read_clock();
     release_durable(core, state);
     let now = core.now_ms();
-    if !unstall(core, state, now) {
+    space::look(core, state);
+    if !unstall(core, state) {
+        if state.read_only {
+            // Not even the reserve is left.
+            space::refuse(core, state, 0);
+        }
         commit(core, state, true);
+        state.flush_outbound(&core.shared, core.counters());
         return false;
+    }
+    if state.read_only {
+        space::refuse(core, state, space::WANTING);
     }
     let mut applied = 0;
     let mut room = true;
@@ -184,7 +194,7 @@ fn apply<E: Engine>(
 }
 
 /// Appends what had found no room. `false` if there still is none.
-fn unstall<E: Engine>(core: &Core<E>, state: &mut State<E>, _now: Millis) -> bool {
+fn unstall<E: Engine>(core: &Core<E>, state: &mut State<E>) -> bool {
     let Some(stalled) = state.stalled.take() else { return true };
     let Stalled { partition, lsn, time_ms, kind, ref payload, .. } = stalled;
     match state.appender.append(partition, lsn, time_ms, kind, payload) {
@@ -194,7 +204,6 @@ fn unstall<E: Engine>(core: &Core<E>, state: &mut State<E>, _now: Millis) -> boo
         }
         Err(error) => {
             no_room(core, &error);
-            state.appender.retry_space();
             state.stalled = Some(stalled);
             false
         }
@@ -203,8 +212,7 @@ fn unstall<E: Engine>(core: &Core<E>, state: &mut State<E>, _now: Millis) -> boo
 
 fn no_room<E: Engine>(core: &Core<E>, error: &AppendError) {
     match error {
-        AppendError::Backlog { .. } | AppendError::NoSegment => {}
-        AppendError::DiskFull { .. } => tracing::error!(core = core.me, %error, "the log has no room"),
+        AppendError::Backlog { .. } | AppendError::NoSegment | AppendError::DiskFull { .. } => {}
         _ => core.shared.fail(core.me, &error.to_string()),
     }
 }
@@ -617,11 +625,21 @@ pub(crate) fn jobs_arrived<E: Engine>(core: &Core<E>, state: &mut State<E>, jobs
     for job in jobs {
         if !state.enqueue(job) {
             Metrics::add(&core.counters().busy, 1);
-            let error =
-                ErrorReply { retry_after_ms: BUSY_RETRY_MS, ..ErrorReply::of(job.id, WireCode::Busy) };
-            state.stage_to(core.me, job.origin, true, |out| encode_error(&error, out));
+            refuse(core, state, &job, WireCode::Busy, BUSY_RETRY_MS);
         }
     }
+}
+
+/// Stages a refusal of the server's own: nothing was decided.
+pub(crate) fn refuse<E: Engine>(
+    core: &Core<E>,
+    state: &mut State<E>,
+    job: &Job,
+    code: WireCode,
+    retry_after_ms: u32,
+) {
+    let error = ErrorReply { retry_after_ms, ..ErrorReply::of(job.id, code) };
+    state.stage_to(core.me, job.origin, true, |out| encode_error(&error, out));
 }
 
 /// Has the state of one partition compared with the standby's, if it is time.
@@ -650,6 +668,7 @@ pub(crate) fn every_second<E: Engine>(core: &Rc<Core<E>>) {
     core.counters().waiting.store(waiting, relaxed);
     core.counters().holds.store(holds, relaxed);
     compare(core, state);
+    space::try_again(state);
     let moved = std::mem::take(&mut state.moved);
     let time_ms = core.now_ms();
     for place in moved {

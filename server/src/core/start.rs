@@ -548,6 +548,7 @@ fn prepare<E: Engine>(seat: Seat) -> Result<Prepared<E>, CoreError> {
         moved: RowSet::default(),
         tick_due: true,
         expiring: false,
+        read_only: false,
         expire_next: 0,
         memory_only,
         checked: 0,
