@@ -97,7 +97,7 @@ pub(crate) enum Command {
     /// Check and tune this machine for a server; write a configuration that fits it.
     #[command(subcommand)]
     Tune(Tune),
-    /// Look at the log in --data, whether or not a server has it open; nothing is changed.
+    /// Look at the log in --data, whether or not a server has it open; only `repair` changes anything.
     #[command(subcommand)]
     Wal(Wal),
 }
@@ -110,6 +110,12 @@ pub(crate) enum Wal {
     Verify,
     /// Print records in words, oldest first.
     Dump(Dump),
+    /// Put another node's good copies in the place of segments that are damaged or missing; the server must not run.
+    Repair {
+        /// The other node's data directory, or a copy of it: MANIFEST and log/.
+        #[arg(long, value_name = "DIR")]
+        from: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]

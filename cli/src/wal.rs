@@ -1,4 +1,4 @@
-//! The log on disk, looked at without a server or beside one: reads only, and takes no lock.
+//! The log on disk, looked at without a server or beside one: reads only, and takes no lock. `repair` alone writes.
 
 use crate::args::{Dump, Wal};
 use crate::failure::Failure;
@@ -6,8 +6,8 @@ use crate::show::Out;
 use frontrow_shard::record::{self, kind};
 use frontrow_shard::{Op, record::Outcome};
 use frontrow_wal::{
-    DirView, LogIndex, PartitionSpan, Position, Record, Segment, SegmentInfo, Snapshot, Tail, Verdict,
-    WalError, covered, removable, spans, verify,
+    DirView, LogIndex, Mended, PartitionSpan, Position, Record, Segment, SegmentInfo, Snapshot, Tail,
+    Verdict, WalError, covered, removable, repair, spans, verify,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -20,6 +20,7 @@ pub(crate) fn run(data: &Path, wal: &Wal, out: Out) -> Result<(), Failure> {
     match wal {
         Wal::Stat => stat(&view, out),
         Wal::Verify => check(&view, out),
+        Wal::Repair { from } => mend(&view, &DirView::open(from).map_err(bad)?, out),
         Wal::Dump(filter) => {
             beside(&view, out);
             dump(&view, filter, out)
@@ -188,6 +189,31 @@ fn check(view: &DirView, out: Out) -> Result<(), Failure> {
     let _ = write!(text, "{} records in {} bytes read; {bad} bad", verified.records, verified.bytes);
     out.say(&json, text);
     if verified.is_bad() { Err(Failure::Told) } else { Ok(()) }
+}
+
+fn mend(view: &DirView, other: &DirView, out: Out) -> Result<(), Failure> {
+    let mended = repair(view, other).map_err(bad)?;
+    let mut text = heading(view);
+    for one in &mended {
+        let _ = match one {
+            Mended::Replaced { path, kept: Some(kept) } => {
+                writeln!(text, "mended {}; what was there is {} now", path.display(), kept.display())
+            }
+            Mended::Replaced { path, kept: None } => writeln!(text, "put back {}", path.display()),
+            Mended::Left { path, why } => writeln!(text, "LEFT   {}: {why}", path.display()),
+        };
+    }
+    let left = mended.iter().filter(|one| matches!(one, Mended::Left { .. })).count();
+    let _ = write!(text, "{} mended, {left} left; now: frontrow wal verify", mended.len() - left);
+    let json = json!({
+        "ok": left == 0,
+        "files": mended.iter().map(|one| match one {
+            Mended::Replaced { path, kept } => json!({"file": path, "mended": true, "kept": kept}),
+            Mended::Left { path, why } => json!({"file": path, "mended": false, "why": why}),
+        }).collect::<Vec<_>>(),
+    });
+    out.say(&json, text);
+    if left == 0 { Ok(()) } else { Err(Failure::Told) }
 }
 
 fn dump(view: &DirView, filter: &Dump, out: Out) -> Result<(), Failure> {

@@ -124,9 +124,9 @@ async fn verify(server: &Server, truth: &Shared) {
         assert_eq!(place(&again), place(&before.reply), "{:?}", before.command);
     }
     let http = server.http();
-    let now = truth.borrow();
     for section in 0..3 {
         let state = http.section(EVENT, section).await.expect("live seats");
+        let now = truth.borrow();
         for (letter, holds) in [('h', &now.held), ('b', &now.booked)] {
             for held in holds.values().flatten().filter(|held| held.place.section == section) {
                 for (row, seats) in held.rows() {

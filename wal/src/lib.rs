@@ -54,6 +54,7 @@ mod mark;
 mod options;
 mod preparer;
 mod reader;
+mod repair;
 mod retired;
 mod segment;
 mod shared;
@@ -78,6 +79,7 @@ pub use history::{EpochEntry, History, NodeId, Role};
 pub use index::{LogIndex, PartitionSpan, SegmentIndex, spans};
 pub use options::{Carrier, Durability, LogOptions, Preparer};
 pub use reader::{Record, Records, Segment, Tail, fuzz_decode};
+pub use repair::{Mended, repair};
 pub use shared::Space;
 pub use snapshot::{SNAPSHOTS_KEPT, Snapshot, SnapshotFile};
 pub use snapshot_format::{

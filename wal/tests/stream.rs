@@ -131,7 +131,7 @@ fn connect(
     loop {
         let back = receiver.take_out();
         sender.push(&back);
-        while let Some(heard) = sender.next()? {
+        while let Some(heard) = sender.hear()? {
             match heard {
                 Heard::Follow { .. } => sender.hello(primary.hello(stream)),
                 Heard::Welcome { epoch, position } => {
@@ -168,7 +168,7 @@ fn connect(
 
 fn take_in(receiver: &mut Receiver, mirror: &mut Mirror, resume: Resume) -> Result<(), StreamError> {
     loop {
-        let Some(received) = receiver.next()? else { return Ok(()) };
+        let Some(received) = receiver.receive()? else { return Ok(()) };
         let mut ack = None;
         match received {
             Received::Hello(_) => receiver.welcome(resume.epoch, resume.position, resume.sealed),
@@ -307,30 +307,30 @@ fn strangers_and_the_past_are_refused_by_name() {
     // Another cluster: both say so.
     let mut sender = Sender::new(cluster, epoch);
     sender.push(&Receiver::new(0, cluster ^ 1, 7, 0).take_out());
-    assert_eq!(sender.next(), Err(StreamError::OtherCluster { found: cluster ^ 1, expected: cluster }));
+    assert_eq!(sender.hear(), Err(StreamError::OtherCluster { found: cluster ^ 1, expected: cluster }));
     let mut receiver = Receiver::new(0, cluster ^ 1, 7, 0);
     receiver.push(&sender.take_out());
-    let Err(StreamError::Refused(refusal)) = receiver.next() else { panic!("it is refused") };
+    let Err(StreamError::Refused(refusal)) = receiver.receive() else { panic!("it is refused") };
     assert_eq!((refusal.code, refusal.cluster), (RefusalCode::OtherCluster, cluster));
     // A primary whose epoch is over hears so, and a standby does not take its stream.
     let mut sender = Sender::new(cluster, epoch);
     sender.push(&Receiver::new(0, cluster, 7, epoch + 1).take_out());
-    assert_eq!(sender.next(), Err(StreamError::Superseded { newer: epoch + 1, ours: epoch }));
+    assert_eq!(sender.hear(), Err(StreamError::Superseded { newer: epoch + 1, ours: epoch }));
     let mut sender = Sender::new(cluster, epoch);
     sender.push(&Receiver::new(0, cluster, 7, epoch).take_out());
-    assert!(matches!(sender.next(), Ok(Some(Heard::Follow { stream: 0, node: 7 }))));
+    assert!(matches!(sender.hear(), Ok(Some(Heard::Follow { stream: 0, node: 7 }))));
     sender.hello(primary.hello(0));
     let mut receiver = Receiver::new(0, cluster, 7, epoch + 1);
     receiver.push(&sender.take_out());
-    assert_eq!(receiver.next(), Err(StreamError::EpochOver { found: epoch, seen: epoch + 1 }));
+    assert_eq!(receiver.receive(), Err(StreamError::EpochOver { found: epoch, seen: epoch + 1 }));
     // Garbage at either end.
     for bytes in [&b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..], &[0xff; 64], &[0; 64]] {
         let mut sender = Sender::new(cluster, epoch);
         sender.push(bytes);
-        assert!(matches!(sender.next(), Err(StreamError::Garbage(_))), "{bytes:?}");
+        assert!(matches!(sender.hear(), Err(StreamError::Garbage(_))), "{bytes:?}");
         let mut receiver = Receiver::new(0, 0, 7, 0);
         receiver.push(bytes);
-        assert!(matches!(receiver.next(), Err(StreamError::Garbage(_))), "{bytes:?}");
+        assert!(matches!(receiver.receive(), Err(StreamError::Garbage(_))), "{bytes:?}");
     }
     // A standby with another log of the same cluster asks for what is no record's beginning.
     let standby = attend(b.path(), &primary);
@@ -351,15 +351,15 @@ fn an_acknowledgement_of_what_was_not_sent_is_refused() {
     let mut receiver = Receiver::new(0, cluster, 7, epoch);
     let mut sender = Sender::new(cluster, epoch);
     sender.push(&receiver.take_out());
-    sender.next().unwrap();
+    sender.hear().unwrap();
     sender.hello(primary.hello(0));
     receiver.push(&sender.take_out());
-    receiver.next().unwrap();
+    receiver.receive().unwrap();
     receiver.welcome(0, 0, false);
     receiver.ack(epoch, 1 << 20);
     sender.push(&receiver.take_out());
-    assert!(matches!(sender.next(), Ok(Some(Heard::Welcome { .. }))));
-    assert!(matches!(sender.next(), Err(StreamError::Unexpected(_))));
+    assert!(matches!(sender.hear(), Ok(Some(Heard::Welcome { .. }))));
+    assert!(matches!(sender.hear(), Err(StreamError::Unexpected(_))));
 }
 
 #[test]

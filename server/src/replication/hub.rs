@@ -305,17 +305,16 @@ impl Hub {
             let follower = state.followers.get(&stream);
             follower.is_some_and(|f| f.socket.is_some() && self.is_whole(&state.history, stream, f.acked))
         };
-        if !state.whole {
-            if !(0..self.streams).all(whole) {
-                return;
-            }
-            state.whole = true;
-            tracing::info!(epoch = self.dir.epoch(), "the backup has caught up");
-            for (&stream, follower) in &state.followers {
-                self.publish(stream, follower.acked);
-            }
-        } else {
-            self.publish(stream, acked);
+        if state.whole {
+            return self.publish(stream, acked);
+        }
+        if !(0..self.streams).all(whole) {
+            return;
+        }
+        state.whole = true;
+        tracing::info!(epoch = self.dir.epoch(), "the backup has caught up");
+        for (&stream, follower) in &state.followers {
+            self.publish(stream, follower.acked);
         }
     }
 

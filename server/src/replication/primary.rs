@@ -222,9 +222,10 @@ impl<'a> Connection<'a> {
             // In this order: a check that comes before a record is seen before the record is, and a file as well.
             let have = (self.hub.dir.epoch(), ship.link.durable());
             // What has not been sent yet waits where it is bounded.
-            let Taken { live, checks, lost } = match ship.live.is_empty() || !ship.in_memory {
-                true => ship.link.take(if idle { TICK } else { Duration::ZERO }),
-                false => Taken::default(),
+            let Taken { live, checks, lost } = if ship.live.is_empty() || !ship.in_memory {
+                ship.link.take(if idle { TICK } else { Duration::ZERO })
+            } else {
+                Taken::default()
             };
             let files = self.hub.files_are_there();
             ship.live.extend(live);
@@ -232,7 +233,7 @@ impl<'a> Connection<'a> {
                 self.sender().check(check.partition, check.lsn, check.hash);
             }
             if lost {
-                ship.from_disk()?;
+                ship.back_to_disk()?;
             }
             idle = !files || !ship.step(&mut lock(&self.sender), have)?;
             let safe = if self.hub.waits() { have.1.min(ship.link.backup()) } else { have.1 };
@@ -302,7 +303,7 @@ impl<'a> Connection<'a> {
     fn hear_one(&mut self) -> Result<Heard, Ended> {
         let mut buffer = vec![0; 16 << 10];
         loop {
-            if let Some(heard) = self.sender().next()? {
+            if let Some(heard) = self.sender().hear()? {
                 return Ok(heard);
             }
             match self.socket.read(&mut buffer)? {
@@ -359,7 +360,7 @@ fn hear_all(socket: &mut TcpStream, sender: &Mutex<Sender>, hear: impl Fn(Heard)
     let mut buffer = vec![0; 16 << 10];
     loop {
         loop {
-            let heard = lock(sender).next()?;
+            let heard = lock(sender).hear()?;
             let Some(heard) = heard else { break };
             hear(heard);
         }
@@ -433,7 +434,7 @@ impl Shipment<'_> {
     }
 
     /// The core's copies have a gap: goes on from disk, at the last byte that was sent.
-    fn from_disk(&mut self) -> Result<(), Ended> {
+    fn back_to_disk(&mut self) -> Result<(), Ended> {
         self.link.tap(false);
         (self.tapped, self.live) = (false, VecDeque::new());
         if !self.in_memory {

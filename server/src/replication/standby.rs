@@ -285,7 +285,7 @@ impl<'a> Standby<'a> {
             }
             loop {
                 let mut done = None;
-                match receiver.next() {
+                match receiver.receive() {
                     Ok(None) => break,
                     Ok(Some(Received::File { meta, offset, bytes })) => {
                         intake.take(&meta, offset, bytes).map_err(FollowError::File)?;
@@ -401,7 +401,7 @@ impl Follower {
             self.shared.change(|state| state.streams.get_mut(&stream).map(change));
         };
         let mut ack = None;
-        match receiver.next()? {
+        match receiver.receive()? {
             None => return Ok(false),
             Some(Received::Segment(start)) => {
                 let span = start.segment_bytes - frontrow_wal::SEGMENT_HEADER_BYTES;
@@ -468,7 +468,7 @@ impl Wire {
     fn hello(&mut self, receiver: &mut Receiver) -> Result<Hello, FollowError> {
         loop {
             self.send(receiver)?;
-            match receiver.next() {
+            match receiver.receive() {
                 Ok(Some(Received::Hello(hello))) => return Ok(hello),
                 Ok(Some(_)) => return Err(StreamError::Unexpected("its first word is not its hello").into()),
                 Ok(None) => {}

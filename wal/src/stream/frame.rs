@@ -376,7 +376,7 @@ impl Decoder {
     }
 
     /// The next whole frame, if it has arrived. After an error there is no next one.
-    pub fn next(&mut self) -> Result<Option<Frame<'_>>, StreamError> {
+    pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, StreamError> {
         let rest = &self.buffer[self.at..];
         let Some(header) = rest.first_chunk::<HEADER_BYTES>() else { return Ok(None) };
         let len = u32::from_le_bytes(bytes_at(header, 4)) as usize;
@@ -502,7 +502,7 @@ fn read_body(kind: u8, mut body: Body<'_>) -> Option<Frame<'_>> {
         }
         12 => {
             let count = body.count(16)?;
-            let one = |_| Some(read_file_meta(&mut body)?);
+            let one = |_| read_file_meta(&mut body);
             Frame::Files((0..count).map(one).collect::<Option<_>>()?)
         }
         13 => Frame::FilesDone { version: body.u64()? },
@@ -606,7 +606,7 @@ mod tests {
             let (mut decoder, mut found) = (Decoder::new(FRAME_BYTES_MAX), Vec::new());
             for part in bytes.chunks(piece) {
                 decoder.push(part);
-                while let Some(frame) = decoder.next().unwrap() {
+                while let Some(frame) = decoder.next_frame().unwrap() {
                     found.push(format!("{frame:?}"));
                 }
             }
@@ -625,7 +625,7 @@ mod tests {
                 flipped[bit / 8] ^= 1 << (bit % 8);
                 let mut decoder = Decoder::new(FRAME_BYTES_MAX);
                 decoder.push(&flipped);
-                assert!(!matches!(decoder.next(), Ok(Some(_))), "{frame:?}, bit {bit}");
+                assert!(!matches!(decoder.next_frame(), Ok(Some(_))), "{frame:?}, bit {bit}");
             }
         }
     }
@@ -637,9 +637,11 @@ mod tests {
         encoder.put(&Frame::FilesDone { version: 2 }, &mut two);
         for parts in [[&one, &one], [&two, &one]] {
             let mut decoder = Decoder::new(FRAME_BYTES_MAX);
-            parts.iter().for_each(|part| decoder.push(part));
-            let first = decoder.next().map(|frame| frame.is_some());
-            assert!(first.is_err() || decoder.next().is_err());
+            for part in &parts {
+                decoder.push(part);
+            }
+            let first = decoder.next_frame().map(|frame| frame.is_some());
+            assert!(first.is_err() || decoder.next_frame().is_err());
         }
     }
 
@@ -649,7 +651,7 @@ mod tests {
         let mut header = [0; HEADER_BYTES];
         header[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
         decoder.push(&header);
-        assert!(matches!(decoder.next(), Err(StreamError::Garbage(_))));
+        assert!(matches!(decoder.next_frame(), Err(StreamError::Garbage(_))));
     }
 
     #[test]
@@ -660,7 +662,7 @@ mod tests {
             Encoder::default().put(&Frame::File { meta, offset: 0, bytes: &[] }, &mut bytes);
             let mut decoder = Decoder::new(FRAME_BYTES_MAX);
             decoder.push(&bytes);
-            assert!(decoder.next().is_err(), "{name:?}");
+            assert!(decoder.next_frame().is_err(), "{name:?}");
         }
     }
 }

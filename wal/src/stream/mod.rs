@@ -33,7 +33,7 @@ pub fn fuzz_stream(data: &[u8]) {
         for limit in [HANDSHAKE_BYTES_MAX, FRAME_BYTES_MAX] {
             let mut decoder = Decoder::new(limit);
             decoder.push(bytes);
-            while let Ok(Some(_)) = decoder.next() {}
+            while let Ok(Some(_)) = decoder.next_frame() {}
         }
         sender::fuzz(bytes);
         receiver::fuzz(bytes);

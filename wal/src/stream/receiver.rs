@@ -152,9 +152,9 @@ impl Receiver {
     }
 
     /// The next thing that has arrived as a whole. After an error the connection is to be closed.
-    pub fn next(&mut self) -> Result<Option<Received<'_>>, StreamError> {
+    pub fn receive(&mut self) -> Result<Option<Received<'_>>, StreamError> {
         let Receiver { decoder, encoder, out, gate } = self;
-        let Some(frame) = decoder.next()? else { return Ok(None) };
+        let Some(frame) = decoder.next_frame()? else { return Ok(None) };
         match gate.pass(frame) {
             Ok(received) => Ok(Some(received)),
             Err(error) => {
@@ -293,7 +293,7 @@ impl Known {
     /// Whether nothing was written in this stream in the epochs between two.
     fn nothing_between(&self, stream: u16, before: u32, after: u32) -> bool {
         let between = self.epochs.iter().filter(|entry| before < entry.epoch && entry.epoch < after);
-        between.flat_map(|entry| entry.ends.get(&stream)).all(|end| *end == 0)
+        between.filter_map(|entry| entry.ends.get(&stream)).all(|end| *end == 0)
     }
 
     fn segment(
@@ -306,7 +306,7 @@ impl Known {
         let SegmentStart { epoch, number, first_position, segment_bytes } = start;
         let odd = |why| Err(StreamError::Unexpected(why));
         let sane = segment_bytes > SEGMENT_HEADER_BYTES
-            && segment_bytes <= u64::from(u32::MAX)
+            && u32::try_from(segment_bytes).is_ok()
             && segment_bytes.is_multiple_of(SEGMENT_HEADER_BYTES);
         let Some(end) = first_position.checked_add(segment_bytes - SEGMENT_HEADER_BYTES).filter(|_| sane)
         else {
@@ -455,7 +455,7 @@ pub(crate) fn fuzz(bytes: &[u8]) {
         let mut receiver = Receiver::new(stream, 0, 1, 0);
         receiver.push(bytes);
         loop {
-            match receiver.next() {
+            match receiver.receive() {
                 Ok(Some(Received::Hello(_))) if stream == CONTROL => receiver.files(Vec::new()),
                 Ok(Some(Received::Hello(_))) => receiver.welcome(0, 0, false),
                 Ok(Some(_)) => {}

@@ -104,8 +104,8 @@ impl Sender {
 
     /// The next thing the standby has said. After an error the connection is to be closed, once
     /// [`Sender::take_out`] has been sent.
-    pub fn next(&mut self) -> Result<Option<Heard>, StreamError> {
-        let Some(frame) = self.decoder.next()? else { return Ok(None) };
+    pub fn hear(&mut self) -> Result<Option<Heard>, StreamError> {
+        let Some(frame) = self.decoder.next_frame()? else { return Ok(None) };
         match (self.state, frame) {
             (_, Frame::Refuse(refusal)) => Err(self.refused(refusal)),
             (State::AwaitFollow, Frame::Follow { version, stream, cluster, node, seen }) => {
@@ -236,7 +236,7 @@ pub(crate) fn fuzz(bytes: &[u8]) {
     let mut sender = Sender::new(1, 1);
     sender.push(bytes);
     loop {
-        match sender.next() {
+        match sender.hear() {
             Ok(Some(Heard::Follow { stream, .. })) => sender.hello(Hello {
                 stream,
                 partitions: 1,

@@ -1,0 +1,94 @@
+//! Segments that are damaged or gone, mended with another node's copies; and what must not be mended with.
+
+mod common;
+
+use common::{open, segment_path, written};
+use frontrow_wal::{DirView, Durability, Finding, LogOptions, Mended, Verdict, WalError, repair, verify};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A log of several segments, and a copy of it as another node would have it.
+fn two_nodes() -> (tempfile::TempDir, PathBuf, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let (here, there) = (folder.path().join("here"), folder.path().join("there"));
+    let options = LogOptions { durability: Durability::Mapped, ..LogOptions::small() };
+    written(&here, &options, 400, 10, 700);
+    copy(&here, &there);
+    (folder, here, there)
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let (path, to) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
+        if path.is_dir() {
+            copy(&path, &to);
+        } else {
+            fs::copy(&path, &to).unwrap();
+        }
+    }
+}
+
+fn flip(path: &Path, at: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[at] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+fn views(here: &Path, there: &Path) -> (DirView, DirView) {
+    (DirView::open(here).unwrap(), DirView::open(there).unwrap())
+}
+
+#[test]
+fn what_is_damaged_or_gone_comes_from_the_other_node() {
+    let (_folder, here, there) = two_nodes();
+    let good = fs::read(segment_path(&here, 1, 0)).unwrap();
+    flip(&segment_path(&here, 1, 0), 5000);
+    fs::remove_file(segment_path(&here, 1, 1)).unwrap();
+    let (view, other) = views(&here, &there);
+    assert!(verify(&view).is_bad());
+    let mended = repair(&view, &other).unwrap();
+    let replaced = |one: &Mended| matches!(one, Mended::Replaced { .. });
+    assert!(mended.len() == 2 && mended.iter().all(replaced), "{mended:?}");
+    let log = here.join("log");
+    let bad = |finding: &Finding| finding.verdict == Verdict::Bad && finding.path.starts_with(&log);
+    assert!(!verify(&view).findings.iter().any(bad), "{:?}", verify(&view));
+    assert_eq!(fs::read(segment_path(&here, 1, 0)).unwrap(), good);
+    assert!(here.join("damaged").read_dir().unwrap().count() > 0, "what was there is kept");
+    open(&here);
+}
+
+#[test]
+fn a_copy_that_is_bad_itself_or_ends_before_is_refused() {
+    let (_folder, here, there) = two_nodes();
+    let path = segment_path(&here, 1, 0);
+    flip(&path, 5000);
+    let damaged = fs::read(&path).unwrap();
+    flip(&segment_path(&there, 1, 0), 6000);
+    let (view, other) = views(&here, &there);
+    let left = repair(&view, &other).unwrap();
+    assert!(matches!(&left[..], [Mended::Left { why, .. }] if why.contains("cannot stand in")), "{left:?}");
+
+    // A copy without the last records.
+    let (_folder, shorter, there) = two_nodes();
+    let mut bytes = fs::read(segment_path(&there, 1, 0)).unwrap();
+    bytes[4096..].fill(0);
+    fs::write(segment_path(&there, 1, 0), bytes).unwrap();
+    flip(&segment_path(&shorter, 1, 0), 5000);
+    let (view, other) = views(&shorter, &there);
+    let left = repair(&view, &other).unwrap();
+    assert!(matches!(&left[..], [Mended::Left { .. }]), "{left:?}");
+    assert_eq!(fs::read(path).unwrap(), damaged, "nothing was changed");
+}
+
+#[test]
+fn another_cluster_s_copies_and_a_log_in_use_are_refused() {
+    let (_folder, here, _) = two_nodes();
+    let (_other_folder, foreign, _) = two_nodes();
+    let (view, other) = views(&here, &foreign);
+    assert!(matches!(repair(&view, &other), Err(WalError::ForeignCluster { .. })));
+    let (_folder, here, there) = two_nodes();
+    let _open = open(&here);
+    let (view, other) = views(&here, &there);
+    assert!(matches!(repair(&view, &other), Err(WalError::Locked { .. })));
+}
