@@ -39,7 +39,7 @@ fn settings() -> Vec<(&'static str, &'static str)> {
 fn disk_or_say_why(test: &str, mib: u64, promised: Option<u64>) -> Option<SmallDisk> {
     SmallDisk::mount(mib, promised)
         .inspect_err(|why| {
-            println!("SKIPPED {test}: no small file system of its own ({why}); run it as root")
+            println!("SKIPPED {test}: no small file system of its own ({why}); run it as root");
         })
         .ok()
 }

@@ -1,0 +1,182 @@
+#!/usr/bin/env python3
+"""Plays the chapters of docs/operations.md on real processes and says what is seen; ends with an error at the first
+thing that is not as written there. Usage: drill.py PATH/TO/frontrow. (The full and the failing disk are
+cli/tests/full_disk.rs.)"""
+import glob, json, os, shutil, signal, subprocess, sys, tempfile, time, urllib.error, urllib.request
+
+FRONTROW = os.path.abspath(sys.argv[1])
+KEY = "a key for this drill only, thirty-two bytes"
+SETTINGS = {
+    "FRONTROW_SERVER__TCP": "127.0.0.1:0", "FRONTROW_SERVER__HTTP": "127.0.0.1:0", "FRONTROW_SERVER__CORE_PORTS": "0",
+    "FRONTROW_SERVER__PIN": "false", "FRONTROW_LOG__SEGMENT": "1MiB", "FRONTROW_LOG__BACKLOG": "1MiB",
+    "FRONTROW_PARTITIONS__COUNT": "4", "FRONTROW_PARTITIONS__REQUESTS_REMEMBERED": "16384",
+    "FRONTROW_REPLICATION__LISTEN": "127.0.0.1:0", "FRONTROW_REPLICATION__BUSY_AFTER": "300ms",
+    "FRONTROW_LOG_OUTPUT__LEVEL": "warn", "FRONTROW_ADMIN__KEY": KEY,
+}
+
+
+class Node:
+    def __init__(self, data, words, **settings):
+        self.data, self.errors = data, tempfile.TemporaryFile("w+")
+        env = {**os.environ, **SETTINGS, **settings, "FRONTROW_SERVER__DATA": data}
+        self.process = subprocess.Popen([FRONTROW, "--json", *words], env=env, text=True, stdout=subprocess.PIPE,
+                                        stderr=self.errors)
+        self.hear()
+
+    def hear(self):
+        line = self.process.stdout.readline()
+        self.said = json.loads(line) if line.startswith("{") else {}
+        self.url = "http://" + self.said.get("http", "") if self.said.get("http") else ""
+
+    def words(self):
+        self.errors.seek(0)
+        return self.errors.read()
+
+    def get(self, path):
+        with urllib.request.urlopen(self.url + path, timeout=5) as answer:
+            return answer.read().decode()
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def ended(self):
+        self.process.wait(timeout=30)
+        return self.process.returncode
+
+
+def run(*words, url="http://127.0.0.1:1", ok=True, data=None):
+    env = {**os.environ, "FRONTROW_ADMIN_KEY": KEY}
+    more = ["--data", data] if data else []
+    done = subprocess.run([FRONTROW, "--server", url, *more, *words], env=env, text=True, capture_output=True)
+    text = (done.stdout + done.stderr).strip()
+    see(f"$ frontrow {' '.join(words)}\n    " + "\n    ".join(text.splitlines()[-4:]))
+    assert (done.returncode == 0) == ok, f"exit code {done.returncode}"
+    return text
+
+
+def see(text):
+    print(text.replace(ROOT, "…"), flush=True)
+
+
+def chapter(name):
+    print(f"\n## {name}\n", flush=True)
+
+
+def until(what, wanted, seconds=30):
+    """Asks until it is so. A drill is about real processes: there is nothing to inject a time into."""
+    end = time.monotonic() + seconds
+    while not wanted():
+        assert time.monotonic() < end, f"not within {seconds} s: {what}"
+        time.sleep(0.02)
+    see(f"seen: {what}")
+
+
+def replication(node):
+    request = urllib.request.Request(node.url + "/v1/admin/replication", headers={"Authorization": f"Bearer {KEY}"})
+    with urllib.request.urlopen(request, timeout=5) as answer:
+        return json.load(answer)
+
+
+
+def claim(node, user, ok=True):
+    return run("--user", str(user), "claim", "1", SECTION, "--best", "1", url=node.url, ok=ok)
+
+
+def killed_and_started(data):
+    chapter("The server is gone")
+    node = Node(data, ["serve"])
+    claim(node, 1)
+    node.kill()
+    see(f"killed: exit code {node.process.returncode}")
+    node = Node(data, ["serve"])
+    assert json.loads(node.get("/readyz"))["ready"]
+    see("started again: " + next(line for line in node.said["text"].splitlines() if "log records" in line))
+    run("seats", "1", SECTION, url=node.url)
+    return node
+
+
+def does_not_start(node, copy):
+    chapter("It does not start")
+    second = Node(node.data, ["serve"])
+    assert second.ended() == 1 and "locked by process" in second.said.get("error", {}).get("message", "") + second.words()
+    see("a second process on the directory: refused, it names the first one")
+    node.kill()
+    shutil.copytree(node.data, copy)
+    for path in sorted(glob.glob(node.data + "/log/*.seg")):
+        with open(path, "r+b") as file:
+            file.seek(4096 + 60)
+            byte = file.read(1)
+            if byte == b"\0":
+                continue
+            file.seek(4096 + 60)
+            file.write(bytes([byte[0] ^ 4]))
+        see(f"one bit flipped in {os.path.basename(path)}")
+        break
+    refused = Node(node.data, ["serve"])
+    assert refused.ended() == 1
+    words = refused.said.get("error", {}).get("message", "") + refused.words()
+    see("it says: " + words.strip().splitlines()[-1])
+    assert "is damaged at byte" in words
+    run("wal", "verify", data=node.data, ok=False)
+    run("wal", "repair", "--from", copy, data=node.data)
+    run("wal", "verify", data=node.data)
+    node = Node(node.data, ["serve"])
+    assert json.loads(node.get("/readyz"))["ready"]
+    see("it serves again")
+    node.kill()
+
+
+def standby_gone(here, there):
+    chapter("The standby is gone or behind; going on alone")
+    primary = Node(here, ["serve"], FRONTROW_REPLICATION__ACKNOWLEDGE="backup")
+    listen = primary.said["replication"]
+    standby = Node(there, ["backup", "--primary", listen])
+    until("the primary says caught up", lambda: replication(primary)["caught_up"])
+    assert "frontrow_backup_caught_up 1" in primary.get("/metrics")
+    claim(primary, 2)
+    standby.kill()
+    until("frontrow_backup_caught_up 0", lambda: "frontrow_backup_caught_up 0" in primary.get("/metrics"))
+    run("replication", "status", url=primary.url)
+    claim_waits = subprocess.Popen([FRONTROW, "--server", primary.url, "--user", "3", "claim", "1", SECTION, "--best", "1"],
+                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    time.sleep(1)
+    assert claim_waits.poll() is None, "nothing is acknowledged without the standby"
+    see("a claim waits: nothing is acknowledged without the standby")
+    run("replication", "alone", url=primary.url)
+    see("the claim, now: " + claim_waits.communicate(timeout=30)[0].strip().splitlines()[0])
+    assert claim_waits.returncode == 0
+    standby = Node(there, ["backup", "--primary", listen])
+    until("the standby has caught up again", lambda: replication(primary)["caught_up"])
+    run("replication", "backup", url=primary.url)
+    claim(primary, 4)
+    return primary, standby
+
+
+def promoted(primary, standby):
+    chapter("The primary is gone for good; an old primary comes back")
+    primary.kill()
+    begun = time.monotonic()
+    run("promote", url=standby.url)
+    standby.hear()
+    assert json.loads(standby.get("/readyz"))["ready"]
+    see(f"the standby serves {1000 * (time.monotonic() - begun):.0f} ms after `frontrow promote` was typed")
+    refused = Node(primary.data, ["serve"], FRONTROW_REPLICATION__ACKNOWLEDGE="backup")
+    see("`frontrow serve` on the old one, by mistake, with acknowledge = backup: it cannot acknowledge (no standby follows it)")
+    refused.kill()
+    old = Node(primary.data, ["backup", "--primary", standby.said["replication"]])
+    until("the old primary follows the new one", lambda: replication(standby)["caught_up"])
+    claim(standby, 5)
+    old.kill()
+    standby.kill()
+
+
+with tempfile.TemporaryDirectory(prefix="frontrow-drill-") as ROOT:
+    first = Node(ROOT + "/a", ["serve"])
+    SECTION = json.loads(first.get("/v1/events/1/map"))["sections"][0]["name"]
+    first.kill()
+    node = killed_and_started(ROOT + "/a")
+    does_not_start(node, ROOT + "/copy")
+    primary, standby = standby_gone(ROOT + "/a", ROOT + "/b")
+    promoted(primary, standby)
+    print("\nAll as written in docs/operations.md.")
