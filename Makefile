@@ -3,7 +3,7 @@ CARGO ?= cargo
 # One target directory, so that nothing is built twice.
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: run test check unit python sim kills edge bench-shard bench-table bench-peers bench-log load bench-load fuzz fmt clean need-cargo need-python
+.PHONY: run test check unit python sim kills drill edge bench-shard bench-table bench-peers bench-log load bench-load fuzz fmt clean need-cargo need-python
 
 ## make run: builds and serves the sample hall on 127.0.0.1 (HTTP and WebSocket 7410, raw TCP 7411).
 run: need-cargo
@@ -27,6 +27,7 @@ unit:
 python: need-python
 	$(CARGO) build -p frontrow-cli -p frontrow-loadgen
 	python3 examples/python/run_selftest.py target/debug/frontrow
+	python3 tests/drill.py target/debug/frontrow
 	python3 tuning/measure/ab.py --quick --rounds 1 --knobs durability --loadgen target/debug/frontrow-loadgen \
 		--out target/tuning-quick
 
@@ -44,6 +45,11 @@ sim: need-cargo
 KILLS ?= 200
 kills: need-cargo
 	FRONTROW_KILLS=$(KILLS) $(CARGO) test --release -p frontrow-cli --test kill nothing_acknowledged -- --nocapture
+
+## What docs/operations.md says to do when an alarm rings, on real processes.
+drill: need-cargo need-python
+	$(CARGO) build -p frontrow-cli
+	python3 tests/drill.py target/debug/frontrow
 
 ## Figures. Run them on a quiet machine; results go to bench-results/.
 bench-shard: need-cargo
