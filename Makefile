@@ -3,7 +3,7 @@ CARGO ?= cargo
 # One target directory, so that nothing is built twice.
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: run test check unit python sim kills drill edge bench-shard bench-table bench-peers bench-log load bench-load fuzz fmt clean need-cargo need-python
+.PHONY: run test check unit python sim kills failovers drill edge bench-shard bench-table bench-peers bench-log load bench-load fuzz fmt clean need-cargo need-python
 
 ## make run: builds and serves the sample hall on 127.0.0.1 (HTTP and WebSocket 7410, raw TCP 7411).
 run: need-cargo
@@ -50,6 +50,11 @@ kills: need-cargo
 drill: need-cargo need-python
 	$(CARGO) build -p frontrow-cli
 	python3 tests/drill.py target/debug/frontrow
+
+## Two nodes and etcd; the primary killed, stopped and cut off, FAILOVERS times (apt-get install etcd-server; as root).
+FAILOVERS ?= 51
+failovers: need-cargo
+	FRONTROW_FAILOVERS=$(FAILOVERS) $(CARGO) test --release -p frontrow-cli --test cluster failovers_lose_nothing -- --nocapture
 
 ## Figures. Run them on a quiet machine; results go to bench-results/.
 bench-shard: need-cargo

@@ -22,7 +22,7 @@ pub(crate) struct Cli {
 /// Options of every command.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Common {
-    /// The server's HTTP address.
+    /// The server's HTTP address; of two nodes both, with a comma between them.
     #[arg(
         long,
         global = true,
@@ -31,7 +31,7 @@ pub(crate) struct Common {
         value_name = "URL"
     )]
     pub(crate) server: String,
-    /// Speak raw TCP to this host:port instead of WebSocket.
+    /// Speak raw TCP to this host:port instead of WebSocket; of two nodes to both, with a comma between them.
     #[arg(long, global = true, value_name = "ADDR")]
     pub(crate) tcp: Option<String>,
     /// Be this user, with a token from the server's development mode.

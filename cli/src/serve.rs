@@ -23,8 +23,24 @@ pub(crate) fn run(args: &Serve, out: Out) -> Result<(), Failure> {
     let config = config::load(path).map_err(|mistakes| refused(mistakes.to_string()))?;
     log(&config);
     let demo = config.identity.dev && !args.no_demo;
+    if !config.cluster.etcd.is_empty() {
+        return join(&config, demo, out);
+    }
     let running = frontrow_server::start(&config, demo).map_err(|error| refused(error.to_string()))?;
     until_signal(running, out)
+}
+
+/// One of two nodes: follows until it is chosen to be the primary, then serves.
+fn join(config: &Config, demo: bool, out: Out) -> Result<(), Failure> {
+    let ready = |http| {
+        let text =
+            format!("Following the primary of {}. Status at http://{http}/v1/status", config.cluster.name);
+        out.say(&json!({"ok": true, "http": http, "text": text}), &text);
+    };
+    match frontrow_server::join(config, demo, ready).map_err(|error| refused(error.to_string()))? {
+        Some(running) => until_signal(running, out),
+        None => Ok(()),
+    }
 }
 
 /// Says where the server is, and waits for its end.

@@ -30,11 +30,11 @@ impl Session {
             Some(token) => token.clone(),
             None => self.http.dev_token(self.common.user).await?.token,
         };
-        let endpoint = match &self.common.tcp {
-            Some(address) => Endpoint::Tcp(address.clone()),
-            None => Endpoint::of_http(&self.common.server),
+        let endpoints = match &self.common.tcp {
+            Some(all) => all.split(',').map(|address| Endpoint::Tcp(address.trim().to_owned())).collect(),
+            None => self.common.server.split(',').map(|url| Endpoint::of_http(url.trim())).collect(),
         };
-        Ok(Client::connect_with(endpoint, token, Options::default().retrying()).await?)
+        Ok(Client::connect_to(endpoints, token, Options::default().retrying()).await?)
     }
 
     /// HTTP with the operator's key: given, or left by a development server in its data directory.

@@ -1,10 +1,11 @@
 //! The client: one connection, any number of handles and requests.
 
-use crate::driver::{connect, drive};
+use crate::driver::{drive, first};
 use crate::endpoint::Endpoint;
 use crate::error::{ClientError, Refused};
 use crate::news::NewsStream;
 use crate::options::Options;
+use crate::route::Route;
 use crate::shared::{Response, Shared};
 use frontrow_protocol::{ClientMessage, Reply, Topology, Welcome};
 use frontrow_shard::{Code, Command, Millis, RequestId, RowRef, UserId};
@@ -58,13 +59,28 @@ impl Client {
         token: impl Into<String>,
         options: Options,
     ) -> Result<Self, ClientError> {
-        let token = token.into();
-        let connected = connect(&endpoint, &token, &options).await?;
+        Self::connect_to(vec![endpoint], token, options).await
+    }
+
+    /// The same for a service that is at one of several addresses: the next is tried when one is dead, and whoever is
+    /// not primary says who is. With `options.retry` it is tried as often as that says, also at first.
+    ///
+    /// # Panics
+    ///
+    /// If there is no address.
+    pub async fn connect_to(
+        endpoints: Vec<Endpoint>,
+        token: impl Into<String>,
+        options: Options,
+    ) -> Result<Self, ClientError> {
+        let (token, mut route) = (token.into(), Route::new(endpoints));
+        let connected = first(&mut route, &token, &options).await?;
+        let endpoint = route.present().clone();
         let welcome = connected.welcome;
         let random = [random(&endpoint)?, random(&endpoint)?];
         let room = Arc::new(Semaphore::new(welcome.limits.max_in_flight.max(1) as usize));
         let shared = Arc::new(Shared::new(endpoint, token, options, welcome, random));
-        tokio::spawn(drive(Arc::clone(&shared), connected));
+        tokio::spawn(drive(Arc::clone(&shared), route, connected));
         let open = Arc::new(Open(Arc::clone(&shared)));
         Ok(Self { shared, room, _open: open })
     }

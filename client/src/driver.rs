@@ -4,6 +4,7 @@ use crate::endpoint::{Endpoint, MAX_BODY};
 use crate::error::ClientError;
 use crate::link::{Reader, Writer};
 use crate::options::Options;
+use crate::route::Route;
 use crate::shared::Shared;
 use frontrow_protocol::{ClientMessage, Frames, Hello, ServerMessage, Welcome, decode_server, encode_client};
 use std::borrow::Cow;
@@ -24,12 +25,39 @@ pub(crate) struct Connected {
     pub(crate) welcome: Welcome,
 }
 
-/// Connects, says who it is, and waits to be welcomed.
-pub(crate) async fn connect(
-    endpoint: &Endpoint,
+/// The first connection. With one address it is tried once, and where that one sends us; with several each once, and
+/// again if the options say so.
+pub(crate) async fn first(
+    route: &mut Route,
     token: &str,
     options: &Options,
 ) -> Result<Connected, ClientError> {
+    let several = route.is_choice();
+    let mut attempt = 0;
+    loop {
+        let error = match connect(route.present(), token, options).await {
+            Ok(connected) => {
+                route.serves();
+                return Ok(connected);
+            }
+            Err(error) => error,
+        };
+        if error.is_lasting() {
+            return Err(error);
+        }
+        if !route.after(&error) {
+            let Some(retry) = options.retry.filter(|retry| several && attempt < retry.attempts) else {
+                return Err(error);
+            };
+            // A crowd is spread by its sockets' own delays here: there is nobody yet whose bits could be used.
+            sleep(retry.pause(attempt, 0, u64::from(attempt) << 60)).await;
+            attempt += 1;
+        }
+    }
+}
+
+/// Connects, says who it is, and waits to be welcomed.
+async fn connect(endpoint: &Endpoint, token: &str, options: &Options) -> Result<Connected, ClientError> {
     let late = |_| endpoint.unreachable(format!("no welcome within {:?}", options.connect_timeout));
     timeout(options.connect_timeout, greet(endpoint, token)).await.map_err(late)?
 }
@@ -81,14 +109,14 @@ fn broken(error: &io::Error) -> ClientError {
 }
 
 /// Serves a client until its last handle is gone or it cannot be served any more.
-pub(crate) async fn drive(shared: Arc<Shared>, mut connected: Connected) {
+pub(crate) async fn drive(shared: Arc<Shared>, mut route: Route, mut connected: Connected) {
     loop {
         let Err(lost) = serve(&shared, connected).await else {
             shared.end(&ClientError::Closed { reason: "the client was closed".into() });
             return;
         };
         shared.offline();
-        connected = match reconnect(&shared, lost).await {
+        connected = match reconnect(&shared, &mut route, lost).await {
             Ok(connected) => connected,
             Err(error) => return shared.end(&error),
         };
@@ -175,20 +203,24 @@ async fn keeping_alive(shared: &Shared) -> ClientError {
 }
 
 /// Connects again, if that is wanted and can help.
-async fn reconnect(shared: &Arc<Shared>, lost: ClientError) -> Result<Connected, ClientError> {
+async fn reconnect(
+    shared: &Arc<Shared>,
+    route: &mut Route,
+    lost: ClientError,
+) -> Result<Connected, ClientError> {
     let Some(retry) = shared.options.retry else { return Err(lost) };
-    let mut last = lost;
-    for attempt in 0..retry.attempts {
-        if last.is_lasting() {
-            return Err(last);
-        }
+    let (mut last, mut attempt) = (lost, 0);
+    while attempt < retry.attempts && !last.is_lasting() {
+        let at_once = route.after(&last);
         let at_least_ms = match last {
             ClientError::Wire { retry_after_ms, .. } => retry_after_ms,
             _ => 0,
         };
         let connecting = async {
-            sleep(retry.pause(attempt, at_least_ms, shared.random())).await;
-            connect(&shared.endpoint, &shared.token, &shared.options).await
+            if !at_once {
+                sleep(retry.pause(attempt, at_least_ms, shared.random())).await;
+            }
+            connect(route.present(), &shared.token, &shared.options).await
         };
         let connected = tokio::select! {
             () = shared.close.notified() => {
@@ -197,9 +229,13 @@ async fn reconnect(shared: &Arc<Shared>, lost: ClientError) -> Result<Connected,
             connected = connecting => connected,
         };
         match connected {
-            Ok(connected) => return Ok(connected),
+            Ok(connected) => {
+                route.serves();
+                return Ok(connected);
+            }
             Err(error) => last = error,
         }
+        attempt += u32::from(!at_once);
     }
     Err(last)
 }

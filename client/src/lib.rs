@@ -18,6 +18,7 @@
 //! | --- | --- |
 //! | `endpoint`, `link` | where to connect; bytes in and out, the same for TCP and WebSocket |
 //! | `shared`, `driver` | what is outstanding; one task that reads, writes and connects again |
+//! | `route` | several addresses of one service: which to try next |
 //! | `client`, `sell` | requests, and each kind of request by name |
 //! | `held` | a hold and its token |
 //! | `watch`, `news` | live seats; offers and other news |
@@ -32,6 +33,7 @@ pub mod http;
 mod link;
 mod news;
 mod options;
+mod route;
 mod sell;
 mod shared;
 mod watch;

@@ -1,6 +1,7 @@
 //! The Frontrow server: configuration, identity, the catalogue, HTTP, and the shard cores behind them.
 
 pub mod catalogue;
+pub mod cluster;
 pub mod config;
 pub mod core;
 pub mod http;
@@ -10,4 +11,6 @@ pub mod replication;
 mod running;
 mod snapshots;
 
-pub use running::{Running, StartError, follow, io_uring_works, promote_at_rest, start, take_over};
+pub use running::{
+    JoinError, Running, StartError, follow, io_uring_works, join, promote_at_rest, start, take_over,
+};

@@ -1,11 +1,12 @@
 //! The whole server: from a configuration to a process that sells, and back to rest.
 
 use crate::catalogue::{self, Catalogue, CatalogueError, LoadErrors, SpecError};
+use crate::cluster::{Addresses, Fence, Member};
 use crate::config::{self, Config};
 use crate::core::{self, CoreError, Handle, Recovered, RecoveryError, Setup, Threads};
 use crate::http::{self, Connections, Http, Sales, Stopper};
 use crate::identity::{Keys, KeysError};
-use crate::replication::{self, FollowError, Hub, HubParts, ListenError, Listening, Promoted};
+use crate::replication::{self, FollowError, Hub, HubParts, Leader, ListenError, Listening, Promoted};
 use crate::snapshots::{Round, Snapshotter, Trigger};
 use frontrow_engine::{Clock, EngineError, EngineKind, HugePages};
 use frontrow_shard::{Code, EventState, Limits, Partition};
@@ -117,6 +118,7 @@ pub struct Running {
     stopper: Stopper,
     http_thread: JoinHandle<()>,
     replication: Option<Listening>,
+    member: Option<Arc<Member>>,
 }
 
 /// Starts everything; returns when it serves. With `demo`, an empty catalogue gets the sample hall, on sale.
@@ -125,7 +127,7 @@ pub fn start(config: &Config, demo: bool) -> Result<Running, StartError> {
     HugePages::want(config.partitions.huge_pages);
     let dir = open_directory(config)?;
     let history = dir.begin_history(false)?;
-    serve(config, demo, Promoted { dir, history, partitions: None, now_ms: None })
+    serve(config, demo, Promoted { dir, history, partitions: None, now_ms: None }, None)
 }
 
 /// Follows the primary at `primary` until told to end (`None`) or to take over. `ready` is called once there is an
@@ -137,7 +139,38 @@ pub fn follow(
 ) -> Result<Option<Promoted>, FollowError> {
     raise_descriptor_limit();
     HugePages::want(config.partitions.huge_pages);
-    replication::follow(config, primary, limits_of(config), ready)
+    replication::follow(config, Leader::At(primary.to_owned()), limits_of(config), ready)
+}
+
+/// Why a node of a cluster could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    /// As a standby.
+    #[error(transparent)]
+    Follow(#[from] FollowError),
+    /// As the primary.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+/// Takes part in the cluster that the configuration names: follows whoever is primary, and returns once this node is,
+/// or when it was told to end (`None`). `ready` is called with the HTTP address of a standby that has begun to follow.
+pub fn join(
+    config: &Config,
+    demo: bool,
+    ready: impl FnOnce(SocketAddr),
+) -> Result<Option<Running>, JoinError> {
+    raise_descriptor_limit();
+    HugePages::want(config.partitions.huge_pages);
+    let member = Member::start(config).map_err(FollowError::Cluster)?;
+    let leader = Leader::Elected(Arc::clone(&member));
+    match replication::follow(config, leader, limits_of(config), ready)? {
+        Some(promoted) => Ok(Some(serve(config, demo, promoted, Some(member))?)),
+        None => {
+            member.resign();
+            Ok(None)
+        }
+    }
 }
 
 /// Makes a standby that is not running a primary's directory: opens the next epoch. Which one.
@@ -154,7 +187,7 @@ pub fn promote_at_rest(config: &Config) -> Result<u32, WalError> {
 
 /// A promoted standby serves.
 pub fn take_over(config: &Config, promoted: Promoted) -> Result<Running, StartError> {
-    serve(config, false, promoted)
+    serve(config, false, promoted, None)
 }
 
 /// The partitions as the log leaves them: as a standby has them already, or replayed now.
@@ -192,11 +225,20 @@ fn superseded(epoch: u32) {
 }
 
 /// The standby's side, if the configuration has one.
-fn hub_of(config: &Config, dir: &DataDir, history: History) -> Result<Option<Arc<Hub>>, WalError> {
+fn hub_of(
+    config: &Config,
+    dir: &DataDir,
+    history: History,
+    member: Option<&Arc<Member>>,
+) -> Result<Option<Arc<Hub>>, WalError> {
     let replication = &config.replication;
     if replication.listen.is_none() {
         return Ok(None);
     }
+    let look = member.map(|member| {
+        let member = Arc::clone(member);
+        Box::new(move || member.look()) as Box<dyn Fn() + Send + Sync>
+    });
     let hub = Hub::new(HubParts {
         dir: dir.clone(),
         history,
@@ -206,11 +248,18 @@ fn hub_of(config: &Config, dir: &DataDir, history: History) -> Result<Option<Arc
         busy_after: replication.busy_after,
         check_every: replication.check,
         superseded: Box::new(superseded),
+        fence: member.map_or_else(|| Arc::new(Fence::open()), |member| member.fence()),
+        look,
     })?;
     Ok(Some(Arc::new(hub)))
 }
 
-fn serve(config: &Config, demo: bool, from: Promoted) -> Result<Running, StartError> {
+fn serve(
+    config: &Config,
+    demo: bool,
+    from: Promoted,
+    member: Option<Arc<Member>>,
+) -> Result<Running, StartError> {
     let Promoted { dir, history, partitions, now_ms } = from;
     let executors = config.server.shard_cpus.len().max(1);
     let choice = frontrow_engine::choose(engine_of(config), executors, &frontrow_engine::probe())?;
@@ -222,7 +271,7 @@ fn serve(config: &Config, demo: bool, from: Promoted) -> Result<Running, StartEr
         return Err(StartError::TooManyShards { shards: executors, partitions: dir.partitions() });
     }
     let recovered = recovered(&dir, partitions, config)?;
-    let hub = hub_of(config, &dir, history)?;
+    let hub = hub_of(config, &dir, history, member.as_ref())?;
     // Before the catalogue is opened, which clears away what an unfinished creation left behind.
     for event in recovered.partitions.iter().flat_map(Partition::events) {
         let path = data.join("events").join(format!("{event}.json"));
@@ -275,7 +324,7 @@ fn serve(config: &Config, demo: bool, from: Promoted) -> Result<Running, StartEr
     }
     let sales: Arc<dyn Sales> = Arc::new(handle.clone());
     let side = Http::new(config, keys, sales, Arc::clone(&catalogue), connections, Clock::wall_ms);
-    let side = Http { hub, ..side };
+    let side = Http { hub: hub.clone(), ..side };
     let (stopper, stop) = http::stopper();
     let cpus = config.server.http_cpus.clone();
     let http_thread = std::thread::Builder::new()
@@ -287,6 +336,16 @@ fn serve(config: &Config, demo: bool, from: Promoted) -> Result<Running, StartEr
             }
         })
         .map_err(|error| StartError::Cores(CoreError::Thread(error)))?;
+    if let (Some(member), Some(hub), Some(listening)) = (&member, &hub, &replication) {
+        let of = |given: &Option<String>, at: SocketAddr| given.clone().unwrap_or_else(|| at.to_string());
+        let cluster = &config.cluster;
+        let at = Addresses {
+            tcp: of(&cluster.advertise_tcp, threads.tcp),
+            http: of(&cluster.advertise_http, http_at),
+            replication: of(&cluster.advertise_replication, listening.address),
+        };
+        member.serves(at, Arc::clone(hub));
+    }
     Ok(Running {
         http: http_at,
         tcp: threads.tcp,
@@ -302,6 +361,7 @@ fn serve(config: &Config, demo: bool, from: Promoted) -> Result<Running, StartEr
         stopper,
         http_thread,
         replication,
+        member,
     })
 }
 
@@ -395,6 +455,9 @@ impl Running {
         }
         if self.http_thread.join().is_err() {
             tracing::error!("the HTTP thread ended with a panic");
+        }
+        if let Some(member) = self.member {
+            member.resign();
         }
     }
 }

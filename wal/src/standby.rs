@@ -105,10 +105,18 @@ impl DataDir {
             path: self.path().into(),
             why: "its epoch is the last one there can be".into(),
         })?;
-        if let Some(history) = self.history()? {
-            self.check_whole(&history)?;
+        self.open_epoch(next, 0)
+    }
+
+    /// For a node that was chosen to be the primary, whatever it was before: opens `epoch`, which is above all that it
+    /// has seen, durably. `node` is its name if it has none yet.
+    pub fn open_epoch(&self, epoch: u32, node: NodeId) -> Result<(Self, History), WalError> {
+        match self.history()? {
+            Some(history) => self.check_whole(&history)?,
+            None if node != 0 => self.write_history(&History::new(self.cluster(), node, Role::Primary))?,
+            None => {}
         }
-        let dir = self.at_epoch(next)?;
+        let dir = self.at_epoch(epoch)?;
         let history = dir.begin_history(true)?;
         Ok((dir, history))
     }

@@ -364,15 +364,19 @@ fn an_acknowledgement_of_what_was_not_sent_is_refused() {
 
 #[test]
 fn an_old_primary_comes_back_and_loses_what_was_its_own() {
-    let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (a, b, c) =
+        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let old = three_epochs(a.path());
+    let mut left = usize::MAX;
+    connect(&old, &attend(c.path(), &old), 0, &mut left, &mut |bytes| bytes).unwrap();
+    let whole = usize::MAX - left;
     let standby = attend(b.path(), &old);
     // With a stream missing it cannot be promoted.
     connect(&old, &standby, 2, &mut usize::MAX.clone(), &mut |bytes| bytes).unwrap();
     let early = standby.dir.promote().map(drop);
     assert!(matches!(early, Err(frontrow_wal::WalError::NotCaughtUp { stream: 0, epoch: 1, .. })));
     // Of the last epoch it has a part of stream 0, and all of stream 1.
-    let mut budget = 115_000;
+    let mut budget = whole - 2000;
     connect(&old, &standby, 0, &mut budget, &mut |bytes| bytes).unwrap();
     connect(&old, &standby, 1, &mut usize::MAX.clone(), &mut |bytes| bytes).unwrap();
     assert_eq!(budget, 0);

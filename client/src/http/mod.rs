@@ -27,6 +27,8 @@ use frontrow_shard::{EventId, UserId};
 
 /// The longest answer taken, in bytes: the map of a very large event.
 const MAX_ANSWER: usize = 256 << 20;
+/// What an error begins with if nothing was sent.
+const NO_CONNECTION: &str = "no connection";
 /// How long a request may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -66,25 +68,23 @@ pub enum HttpError {
 /// A server's HTTP side.
 #[derive(Clone)]
 pub struct Http {
-    /// `host:port`.
-    authority: String,
+    /// `host:port` of each.
+    authorities: Vec<String>,
     admin_key: Option<String>,
 }
 
 impl std::fmt::Debug for Http {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Http").field("authority", &self.authority).finish_non_exhaustive()
+        f.debug_struct("Http").field("authorities", &self.authorities).finish_non_exhaustive()
     }
 }
 
 impl Http {
-    /// The server at `url` (`http://host:port`). Nothing is sent yet.
+    /// The server at `url` (`http://host:port`), or at one of several with commas between them: the next is asked when
+    /// one cannot be reached or is not the primary. Nothing is sent yet.
     pub fn new(url: &str) -> Result<Self, HttpError> {
-        let wrong = || HttpError::Address(url.to_owned());
-        let rest = url.strip_prefix("http://").ok_or_else(wrong)?.trim_end_matches('/');
-        let whole = rest.parse::<hyper::http::uri::Authority>().map_err(|_| wrong())?;
-        let authority = if whole.port().is_some() { rest.to_owned() } else { format!("{rest}:80") };
-        Ok(Self { authority, admin_key: None })
+        let authorities = url.split(',').map(|url| authority(url.trim())).collect::<Result<_, _>>()?;
+        Ok(Self { authorities, admin_key: None })
     }
 
     /// The same, with the operator's key for the requests that need it.
@@ -232,10 +232,28 @@ impl Http {
         kind: Option<&str>,
         body: Bytes,
     ) -> Result<Bytes, HttpError> {
-        let request = self.build(method, path, kind, body)?;
-        let exchange = timeout(PATIENCE, self.exchange(request)).await;
+        let mut last = None;
+        for at in &self.authorities {
+            match self.fetch_at(at, &method, path, kind, &body).await {
+                Err(error) if is_for_another(&error) => last = Some(error),
+                fetched => return fetched,
+            }
+        }
+        Err(last.unwrap_or_else(|| HttpError::Address(String::new())))
+    }
+
+    async fn fetch_at(
+        &self,
+        at: &str,
+        method: &Method,
+        path: &str,
+        kind: Option<&str>,
+        body: &Bytes,
+    ) -> Result<Bytes, HttpError> {
+        let request = self.build(at, method.clone(), path, kind, body.clone())?;
+        let exchange = timeout(PATIENCE, exchange(at, request)).await;
         let (status, bytes) =
-            exchange.map_err(|_| self.unreachable(format!("no answer within {PATIENCE:?}")))??;
+            exchange.map_err(|_| unreachable(at, format!("no answer within {PATIENCE:?}")))??;
         if !status.is_success() {
             return Err(refusal(status, &bytes));
         }
@@ -244,12 +262,13 @@ impl Http {
 
     fn build(
         &self,
+        at: &str,
         method: Method,
         path: &str,
         kind: Option<&str>,
         body: Bytes,
     ) -> Result<Request<Full<Bytes>>, HttpError> {
-        let mut request = Request::builder().method(method).uri(path).header(HOST, &self.authority);
+        let mut request = Request::builder().method(method).uri(path).header(HOST, at);
         if let Some(kind) = kind {
             request = request.header(CONTENT_TYPE, kind);
         }
@@ -258,33 +277,50 @@ impl Http {
         }
         request.body(Full::new(body)).map_err(|error| HttpError::Address(format!("{path}: {error}")))
     }
+}
 
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), HttpError> {
-        let broken = |error: hyper::Error| self.unreachable(error.to_string());
-        let socket = TcpStream::connect(&self.authority).await;
-        let socket = socket.map_err(|error| self.unreachable(error.to_string()))?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(broken)?;
-        let answering = async {
-            let response = sender.send_request(request).await.map_err(broken)?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-            let body = body.map_err(|error| HttpError::Answer(error.to_string()))?;
-            Ok((status, body.to_bytes()))
-        };
-        // The connection only moves when it is polled; it may well end before the answer is taken apart.
-        let connection = async {
-            let _ = connection.await;
-            std::future::pending::<()>().await;
-        };
-        tokio::select! {
-            answer = answering => answer,
-            () = connection => unreachable!("pending never ends"),
-        }
-    }
+/// `host:port` of `http://host:port`.
+fn authority(url: &str) -> Result<String, HttpError> {
+    let wrong = || HttpError::Address(url.to_owned());
+    let rest = url.strip_prefix("http://").ok_or_else(wrong)?.trim_end_matches('/');
+    let whole = rest.parse::<hyper::http::uri::Authority>().map_err(|_| wrong())?;
+    Ok(if whole.port().is_some() { rest.to_owned() } else { format!("{rest}:80") })
+}
 
-    fn unreachable(&self, reason: String) -> HttpError {
-        HttpError::Unreachable { url: format!("http://{}", self.authority), reason }
+/// Whether nothing was asked of anybody yet who could have done it.
+fn is_for_another(error: &HttpError) -> bool {
+    match error {
+        HttpError::Unreachable { reason, .. } => reason.starts_with(NO_CONNECTION),
+        HttpError::Refused { code, .. } => code == "not_primary",
+        _ => false,
     }
+}
+
+async fn exchange(at: &str, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), HttpError> {
+    let broken = |error: hyper::Error| unreachable(at, error.to_string());
+    let socket = TcpStream::connect(at).await;
+    let socket = socket.map_err(|error| unreachable(at, format!("{NO_CONNECTION}: {error}")))?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(broken)?;
+    let answering = async {
+        let response = sender.send_request(request).await.map_err(broken)?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+        let body = body.map_err(|error| HttpError::Answer(error.to_string()))?;
+        Ok((status, body.to_bytes()))
+    };
+    // The connection only moves when it is polled; it may well end before the answer is taken apart.
+    let connection = async {
+        let _ = connection.await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        answer = answering => answer,
+        () = connection => unreachable!("pending never ends"),
+    }
+}
+
+fn unreachable(at: &str, reason: String) -> HttpError {
+    HttpError::Unreachable { url: format!("http://{at}"), reason }
 }
 
 /// `{"error": {"code", "message", "retryable", …}}`, or whatever a proxy in between made of it.

@@ -267,6 +267,7 @@ pub(super) fn bounds(source: &mut Source, config: &Config, machine: &Machine) ->
     }
     ports(source, &config.server);
     replication(source, config);
+    cluster(source, config);
     if let Some((rule, allowed)) = config.events.mistake() {
         source.mistake(&format!("events.{rule}"), format!("is out of range; allowed is {allowed}"));
     }
@@ -286,6 +287,58 @@ fn replication(source: &mut Source, config: &Config) {
         source.mistake(
             "log.durability",
             "is `memory`, and a standby copies what is on disk; choose auto, or set replication.listen = off",
+        );
+    }
+}
+
+/// Whoever is to decide must be reachable, and others must be told addresses that lead here.
+fn cluster(source: &mut Source, config: &Config) {
+    let cluster = &config.cluster;
+    if cluster.etcd.is_empty() {
+        return;
+    }
+    let is_address = |url: &String| crate::cluster::authority(url).is_some();
+    if let Some(url) = cluster.etcd.iter().find(|url| !is_address(url)) {
+        source.mistake("cluster.etcd", format!("`{url}` is no address of etcd; write http://host:2379"));
+    }
+    if cluster.name.contains('/') {
+        source.mistake("cluster.name", "has a slash, which divides etcd's keys; choose a plain word");
+    }
+    if cluster.lease.subsec_nanos() != 0 {
+        source.mistake(
+            "cluster.lease",
+            "is not in whole seconds, which is how etcd counts; give 2s, 3s or more",
+        );
+    }
+    let Some(listen) = config.replication.listen else {
+        source.mistake(
+            "cluster.etcd",
+            "is set, and the other node could not follow this one; set replication.listen to an address of a private network",
+        );
+        return;
+    };
+    let own = [
+        ("cluster.advertise_tcp", &cluster.advertise_tcp, "server.tcp", config.server.tcp),
+        ("cluster.advertise_http", &cluster.advertise_http, "server.http", config.server.http),
+        ("cluster.advertise_replication", &cluster.advertise_replication, "replication.listen", listen),
+    ];
+    for (key, given, of, address) in own {
+        if given.is_none() && address.ip().is_unspecified() {
+            source.mistake(
+                key,
+                format!("is not set, and {of} is {address}, which leads others nowhere; set it to host:port as others see it"),
+            );
+        }
+        if given.as_ref().is_some_and(|given| !given.contains(':')) {
+            source.mistake(key, "has no port; write host:port");
+        }
+    }
+    let local = config.replication.acknowledge == Acknowledge::Local;
+    if local && !cluster.allow_loss {
+        source.mistake(
+            "replication.acknowledge",
+            "is `local`, so that a standby taking over by itself could lack what was answered; set it to backup, or say \
+             cluster.allow_loss = true",
         );
     }
 }
@@ -349,6 +402,13 @@ fn notes(config: &Config, limits: &Limits, machine: &Machine) -> Vec<String> {
             "replication.listen is {address}: the stream is neither encrypted nor authenticated, so only trusted nodes may \
              reach it"
         ));
+    }
+    if !config.cluster.etcd.is_empty() && config.cluster.allow_loss {
+        notes.push(
+            "cluster.allow_loss: a standby takes over even if it is not known to have everything; what was answered last may be \
+             lost then"
+                .to_owned(),
+        );
     }
     if config.identity.dev {
         notes.push(

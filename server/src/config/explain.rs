@@ -108,6 +108,7 @@ impl Config {
             format!("commit through {durability}{by}{log}, in segments of {}", show_bytes(self.log.segment)),
             format!("make snapshots after every {} of log, and trim it", show_bytes(self.log.snapshot_every)),
             replication,
+            self.cluster_deed(),
             format!("believe tokens signed with {keys}{dev}"),
             format!(
                 "take up to {} connections ({} per address), frames of {}, and close them after {} of silence",
@@ -121,6 +122,28 @@ impl Config {
                 show_duration(limits.idle),
             ),
         ]
+    }
+}
+
+impl Config {
+    fn cluster_deed(&self) -> String {
+        let cluster = &self.cluster;
+        if cluster.etcd.is_empty() {
+            return "be the primary or a standby as it is told: nothing takes over by itself".to_owned();
+        }
+        let who = if cluster.allow_loss {
+            "any standby that follows, WHAT WAS ANSWERED LAST MAY BE LOST"
+        } else {
+            "a standby that etcd has on record as having everything"
+        };
+        format!(
+            "be primary of cluster {} while it holds a lease of {} in etcd at {}, else follow who is; without a primary, {who}, \
+             takes over; a standby that is away for {} is gone on without",
+            cluster.name,
+            show_duration(cluster.lease),
+            cluster.etcd.join(", "),
+            show_duration(cluster.alone_after),
+        )
     }
 }
 

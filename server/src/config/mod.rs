@@ -26,13 +26,23 @@ pub use source::{ENV_PREFIX, Mistake, Origin};
 use source::{Setting, Source};
 pub use value::Cores;
 use value::{
-    address, auto_or, bytes, choice, cores, duration, filled, flag, number, off_or_address, power_of_two,
-    text,
+    address, auto_or, bytes, choice, cores, duration, filled, flag, list, number, off_or_address,
+    power_of_two, text,
 };
 
 /// The sections of the file.
-const SECTIONS: [&str; 9] =
-    ["server", "partitions", "log", "replication", "limits", "identity", "admin", "events", "log_output"];
+const SECTIONS: [&str; 10] = [
+    "server",
+    "partitions",
+    "log",
+    "replication",
+    "cluster",
+    "limits",
+    "identity",
+    "admin",
+    "events",
+    "log_output",
+];
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -53,6 +63,8 @@ pub struct Config {
     pub log: Log,
     /// The second copy of everything.
     pub replication: Replication,
+    /// Who decides which of two nodes is the primary.
+    pub cluster: Cluster,
     /// What clients may use up.
     pub limits: Limits,
     /// Whose tokens are believed.
@@ -178,6 +190,27 @@ pub struct Replication {
     pub busy_after: Duration,
     /// How often each core has one of its partitions compared with the standby's; zero: never.
     pub check: Duration,
+}
+
+/// `[cluster]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// etcd's client addresses (`http://host:port`); none: an operator decides who is primary.
+    pub etcd: Vec<String>,
+    /// Which cluster of those that use this etcd.
+    pub name: String,
+    /// How long the primary stays it without a word; whole seconds.
+    pub lease: Duration,
+    /// How long a standby may be away before the primary records that it goes on without it.
+    pub alone_after: Duration,
+    /// Whether a standby may take over that may lack what was acknowledged.
+    pub allow_loss: bool,
+    /// Where others reach this node's raw TCP port; `None`: `server.tcp`.
+    pub advertise_tcp: Option<String>,
+    /// Where others reach its HTTP port; `None`: `server.http`.
+    pub advertise_http: Option<String>,
+    /// Where others reach its port for standbys; `None`: `replication.listen`.
+    pub advertise_replication: Option<String>,
 }
 
 /// What answers wait for.
@@ -352,6 +385,7 @@ pub fn read(
         partitions: partitions(&mut source),
         log: log(&mut source),
         replication: replication(&mut source),
+        cluster: cluster(&mut source),
         limits: limits(&mut source),
         identity: Identity {
             dev: false,
@@ -446,6 +480,19 @@ fn replication(source: &mut Source) -> Replication {
         acknowledge: source.take("replication.acknowledge", "local", &choice(ACKNOWLEDGE)),
         busy_after: source.take("replication.busy_after", "2s", &duration(Duration::from_millis(10)..=HOUR)),
         check: source.take("replication.check", "1m", &duration(Duration::ZERO..=24 * HOUR)),
+    }
+}
+
+fn cluster(source: &mut Source) -> Cluster {
+    Cluster {
+        etcd: source.take("cluster.etcd", "[]", &list()),
+        name: source.take("cluster.name", "main", &filled()),
+        lease: source.take("cluster.lease", "3s", &duration(2 * SECOND..=60 * SECOND)),
+        alone_after: source.take("cluster.alone_after", "1s", &duration(Duration::from_millis(10)..=HOUR)),
+        allow_loss: source.take("cluster.allow_loss", "false", &flag()),
+        advertise_tcp: source.take("cluster.advertise_tcp", "", &text()),
+        advertise_http: source.take("cluster.advertise_http", "", &text()),
+        advertise_replication: source.take("cluster.advertise_replication", "", &text()),
     }
 }
 

@@ -100,6 +100,15 @@ pub(super) fn filled() -> Kind<String> {
     Kind::new("a text that is not empty", |text| (!text.is_empty()).then(|| text.to_owned()))
 }
 
+/// Texts, as `[a, b]`.
+pub(super) fn list() -> Kind<Vec<String>> {
+    Kind::new("a list like [\"http://127.0.0.1:2379\"]", |text| {
+        let text = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+        let word = |word: &str| word.trim().trim_matches('"').to_owned();
+        Some(text.split(',').map(word).filter(|word| !word.is_empty()).collect())
+    })
+}
+
 /// Which CPUs the shards get, as it stands in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cores {

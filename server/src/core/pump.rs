@@ -420,8 +420,12 @@ fn safe<E: Engine>(core: &Core<E>, hub: &Hub, flying: Option<u64>, durable: u64)
 
 /// Lets a group go: answers, news, messages. Stages nothing, for it may be the one that collects.
 fn release<E: Engine>(core: &Core<E>, state: &mut State<E>, index: usize) {
-    let mut group = std::mem::take(&mut state.groups[index]);
     let now = read_clock();
+    if core.shared.hub.as_ref().is_some_and(|hub| hub.fence().is_over(now)) {
+        // After a pause, for example: somebody else may be primary since.
+        crate::cluster::lost("its lease was not renewed in time");
+    }
+    let mut group = std::mem::take(&mut state.groups[index]);
     if group.begun_ns > 0 {
         core.counters().commit_ns.record(now - group.begun_ns);
     }

@@ -1,8 +1,9 @@
 //! What a standby says over HTTP, and the one thing it can be told: to become the primary.
 
 use super::status::Shared;
+use crate::cluster::{Member, misdirected};
 use crate::identity::AdminKey;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -11,42 +12,70 @@ use serde_json::json;
 use std::net::TcpListener;
 use std::sync::Arc;
 
+/// How long open requests may take when it ends.
+const FAREWELL: std::time::Duration = std::time::Duration::from_millis(10);
+
 struct Side {
     shared: Arc<Shared>,
     admin: AdminKey,
+    member: Option<Arc<Member>>,
 }
 
 /// Serves on this thread until the standby ends or is promoted.
-pub(super) fn serve(listener: TcpListener, shared: Arc<Shared>, admin: AdminKey) -> std::io::Result<()> {
+pub(super) fn serve(
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    admin: AdminKey,
+    member: Option<Arc<Member>>,
+) -> std::io::Result<()> {
     listener.set_nonblocking(true)?;
     let ending = Arc::clone(&shared);
-    let side = Arc::new(Side { shared, admin });
+    let side = Arc::new(Side { shared, admin, member });
     let app = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/v1/status", get(status))
         .route("/v1/admin/promote", post(promote))
-        .fallback(|| async {
-            let message = "this is a standby: it has /v1/status, /healthz, /readyz and /metrics; sales are at the primary";
-            (StatusCode::MISDIRECTED_REQUEST, Json(json!({"error": {"code": "standby", "message": message}})))
-        })
+        .fallback(elsewhere)
         .with_state(side);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let over = async move {
-            // The answer to a promotion is sent before the next look.
-            let mut look = tokio::time::interval(std::time::Duration::from_millis(20));
             while !ending.lock().is_ending() {
-                look.tick().await;
+                ending.over.notified().await;
             }
+        };
+        let (done, heard) = tokio::sync::oneshot::channel();
+        let over = async {
+            over.await;
+            let _ = done.send(());
         };
         let serving = axum::serve(listener, app).with_graceful_shutdown(over);
         // A client that keeps its connection open must not keep a promotion waiting.
-        let _ = serving.await;
+        let farewell = async {
+            if heard.await.is_ok() {
+                tokio::time::sleep(FAREWELL).await;
+            }
+        };
+        tokio::select! {
+            _ = serving => {}
+            () = farewell => {}
+        }
         Ok(())
     })
+}
+
+/// Everything else is the primary's.
+async fn elsewhere(State(side): State<Arc<Side>>, request: Request) -> Response {
+    if let Some(member) = &side.member {
+        return misdirected(member, request);
+    }
+    let message =
+        "this is a standby: it has /v1/status, /healthz, /readyz and /metrics; sales are at the primary";
+    let error = Json(json!({"error": {"code": "standby", "message": message}}));
+    (StatusCode::MISDIRECTED_REQUEST, error).into_response()
 }
 
 async fn readyz(State(side): State<Arc<Side>>) -> Response {
@@ -57,7 +86,11 @@ async fn readyz(State(side): State<Arc<Side>>) -> Response {
 }
 
 async fn status(State(side): State<Arc<Side>>) -> Response {
-    Json(side.shared.lock().json()).into_response()
+    let mut status = side.shared.lock().json();
+    if let Some(member) = &side.member {
+        status["cluster"] = member.json();
+    }
+    Json(status).into_response()
 }
 
 async fn metrics(State(side): State<Arc<Side>>) -> Response {

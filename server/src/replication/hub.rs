@@ -1,6 +1,7 @@
 //! The primary's side as a whole: who follows which stream, what answers wait for, and what is recorded of it.
 
 use super::link::Link;
+use crate::cluster::{Fence, Seen};
 use frontrow_wal::stream::{CONTROL, Hello};
 use frontrow_wal::{DataDir, History, NodeId, Position, WalError};
 use std::collections::BTreeMap;
@@ -33,9 +34,15 @@ pub struct Hub {
     clock: OnceLock<Box<dyn Fn() -> u64 + Send + Sync>>,
     /// Another node has a newer epoch.
     superseded: Box<dyn Fn(u32) + Send + Sync>,
+    /// Until when answers may leave.
+    fence: Arc<Fence>,
+    /// With a cluster, who decides when answers wait: told that there is something to look at.
+    look: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
 struct State {
+    /// By core, what must be at the standby before it is in sync: what left, or may have, before answers waited.
+    marks: Vec<Position>,
     history: History,
     followers: BTreeMap<u16, Follower>,
     /// Set when the last of the streams has caught up, until one is lost.
@@ -68,6 +75,8 @@ pub(crate) struct HubParts {
     pub(crate) busy_after: Duration,
     pub(crate) check_every: Duration,
     pub(crate) superseded: Box<dyn Fn(u32) + Send + Sync>,
+    pub(crate) fence: Arc<Fence>,
+    pub(crate) look: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
 /// How the standby is doing, as metrics and operators see it.
@@ -89,10 +98,22 @@ pub struct StandbyStatus {
 
 impl Hub {
     pub(crate) fn new(parts: HubParts) -> Result<Self, WalError> {
-        let HubParts { dir, history, events, cores, policy, busy_after, check_every, superseded } = parts;
+        let HubParts {
+            dir,
+            history,
+            events,
+            cores,
+            policy,
+            busy_after,
+            check_every,
+            superseded,
+            fence,
+            look,
+        } = parts;
         let old = dir.segments()?.iter().map(|info| info.stream() + 1).max().unwrap_or(0);
-        let waits = policy && !history.alone;
-        if policy && !waits {
+        // In a cluster every epoch begins alone, and is on record so.
+        let waits = policy && !history.alone && look.is_none();
+        if policy && history.alone {
             tracing::warn!("an operator has decided that answers do not wait for a backup; that still holds");
         }
         Ok(Self {
@@ -105,17 +126,68 @@ impl Hub {
             stuck_ns: (0..cores).map(|_| AtomicU64::new(0)).collect(),
             busy_after,
             check_every,
-            state: Mutex::new(State { history, followers: BTreeMap::new(), whole: false }),
+            state: Mutex::new(State { marks: Vec::new(), history, followers: BTreeMap::new(), whole: false }),
             files: Mutex::new(Files { here: 1, ..Files::default() }),
             files_moved: Condvar::new(),
             clock: OnceLock::new(),
             superseded,
+            fence,
+            look,
         })
     }
 
     /// Whether answers wait for the standby now.
     pub fn waits(&self) -> bool {
-        self.waits.load(Ordering::Acquire)
+        // In one order with what a core says it has durable: see `set_waits`.
+        self.waits.load(Ordering::SeqCst)
+    }
+
+    /// Until when answers may leave.
+    pub(crate) fn fence(&self) -> &Fence {
+        &self.fence
+    }
+
+    /// Answers wait for the standby from now on, or do not. For whoever keeps the record of it.
+    pub(crate) fn set_waits(&self, waits: bool) {
+        let mut state = self.lock();
+        self.waits.store(waits, Ordering::SeqCst);
+        // A core that did not see this yet has said before how far it was durable, and no answer leaves beyond that.
+        state.marks = self.links.iter().map(|link| link.durable().max(link.backup())).collect();
+        drop(state);
+        self.free_cores();
+    }
+
+    /// What is to be seen of the standby.
+    pub(crate) fn seen(&self, now_ns: u64) -> Seen {
+        let state = self.lock();
+        let data = |stream: &u16| usize::from(*stream) < self.links.len();
+        let follower =
+            state.followers.iter().find(|(stream, _)| data(stream)).map(|(_, follower)| follower.node);
+        let reached = |(core, mark): (usize, &Position)| {
+            state.followers.get(&(core as u16)).is_some_and(|f| f.acked >= (self.dir.epoch(), *mark))
+        };
+        let waited = |stuck: &AtomicU64| match stuck.load(Ordering::Relaxed) {
+            0 => 0,
+            since => now_ns.saturating_sub(since),
+        };
+        Seen {
+            follower: follower.filter(|_| state.whole),
+            wanted: self.policy && !state.history.alone,
+            waits: self.waits(),
+            reached: state.whole && state.marks.iter().enumerate().all(reached),
+            stuck_ns: self.stuck_ns.iter().map(waited).max().unwrap_or(0),
+        }
+    }
+
+    fn look(&self) {
+        if let Some(look) = &self.look {
+            look();
+        }
+    }
+
+    fn free_cores(&self) {
+        self.stuck_ns.iter().for_each(|stuck| stuck.store(0, Ordering::Relaxed));
+        self.links.iter().for_each(|link| link.wake_core());
     }
 
     /// How often a core's partitions are compared, one at a time; zero: never.
@@ -142,7 +214,9 @@ impl Hub {
         let mut state = self.lock();
         state.history.alone = alone;
         self.dir.write_history(&state.history)?;
-        self.waits.store(self.policy && !alone, Ordering::Release);
+        if self.look.is_none() {
+            self.waits.store(self.policy && !alone, Ordering::SeqCst);
+        }
         drop(state);
         if alone {
             tracing::warn!("an operator has decided: answers do not wait for a backup any more");
@@ -152,8 +226,10 @@ impl Hub {
                 "an operator has decided: answers wait as the configuration says"
             );
         }
-        self.stuck_ns.iter().for_each(|stuck| stuck.store(0, Ordering::Relaxed));
-        self.links.iter().for_each(|link| link.wake_core());
+        if self.look.is_none() {
+            self.free_cores();
+        }
+        self.look();
         Ok(())
     }
 
@@ -275,7 +351,7 @@ impl Hub {
     }
 
     /// Ends all connections.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         for socket in self.lock().followers.values().filter_map(|follower| follower.socket.as_ref()) {
             // One that is over already is over.
             let _ = socket.shutdown(Shutdown::Both);
@@ -289,6 +365,8 @@ impl Hub {
         {
             follower.socket = None;
             state.whole = false;
+            drop(state);
+            self.look();
         }
     }
 
@@ -316,6 +394,8 @@ impl Hub {
         for (&stream, follower) in &state.followers {
             self.publish(stream, follower.acked);
         }
+        drop(state);
+        self.look();
     }
 
     fn publish(&self, stream: u16, (epoch, position): (u32, Position)) {
@@ -403,6 +483,8 @@ mod tests {
             busy_after: Duration::from_millis(5),
             check_every: Duration::ZERO,
             superseded: Box::new(|_| {}),
+            fence: Arc::new(Fence::open()),
+            look: None,
         })
         .unwrap()
     }

@@ -113,7 +113,8 @@ impl Link {
     /// The log has become durable up to here.
     pub(crate) fn durable_at(&self, position: u64) {
         if self.durable.load(Ordering::Relaxed) != position {
-            self.durable.store(position, Ordering::Release);
+            // In one order with whether answers wait: see `Hub::set_waits`.
+            self.durable.store(position, Ordering::SeqCst);
             if self.wake.get().is_some() && !self.tapped.load(Ordering::Acquire) {
                 self.notify();
             }
@@ -136,7 +137,7 @@ impl Link {
     // ---- the sending thread's side ------------------------------------------------------------
 
     pub(crate) fn durable(&self) -> u64 {
-        self.durable.load(Ordering::Acquire)
+        self.durable.load(Ordering::SeqCst)
     }
 
     /// From now on every batch is copied, or no more.

@@ -29,4 +29,4 @@ pub(crate) use hub::HubParts;
 pub use hub::{Hub, StandbyStatus};
 pub(crate) use link::Check;
 pub use primary::{ListenError, Listening, listen};
-pub use standby::{FollowError, Promoted, follow};
+pub use standby::{FollowError, Leader, Promoted, follow};

@@ -7,12 +7,13 @@ use super::http;
 use super::link::Check;
 use super::primary::SILENCE;
 use super::status::{Progress, Shared, State};
+use crate::cluster::{Change, Door, Member, Own};
 use crate::config::Config;
 use crate::identity::{Keys, KeysError};
 use frontrow_engine::Clock;
 use frontrow_shard::{Limits, Partition};
 use frontrow_wal::stream::{CONTROL, Hello, Mirror, Received, Receiver, StreamError};
-use frontrow_wal::{DataDir, DirOptions, History, NodeId, Resume, WalError};
+use frontrow_wal::{DataDir, DirOptions, History, NodeId, Resume, Role, WalError};
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
@@ -56,6 +57,17 @@ pub enum FollowError {
     /// The keys.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// The thread that talks to etcd, or its event loop.
+    #[error("cannot take part in the cluster: {0}; raise the limit of open files (ulimit -n)")]
+    Cluster(io::Error),
+    /// The raw TCP side.
+    #[error("cannot listen on {address}: {source}; choose another server.tcp, or stop what listens there")]
+    Door {
+        /// The address.
+        address: SocketAddr,
+        /// The system's word.
+        source: io::Error,
+    },
     /// The HTTP side.
     #[error("cannot serve HTTP on {address}: {source}; choose another address, or stop what listens there")]
     Http {
@@ -78,24 +90,52 @@ pub struct Promoted {
     pub now_ms: Option<u64>,
 }
 
-/// Follows `primary` until the process is told to end (`None`) or to take over. `ready` is called with the address
+/// Whom a standby follows.
+pub enum Leader {
+    /// This address, whatever happens.
+    At(String),
+    /// Whoever etcd says is primary.
+    Elected(Arc<Member>),
+}
+
+impl Leader {
+    fn address(&self) -> Option<String> {
+        match self {
+            Self::At(address) => Some(address.clone()),
+            Self::Elected(member) => member.primary().map(|at| at.replication),
+        }
+    }
+
+    fn member(&self) -> Option<&Arc<Member>> {
+        match self {
+            Self::At(_) => None,
+            Self::Elected(member) => Some(member),
+        }
+    }
+}
+
+/// Follows `leader` until the process is told to end (`None`) or to take over. `ready` is called with the address
 /// of the HTTP side once there is one.
 pub fn follow(
     config: &Config,
-    primary: &str,
+    leader: Leader,
     limits: Limits,
     ready: impl FnOnce(SocketAddr),
 ) -> Result<Option<Promoted>, FollowError> {
     let shared = Arc::<Shared>::default();
     stop_on_signal(&shared)?;
-    let mut standby = Standby::new(config, primary, Arc::clone(&shared), Box::new(ready))?;
+    let mut standby = Standby::new(config, leader, Arc::clone(&shared), Box::new(ready))?;
+    let door = standby.take_part()?;
     let applier = Applier::new(Arc::clone(&shared), limits);
     let applier = spawn("repl-apply", move || applier.run())?;
     while !shared.lock().is_ending() {
-        let ended = standby.session();
-        standby.note(ended)?;
+        if let Some(primary) = standby.leader.address() {
+            let ended = standby.session(&primary);
+            standby.note(ended)?;
+        }
         drop(shared.wait(PAUSE, State::is_ending));
     }
+    door.map(Door::close);
     if let Some(thread) = standby.http_thread.take() {
         let _ = thread.join();
     }
@@ -135,10 +175,11 @@ fn stop_on_signal(shared: &Arc<Shared>) -> Result<(), FollowError> {
 struct Standby<'a> {
     path: std::path::PathBuf,
     config: Config,
-    primary: String,
+    leader: Leader,
     shared: Arc<Shared>,
     dir: Option<DataDir>,
     node: NodeId,
+    role: Option<Role>,
     sessions: u64,
     /// Called once there is an HTTP side.
     ready: Option<Box<dyn FnOnce(SocketAddr) + 'a>>,
@@ -148,7 +189,7 @@ struct Standby<'a> {
 impl<'a> Standby<'a> {
     fn new(
         config: &Config,
-        primary: &str,
+        leader: Leader,
         shared: Arc<Shared>,
         ready: Box<dyn FnOnce(SocketAddr) + 'a>,
     ) -> Result<Self, FollowError> {
@@ -156,10 +197,11 @@ impl<'a> Standby<'a> {
         let mut standby = Self {
             path,
             config: config.clone(),
-            primary: primary.to_owned(),
+            leader,
             shared,
             dir: None,
             node: 0,
+            role: None,
             sessions: 0,
             ready: Some(ready),
             http_thread: None,
@@ -168,7 +210,10 @@ impl<'a> Standby<'a> {
             let options = DirOptions { create: false, ..DirOptions::new(found.partitions) };
             let dir = DataDir::attend(&standby.path, options, 0)?;
             dir.erase_torn()?;
-            standby.node = dir.history()?.map_or(0, |history| history.node);
+            let history = dir.history()?;
+            standby.node = history.as_ref().map_or(0, |history| history.node);
+            // A directory without a history was served from before there were any.
+            standby.role = Some(history.map_or(Role::Primary, |history| history.role));
             standby.dir = Some(dir);
             standby.serve_http()?;
         }
@@ -176,6 +221,27 @@ impl<'a> Standby<'a> {
             standby.node = frontrow_wal::new_node()?;
         }
         Ok(standby)
+    }
+
+    /// With a cluster: says who this node is, hears what becomes of it, and answers at the raw TCP port.
+    fn take_part(&self) -> Result<Option<Door>, FollowError> {
+        let Some(member) = self.leader.member() else { return Ok(None) };
+        let address = self.config.server.tcp;
+        let door = Door::open(address, member).map_err(|source| FollowError::Door { address, source })?;
+        let shared = Arc::clone(&self.shared);
+        member.on_change(move |change| match change {
+            Change::Primary => shared.change(State::close),
+            Change::Won => shared.end(|state| state.promote = true),
+        });
+        self.introduce();
+        Ok(Some(door))
+    }
+
+    fn introduce(&self) {
+        if let Some(member) = self.leader.member() {
+            let epoch = self.dir.as_ref().map_or(0, DataDir::epoch);
+            member.introduce(Own { node: self.node, role: self.role, epoch, allow_loss: false });
+        }
     }
 
     /// Starts the HTTP side, once there is a data directory: an operator's key may have to be kept there.
@@ -187,8 +253,9 @@ impl<'a> Standby<'a> {
         let listener = TcpListener::bind(address).map_err(failed)?;
         ready(listener.local_addr().map_err(failed)?);
         let shared = Arc::clone(&self.shared);
+        let member = self.leader.member().cloned();
         let thread = spawn("frontrow-http", move || {
-            if let Err(error) = http::serve(listener, shared, keys.admin) {
+            if let Err(error) = http::serve(listener, shared, keys.admin, member) {
                 tracing::error!(%error, "HTTP ended");
             }
         })?;
@@ -217,8 +284,8 @@ impl<'a> Standby<'a> {
     }
 
     /// One session, until any of its connections ends.
-    fn session(&mut self) -> Result<(), FollowError> {
-        let mut control = Wire::open(&self.primary, &self.shared)?;
+    fn session(&mut self, primary: &str) -> Result<(), FollowError> {
+        let mut control = Wire::open(primary, &self.shared)?;
         let (cluster, seen) = self.dir.as_ref().map_or((0, 0), |dir| (dir.cluster(), dir.epoch()));
         let mut receiver = Receiver::new(CONTROL, cluster, self.node, seen);
         let hello = control.hello(&mut receiver)?;
@@ -228,13 +295,13 @@ impl<'a> Standby<'a> {
         let history = dir.history()?.unwrap_or_else(|| unreachable!("it was just written"));
         let plan = (self.sessions, dir.clone(), history);
         self.shared.change(|state| begin(state, plan, &hello, &resume));
-        tracing::info!(primary = %self.primary, epoch = hello.epoch, streams = hello.streams, "following");
+        tracing::info!(%primary, epoch = hello.epoch, streams = hello.streams, "following");
         let mut threads = Vec::new();
         for (stream, from) in resume {
             let follower = Follower {
                 stream,
                 from,
-                primary: self.primary.clone(),
+                primary: primary.to_owned(),
                 shared: Arc::clone(&self.shared),
                 dir: dir.clone(),
                 node: self.node,
@@ -269,6 +336,8 @@ impl<'a> Standby<'a> {
         };
         self.dir = Some(dir.clone());
         let resume = dir.follow_history(hello, self.node)?;
+        self.role = Some(Role::Standby);
+        self.introduce();
         Ok((dir, resume))
     }
 
@@ -311,8 +380,16 @@ impl<'a> Standby<'a> {
     /// Opens the next epoch, with everything that has arrived applied.
     fn take_over(mut self, applied: Result<Vec<Partition>, ApplyError>) -> Result<Promoted, FollowError> {
         let now_ms = self.shared.lock().primary_ms();
-        let Some(dir) = self.dir.take() else {
-            return Err(WalError::NotInitialised { path: self.path }.into());
+        let won = self.leader.member().and_then(|member| member.won());
+        let dir = match (self.dir.take(), won) {
+            (Some(dir), _) => dir,
+            // The first primary of a new cluster.
+            (None, Some(_)) => {
+                let partitions = self.config.partitions.count;
+                let options = DirOptions { created_ms: Clock::wall_ms(), ..DirOptions::new(partitions) };
+                DataDir::attend(&self.path, options, 0)?
+            }
+            (None, None) => return Err(WalError::NotInitialised { path: self.path }.into()),
         };
         let partitions = match applied {
             Ok(partitions) if !partitions.is_empty() => Some(partitions),
@@ -324,7 +401,10 @@ impl<'a> Standby<'a> {
         };
         // The session's threads are gone, and with them every other handle on the directory but the applier's.
         self.shared.change(|state| state.plan = None);
-        let (dir, history) = dir.promote()?;
+        let (dir, history) = match won {
+            Some(epoch) => dir.open_epoch(epoch, self.node)?,
+            None => dir.promote()?,
+        };
         tracing::warn!(epoch = dir.epoch(), "this node is the primary now");
         Ok(Promoted { dir, history, partitions, now_ms })
     }

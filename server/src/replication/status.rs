@@ -17,6 +17,8 @@ pub(super) type At = (u32, Position);
 pub(super) struct Shared {
     state: Mutex<State>,
     moved: Condvar,
+    /// Rung once it ends, for the HTTP side.
+    pub(super) over: tokio::sync::Notify,
 }
 
 #[derive(Default)]
@@ -87,6 +89,7 @@ impl Shared {
             change(state);
             state.close();
         });
+        self.over.notify_one();
     }
 
     /// A connection that ends with the session. `false` if that is over.

@@ -1,0 +1,321 @@
+//! Two nodes and a real etcd, and a crowd that is served all the time: the primary is killed, stopped and cut off, the
+//! standby takes over by itself, the old one comes back by itself, and nothing that anybody was told is lost or doubled.
+//!
+//! `FRONTROW_FAILOVERS=n` is the long form (`make failovers`). Without etcd it is skipped; without root, cables are not
+//! pulled.
+
+#![allow(dead_code, reason = "the helpers are shared by several tests, each of which uses some")]
+
+mod check;
+#[path = "../common/mod.rs"]
+mod common;
+mod crowd;
+mod etcd;
+mod network;
+mod nodes;
+
+use common::{Dice, within};
+use crowd::{Crowd, EVENT};
+use etcd::Etcd;
+use frontrow_client::http::EventQuery;
+use frontrow_client::{Adjacency, Client, Code, Command, Endpoint, HttpError, Options, RowRef, Seats};
+use frontrow_shard::{ClaimSeats, Join};
+use nodes::Node;
+use rustix::process::Signal;
+use std::collections::HashMap;
+use std::io::Write;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+const CLIENTS: u64 = 12;
+/// Holds a whole row, for which `WAITERS` wait.
+const KEEPER: u64 = 900;
+const WAITERS: [u64; 4] = [901, 902, 903, 904];
+/// The row they wait for; the crowd leaves it alone.
+const ROW: RowRef = RowRef::new(EVENT, 0, 7);
+/// Answers between two failovers.
+const BETWEEN: usize = 400;
+
+/// What happens to a primary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    Killed,
+    Stopped,
+    CutOff,
+}
+
+struct Cluster {
+    etcd: Etcd,
+    nodes: [Node; 2],
+    crowd: Rc<Crowd>,
+    clients: HashMap<u64, Client>,
+}
+
+/// What a failover took.
+struct Took {
+    /// From the fault until the lease was gone.
+    lease: Duration,
+    /// From then to the first valid answer.
+    answer: Duration,
+    /// From the fault until the old primary was a standby in sync.
+    whole: Duration,
+}
+
+/// Looks again after a moment until there is something; the test's own time ends it.
+async fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+impl Cluster {
+    async fn start() -> Self {
+        let etcd = Etcd::start(network::lay());
+        let mut nodes = [Node::new(0), Node::new(1)];
+        for node in &mut nodes {
+            node.start(&etcd, &[]);
+        }
+        let mut cluster = Self { etcd, nodes, crowd: Rc::default(), clients: HashMap::new() };
+        cluster.paired().await;
+        let first = cluster.primary().expect("there is one");
+        let http = cluster.nodes[first].http();
+        let query = EventQuery { name: Some("Both have it".into()), ..EventQuery::default() };
+        let event = http.create_stadium(&query, 4000, None).await.expect("an event").event.event;
+        assert_eq!(event, EVENT);
+        http.open(event).await.expect("on sale");
+        for user in (1..=CLIENTS).chain([KEEPER]).chain(WAITERS) {
+            cluster.clients.insert(user, nodes::client(&cluster.nodes, user).await);
+        }
+        cluster.line_up().await;
+        cluster
+    }
+
+    /// Somebody holds all of a row, and others wait for it.
+    async fn line_up(&self) {
+        for seat in 0..64 {
+            let seats = Seats { mask: 1, first: seat };
+            let claim = Command::ClaimSeats(ClaimSeats { row: ROW, seats });
+            if self.crowd.ask(&self.clients[&KEEPER], KEEPER, claim).await.answer.code == Code::UnknownSeat {
+                break;
+            }
+        }
+        for user in WAITERS {
+            let join = Join { place: ROW, count: 2, adjacency: Adjacency::Required, accessible: false };
+            let reply = self.crowd.ask(&self.clients[&user], user, Command::Join(join)).await;
+            assert_eq!(reply.answer.code, Code::Queued);
+        }
+    }
+
+    /// The node that etcd has as the primary, once it serves.
+    fn primary(&self) -> Option<usize> {
+        let primary = self.etcd.read("primary");
+        let http = primary["http"].as_str().filter(|_| primary["serving"] == true)?;
+        self.nodes.iter().position(|node| node.http_at() == http)
+    }
+
+    /// Waits until etcd has it on record that the standby is in sync.
+    async fn paired(&self) {
+        wait_for(|| self.etcd.read("standing")["in_sync"].is_string().then_some(())).await;
+    }
+
+    async fn answers(&self, more: usize) {
+        let goal = self.crowd.answers() + more;
+        self.crowd.until(|crowd| crowd.answers() >= goal).await;
+    }
+
+    /// One failover under load, and the old primary back in sync.
+    async fn fail(&mut self, fault: Fault) -> Took {
+        self.paired().await;
+        let old = self.primary().expect("there is one");
+        let epoch = self.etcd.read("standing")["epoch"].as_u64().expect("a number") as u32;
+        self.answers(BETWEEN).await;
+        while self.etcd.primary_gone().is_some() {}
+        let (begun, from) = (Instant::now(), self.crowd.answers());
+        match fault {
+            Fault::Killed => self.nodes[old].signal(Signal::KILL),
+            Fault::Stopped => self.nodes[old].signal(Signal::STOP),
+            Fault::CutOff => self.nodes[old].place.cut(true),
+        }
+        let gone = wait_for(|| self.etcd.primary_gone()).await;
+        self.crowd.until(|crowd| crowd.first_above(epoch, from).is_some()).await;
+        let answered = self.crowd.first_above(epoch, from).expect("just seen");
+        self.answers(BETWEEN / 4).await;
+        self.end_of_old(old, fault).await;
+        let etcd = &self.etcd;
+        self.nodes[old].start(etcd, &[]);
+        self.paired().await;
+        assert_eq!(self.primary(), Some(1 - old), "the old primary has become the standby");
+        let whole = begun.elapsed();
+        self.check(from.saturating_sub(BETWEEN)).await;
+        Took { lease: gone - begun, answer: answered.saturating_duration_since(gone), whole }
+    }
+
+    /// The old primary ends by itself, and answers nobody before it does.
+    async fn end_of_old(&mut self, old: usize, fault: Fault) {
+        if fault == Fault::Stopped {
+            // What it is asked while it sleeps is there when it wakes.
+            let mut socket = std::net::TcpStream::connect(self.nodes[old].tcp()).expect("the kernel accepts");
+            socket.write_all(&hello()).expect("the kernel takes it");
+            self.nodes[old].signal(Signal::CONT);
+            let mut heard = Vec::new();
+            let _ = socket.set_read_timeout(Some(Duration::from_secs(10)));
+            let _ = std::io::Read::read_to_end(&mut socket, &mut heard);
+        }
+        let code = wait_for(|| self.nodes[old].ended()).await;
+        match fault {
+            Fault::Killed => assert_eq!(code, None),
+            Fault::Stopped | Fault::CutOff => {
+                let words = self.nodes[old].last_words();
+                assert_eq!(code, Some(76), "{words}");
+                assert!(words.contains("is not the primary any more"), "{words}");
+            }
+        }
+        if fault == Fault::CutOff {
+            self.nodes[old].place.cut(false);
+        }
+    }
+
+    async fn check(&self, from: usize) {
+        self.crowd.hush(CLIENTS as usize).await;
+        let told = check::repeated(&self.crowd, &self.clients, from).await;
+        assert!(told > BETWEEN);
+        let primary = self.primary().expect("there is one");
+        check::seats(&self.crowd, &self.nodes[primary].http()).await;
+        for (at, user) in WAITERS.into_iter().enumerate() {
+            let reply = self.clients[&user].status_of(ROW).await.expect("an answer");
+            assert_eq!((reply.answer.code, reply.answer.slot), (Code::Queued, at as u32 + 1));
+        }
+        self.crowd.go_on();
+    }
+}
+
+/// The first frame of a client, and a claim, as bytes.
+fn hello() -> Vec<u8> {
+    use frontrow_protocol::{ClientMessage, Hello, encode_client};
+    let mut out = Vec::new();
+    let token = std::borrow::Cow::Owned(nodes::token(1));
+    encode_client(&ClientMessage::Hello(Hello { token, features: 0 }), &mut out);
+    out
+}
+
+/// Whether it is to be run, and here; says why not.
+fn is_here(test: &str) -> bool {
+    if !etcd::is_installed() {
+        eprintln!("SKIPPED {test}: no etcd; apt-get install etcd-server");
+        return false;
+    }
+    if network::is_inside() {
+        return true;
+    }
+    if network::enter(test) {
+        return false;
+    }
+    eprintln!("SKIPPED in {test}: pulling cables needs root and iproute2 (ip netns)");
+    true
+}
+
+#[test]
+fn failovers_lose_nothing() {
+    if !is_here("failovers_lose_nothing") {
+        return;
+    }
+    let count = std::env::var("FRONTROW_FAILOVERS").ok().and_then(|n| n.parse().ok()).unwrap_or(3);
+    let faults: &[Fault] = if network::is_inside() {
+        &[Fault::Killed, Fault::Stopped, Fault::CutOff]
+    } else {
+        &[Fault::Killed, Fault::Stopped]
+    };
+    within(100 + count as u64 * 30, async {
+        let begun = Instant::now();
+        let mut cluster = Cluster::start().await;
+        let tasks = tokio::task::LocalSet::new();
+        for user in 1..=CLIENTS {
+            let (crowd, client) = (Rc::clone(&cluster.crowd), cluster.clients[&user].clone());
+            tasks.spawn_local(crowd.play(client, user, Dice::new(user)));
+        }
+        let mut answers = Vec::new();
+        tasks
+            .run_until(async {
+                for (number, &fault) in faults.iter().cycle().take(count).enumerate() {
+                    let Took { lease, answer, whole } = cluster.fail(fault).await;
+                    println!(
+                        "failover {:3} {:8} first valid answer {:5.1} ms after the lease was gone; lease gone after {:4} ms; \
+                         two again after {:5} ms",
+                        number + 1,
+                        format!("{fault:?}"),
+                        answer.as_secs_f64() * 1000.0,
+                        lease.as_millis(),
+                        whole.as_millis()
+                    );
+                    answers.push(answer.as_secs_f64() * 1000.0);
+                }
+                cluster.crowd.hush(CLIENTS as usize).await;
+            })
+            .await;
+        let moves = check::order(&cluster.crowd);
+        answers.sort_by(f64::total_cmp);
+        println!(
+            "{count} failovers, {} answers, {moves} seats given and given back: none lost, none doubled. First valid answer \
+             after the lease was gone: median {:.1} ms, worst {:.1} ms. {:.0} s",
+            cluster.crowd.answers(),
+            answers[answers.len() / 2],
+            answers[answers.len() - 1],
+            begun.elapsed().as_secs_f64()
+        );
+    });
+}
+
+#[test]
+fn a_standby_says_who_is_primary_and_one_that_is_not_in_sync_stays_one() {
+    if !etcd::is_installed() {
+        eprintln!("SKIPPED: no etcd; apt-get install etcd-server");
+        return;
+    }
+    within(100, async {
+        let mut cluster = Cluster::start().await;
+        let (first, second) = (cluster.primary().expect("one"), 1 - cluster.primary().expect("one"));
+        // Raw TCP and WebSocket: one address is enough.
+        let options = Options::default;
+        for endpoint in [
+            Endpoint::Tcp(cluster.nodes[second].tcp()),
+            Endpoint::of_http(&format!("http://{}", cluster.nodes[second].http_at())),
+        ] {
+            let client =
+                Client::connect_with(endpoint, nodes::token(5), options()).await.expect("it follows");
+            client.ping().await.expect("the primary answers");
+        }
+        let refused = cluster.nodes[second].http().events("").await.expect_err("it is a standby");
+        let HttpError::Refused { status, code, error, .. } = refused else { panic!("{refused:?}") };
+        assert_eq!((status, code.as_str()), (421, "not_primary"));
+        assert_eq!(error["primary"]["http"], cluster.nodes[first].http_at());
+        // Without its standby the primary goes on alone, and says so first; then it dies.
+        cluster.nodes[second].signal(Signal::KILL);
+        wait_for(|| cluster.nodes[second].ended()).await;
+        let claim = ClaimSeats { row: RowRef::new(EVENT, 0, 0), seats: Seats { mask: 1, first: 0 } };
+        let reply = cluster.crowd.ask(&cluster.clients[&1], 1, Command::ClaimSeats(claim)).await;
+        assert_eq!(reply.answer.code, Code::Granted);
+        assert!(cluster.etcd.read("standing")["in_sync"].is_null(), "recorded before the answer left");
+        cluster.nodes[first].signal(Signal::KILL);
+        wait_for(|| cluster.nodes[first].ended()).await;
+        // The standby is not promoted, and says why.
+        cluster.nodes[second].start(&cluster.etcd, &[]);
+        let why = loop {
+            let status = cluster.nodes[second].http().standby_status().await;
+            if let Some(why) = status.ok().as_ref().and_then(|status| status["cluster"]["why_not"].as_str()) {
+                break why.to_owned();
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        assert!(why.contains("alone"), "{why}");
+        assert!(cluster.primary().is_none());
+        // The one that was alone goes on, and has what it answered.
+        cluster.nodes[first].start(&cluster.etcd, &[]);
+        cluster.paired().await;
+        assert_eq!(cluster.primary(), Some(first));
+        assert_eq!(check::repeated(&cluster.crowd, &cluster.clients, 0).await, cluster.crowd.answers());
+    });
+}

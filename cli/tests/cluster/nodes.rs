@@ -1,0 +1,142 @@
+//! Two `frontrow serve` that settle by themselves who is primary.
+
+use super::etcd::{Etcd, free_port};
+use super::network::Place;
+use frontrow_client::{Client, Endpoint, Http, Options, Retry};
+use frontrow_server::identity::{Expected, Minter};
+use rustix::process::{Pid, Signal, kill_process};
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+const SECRET: &str = "a secret of the test's own, longer than thirty-two bytes";
+const KEY: &str = "an operator's key of the test's own, longer than thirty-two bytes";
+
+pub(crate) struct Node {
+    pub(crate) place: Place,
+    folder: tempfile::TempDir,
+    ports: [u16; 3],
+    child: Option<Child>,
+    starts: u32,
+}
+
+impl Node {
+    pub(crate) fn new(number: u8) -> Self {
+        let ports = [free_port(), free_port(), free_port()];
+        Self {
+            place: Place::new(number),
+            folder: tempfile::tempdir().expect("a folder"),
+            ports,
+            child: None,
+            starts: 0,
+        }
+    }
+
+    pub(crate) fn tcp(&self) -> String {
+        format!("{}:{}", self.place.ip, self.ports[0])
+    }
+
+    pub(crate) fn http_at(&self) -> String {
+        format!("{}:{}", self.place.ip, self.ports[1])
+    }
+
+    /// With the operator's key.
+    pub(crate) fn http(&self) -> Http {
+        Http::new(&format!("http://{}", self.http_at())).expect("an address").with_admin_key(KEY)
+    }
+
+    /// Starts it, or starts it again. What it says goes to a file.
+    pub(crate) fn start(&mut self, etcd: &Etcd, settings: &[(&str, &str)]) {
+        self.starts += 1;
+        let said = std::fs::File::create(self.said()).expect("a file");
+        let at = |port: u16| format!("{}:{port}", self.place.ip);
+        let mut command = self.place.command(env!("CARGO_BIN_EXE_frontrow"));
+        command
+            .args(["--json", "serve", "--no-demo"])
+            .env("FRONTROW_SERVER__TCP", at(self.ports[0]))
+            .env("FRONTROW_SERVER__HTTP", at(self.ports[1]))
+            .env("FRONTROW_REPLICATION__LISTEN", at(self.ports[2]))
+            .env("FRONTROW_SERVER__DATA", self.folder.path().join("data"))
+            .env("FRONTROW_CLUSTER__ETCD", format!("[http://{}]", etcd.address))
+            .env("FRONTROW_IDENTITY__HS256_SECRET", SECRET)
+            .env("FRONTROW_ADMIN__KEY", KEY)
+            .envs([
+                ("FRONTROW_CLUSTER__NAME", "test"),
+                ("FRONTROW_CLUSTER__LEASE", "2s"),
+                ("FRONTROW_CLUSTER__ALONE_AFTER", "300ms"),
+                ("FRONTROW_REPLICATION__ACKNOWLEDGE", "backup"),
+                ("FRONTROW_SERVER__CORE_PORTS", "0"),
+                ("FRONTROW_SERVER__CORES", "2"),
+                ("FRONTROW_SERVER__PIN", "false"),
+                ("FRONTROW_PARTITIONS__COUNT", "8"),
+                ("FRONTROW_PARTITIONS__REQUESTS_REMEMBERED", "16384"),
+                ("FRONTROW_EVENTS__HOLD", "1h"),
+                ("FRONTROW_LOG__SEGMENT", "8MiB"),
+                ("FRONTROW_LOG__READY_SEGMENTS", "1"),
+                ("FRONTROW_LOG__BACKLOG", "4MiB"),
+                ("FRONTROW_LIMITS__CONNECTIONS_PER_ADDRESS", "0"),
+                ("FRONTROW_LOG_OUTPUT__LEVEL", "info"),
+            ])
+            .envs(settings.iter().copied())
+            .stdout(Stdio::null())
+            .stderr(said);
+        self.child = Some(command.spawn().expect("the binary is built with this test"));
+    }
+
+    fn said(&self) -> PathBuf {
+        self.folder.path().join(format!("said-{}", self.starts))
+    }
+
+    /// What it said since it was started last.
+    pub(crate) fn last_words(&self) -> String {
+        std::fs::read_to_string(self.said()).unwrap_or_default()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let child = self.child.as_ref().expect("it was started");
+        kill_process(Pid::from_child(child), signal).expect("it runs");
+    }
+
+    /// Its exit code, once it has ended.
+    pub(crate) fn ended(&mut self) -> Option<Option<i32>> {
+        let status = self.child.as_mut()?.try_wait().expect("a child")?;
+        self.child = None;
+        Some(status.code())
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            for start in 1..=self.starts {
+                let said = self.folder.path().join(format!("said-{start}"));
+                let text = std::fs::read_to_string(said).unwrap_or_default();
+                eprintln!("---- node at {}, start {start}:\n{text}", self.tcp());
+            }
+        }
+    }
+}
+
+/// A token for anybody.
+pub(crate) fn token(user: u64) -> String {
+    let minter = Minter::new(SECRET.as_bytes(), &Expected::default());
+    minter.mint(user, frontrow_engine::Clock::wall_ms() / 1000 - 10, 86_400)
+}
+
+/// A client that finds the primary by itself and repeats what has no answer.
+pub(crate) async fn client(nodes: &[Node; 2], user: u64) -> Client {
+    let endpoints = nodes.iter().map(|node| Endpoint::Tcp(node.tcp())).collect();
+    let (first, longest) = (Duration::from_millis(2), Duration::from_millis(20));
+    let options = Options {
+        connect_timeout: Duration::from_millis(250),
+        request_timeout: Duration::from_secs(120),
+        keepalive: Duration::from_millis(500),
+        retry: Some(Retry { first, longest, attempts: 100_000 }),
+        ..Options::default()
+    };
+    Client::connect_to(endpoints, token(user), options).await.expect("somebody is primary")
+}
