@@ -105,14 +105,20 @@ impl DataDir {
             path: self.path().into(),
             why: "its epoch is the last one there can be".into(),
         })?;
-        self.open_epoch(next, 0)
+        self.open_epoch(next, 0, &BTreeMap::new())
     }
 
     /// For a node that was chosen to be the primary, whatever it was before: opens `epoch`, which is above all that it
-    /// has seen, durably. `node` is its name if it has none yet.
-    pub fn open_epoch(&self, epoch: u32, node: NodeId) -> Result<(Self, History), WalError> {
+    /// has seen, durably. `node` is its name if it has none yet. `have` is how far each stream is known to be here
+    /// without a gap; what is known is not read again, for somebody waits.
+    pub fn open_epoch(
+        &self,
+        epoch: u32,
+        node: NodeId,
+        have: &BTreeMap<u16, (u32, Position)>,
+    ) -> Result<(Self, History), WalError> {
         match self.history()? {
-            Some(history) => self.check_whole(&history)?,
+            Some(history) => self.check_whole(&history, have)?,
             None if node != 0 => self.write_history(&History::new(self.cluster(), node, Role::Primary))?,
             None => {}
         }
@@ -123,10 +129,19 @@ impl DataDir {
 
     /// Every epoch that has ended must be here as a whole: partitions change streams with epochs, so that a stream
     /// which is complete by itself may go on where another one is missing.
-    fn check_whole(&self, history: &History) -> Result<(), WalError> {
-        let ends = self.ends(|_| true)?;
+    fn check_whole(&self, history: &History, have: &BTreeMap<u16, (u32, Position)>) -> Result<(), WalError> {
+        let is_known =
+            |epoch, stream, end| end == 0 || have.get(&stream).is_some_and(|have| *have >= (epoch, end));
+        let is_doubtful = |info: &SegmentInfo| {
+            let end = history.end(info.epoch(), info.stream()).unwrap_or(0);
+            !is_known(info.epoch(), info.stream(), end)
+        };
+        let ends = self.ends(is_doubtful)?;
         for entry in &history.epochs {
             for (&stream, &end) in &entry.ends {
+                if is_known(entry.epoch, stream, end) {
+                    continue;
+                }
                 let own = ends.get(&(entry.epoch, stream)).map_or(0, |own| own.position);
                 if own < end {
                     let (path, epoch) = (self.path().into(), entry.epoch);

@@ -71,7 +71,7 @@ impl Node {
                 ("FRONTROW_PARTITIONS__COUNT", "8"),
                 ("FRONTROW_PARTITIONS__REQUESTS_REMEMBERED", "16384"),
                 ("FRONTROW_EVENTS__HOLD", "1h"),
-                ("FRONTROW_LOG__SEGMENT", "8MiB"),
+                ("FRONTROW_LOG__SEGMENT", "1MiB"),
                 ("FRONTROW_LOG__READY_SEGMENTS", "1"),
                 ("FRONTROW_LOG__BACKLOG", "4MiB"),
                 ("FRONTROW_LIMITS__CONNECTIONS_PER_ADDRESS", "0"),

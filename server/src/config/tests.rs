@@ -285,3 +285,52 @@ fn explaining_a_wrong_configuration_names_the_mistakes_first() {
     assert!(text.starts_with("1 mistake in the configuration:\n"), "{text}");
     assert!(text.contains("would not start") && text.contains("listen at 127.0.0.1:7411"), "{text}");
 }
+
+#[test]
+fn a_cluster_needs_addresses_that_lead_here_and_a_standby_that_is_waited_for() {
+    let case = Case::new();
+    let toml = r#"
+[server]
+tcp = "0.0.0.0:7411"
+
+[identity]
+hs256_secret = "a secret that is at least thirty-two bytes long"
+
+[admin]
+key = "a key that is at least thirty-two bytes long, too"
+
+[replication]
+listen = "127.0.0.1:7415"
+
+[cluster]
+etcd = ["127.0.0.1:2379"]
+name = "a/b"
+lease = "2500ms"
+advertise_http = "here"
+"#;
+    let mistakes = case.mistakes(toml, &[]);
+    for wanted in [
+        "cluster.etcd: `127.0.0.1:2379` is no address of etcd; write http://host:2379",
+        "cluster.name: has a slash",
+        "cluster.lease: is not in whole seconds",
+        "cluster.advertise_tcp: is not set, and server.tcp is 0.0.0.0:7411",
+        "cluster.advertise_http: has no port",
+        "replication.acknowledge: is `local`, so that a standby taking over by itself could lack what was answered",
+    ] {
+        assert!(mistakes.iter().any(|mistake| mistake.contains(wanted)), "{wanted}: {mistakes:#?}");
+    }
+    let good = r#"
+[replication]
+listen = "127.0.0.1:7415"
+acknowledge = "backup"
+
+[cluster]
+etcd = ["http://127.0.0.1:2379", "http://127.0.0.1:3379"]
+"#;
+    assert_eq!(case.mistakes(good, &[]), [""; 0]);
+    let reading = case.read(good, &[("FRONTROW_CLUSTER__ALLOW_LOSS", "true")]);
+    assert_eq!(reading.config.cluster.etcd.len(), 2);
+    assert!(reading.explain().contains("WHAT WAS ANSWERED LAST MAY BE LOST"), "{}", reading.explain());
+    let alone = case.mistakes("[cluster]\netcd = [\"http://127.0.0.1:2379\"]\n", &[]);
+    assert!(alone[0].contains("set replication.listen"), "{alone:?}");
+}

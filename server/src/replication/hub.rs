@@ -170,12 +170,14 @@ impl Hub {
             0 => 0,
             since => now_ns.saturating_sub(since),
         };
+        let waits = self.waits();
         Seen {
             follower: follower.filter(|_| state.whole),
             wanted: self.policy && !state.history.alone,
-            waits: self.waits(),
+            waits,
             reached: state.whole && state.marks.iter().enumerate().all(reached),
-            stuck_ns: self.stuck_ns.iter().map(waited).max().unwrap_or(0),
+            // What a core said when answers waited is of no interest once they do not.
+            stuck_ns: self.stuck_ns.iter().map(waited).max().filter(|_| waits).unwrap_or(0),
         }
     }
 
@@ -523,6 +525,35 @@ mod tests {
         assert!(hub.enter(1, 7, socket()).is_some());
         hub.leave(0, first);
         assert!(hub.enter(0, 8, socket()).is_none(), "its other stream is still followed");
+    }
+
+    #[test]
+    fn another_standby_is_in_sync_only_with_all_that_left_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let hub = Hub { look: Some(Box::new(|| {})), ..start(folder.path()) };
+        let now = hub.dir.epoch();
+        hub.set_waits(false);
+        for (core, at) in [(0, 5000), (1, 6000)] {
+            hub.link(core).durable_at(at);
+        }
+        let (a, b) = (hub.enter(0, 7, socket()).unwrap(), hub.enter(1, 7, socket()).unwrap());
+        hub.acked(0, a, (now, 5500));
+        hub.acked(1, b, (now, 5900));
+        hub.set_waits(true);
+        assert!(!hub.seen(1).reached, "what was answered up to 6000 is not there");
+        hub.acked(1, b, (now, 6000));
+        assert!(hub.seen(1).reached && hub.seen(1).follower == Some(7));
+        hub.leave(0, a);
+        hub.leave(1, b);
+        assert_eq!(hub.seen(1).follower, None);
+        // The next one must have what the first one's word let go, too: up to 5500.
+        let (a, b) = (hub.enter(0, 8, socket()).unwrap(), hub.enter(1, 8, socket()).unwrap());
+        hub.acked(0, a, (now, 5000));
+        hub.acked(1, b, (now, 6000));
+        hub.set_waits(true);
+        assert!(!hub.seen(1).reached && hub.seen(1).follower == Some(8));
+        hub.acked(0, a, (now, 5500));
+        assert!(hub.seen(1).reached);
     }
 
     #[test]

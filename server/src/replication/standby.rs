@@ -399,10 +399,12 @@ impl<'a> Standby<'a> {
                 None
             }
         };
+        let have =
+            self.shared.lock().streams.iter().map(|(&stream, progress)| (stream, progress.have)).collect();
         // The session's threads are gone, and with them every other handle on the directory but the applier's.
         self.shared.change(|state| state.plan = None);
         let (dir, history) = match won {
-            Some(epoch) => dir.open_epoch(epoch, self.node)?,
+            Some(epoch) => dir.open_epoch(epoch, self.node, &have)?,
             None => dir.promote()?,
         };
         tracing::warn!(epoch = dir.epoch(), "this node is the primary now");
