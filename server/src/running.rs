@@ -301,6 +301,7 @@ fn serve(
         (Some(hub), Some(address)) => Some(replication::listen(Arc::clone(hub), address)?),
         _ => None,
     };
+    tracing::debug!("the cores begin");
     let threads = core::launch(Setup {
         config,
         engine: choice.kind,
@@ -312,6 +313,7 @@ fn serve(
         hub: hub.clone(),
         now_ms,
     })?;
+    tracing::debug!("the cores serve");
     let snapshotter = start_snapshots(config, round, &threads, recovered.bytes)
         .map_err(|error| StartError::Cores(CoreError::Thread(error)))?;
     let handle = Handle::new(&threads);

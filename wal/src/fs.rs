@@ -3,6 +3,7 @@
 //! A file's name is durable only after its directory was synced too; every function here that makes
 //! or renames a file does both.
 
+use crate::retired::Nameless;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -110,23 +111,28 @@ pub(crate) fn replace_file(disk: &dyn Disk, dir: &Path, name: &str, contents: &[
 /// Makes the segment file `dir/name`: header and real zeros, durable, under its name only when whole.
 ///
 /// A leftover `.tmp` of an interrupted attempt is overwritten; the final name must be new. `retired` is a
-/// nameless file of the right length to be written over: it has its space already.
+/// nameless file of the right length to be written over: it has its space already, and perhaps its zeros.
 pub(crate) fn create_segment_file(
     disk: &dyn Disk,
     dir: &Path,
     name: &str,
     header: &[u8],
     bytes: u64,
-    retired: Option<&Path>,
+    retired: Option<&Nameless>,
 ) -> io::Result<File> {
     let (temporary, path) = (dir.join(format!("{name}.tmp")), dir.join(name));
     if path.exists() {
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a segment of this epoch is already there"));
     }
     let made = (|| {
-        let again = retired.and_then(|retired| reopen(disk, retired, &temporary).ok());
+        let again = retired.and_then(|retired| reopen(disk, &retired.path, &temporary).ok());
+        let zeroed = again.is_some() && retired.is_some_and(|retired| retired.zeroed);
         let file = again.map_or_else(|| disk.create(&temporary), Ok)?;
-        disk.preallocate(&file, header, bytes)?;
+        if zeroed {
+            disk.write(&file, header, 0)?;
+        } else {
+            disk.preallocate(&file, header, bytes)?;
+        }
         disk.sync_all(&file)?;
         disk.rename(&temporary, &path)?;
         disk.sync_dir(dir)?;

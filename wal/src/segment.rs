@@ -109,7 +109,7 @@ impl SegmentSpec {
         let (header, path) = (self.header(number), self.path(number));
         let bytes = header.segment_bytes;
         let (name, page, again) = (header.file_name(), header.encode(), self.retired.take(bytes));
-        create_segment_file(&*self.disk, &self.log, &name, &page, bytes, again.as_deref())
+        create_segment_file(&*self.disk, &self.log, &name, &page, bytes, again.as_ref())
             .map_err(WalError::room("cannot prepare segment", &path, bytes))
     }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::dir::{DataDir, DirOptions};
 use crate::error::WalError;
-use crate::format::{Position, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES};
+use crate::format::{Position, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, file_name};
 use crate::history::{EpochEntry, History, NodeId, Role};
 use crate::reader::{Segment, Tail};
 use crate::stream::Hello;
@@ -125,6 +125,26 @@ impl DataDir {
         let dir = self.at_epoch(epoch)?;
         let history = dir.begin_history(true)?;
         Ok((dir, history))
+    }
+
+    /// Makes `count` files of zeros ahead of need, of which segments of `bytes` are made at once: a standby that is to be
+    /// primary must not write zeros first. They are cleared away when the directory is opened.
+    pub fn make_spares(&self, bytes: u64, count: u16) -> Result<(), WalError> {
+        for number in 0..count {
+            // No segment has this name.
+            let path = self.log_path().join(format!("{}.tmp", file_name(number, u32::MAX, 0)));
+            let made = self.disk().create(&path).and_then(|file| {
+                self.disk().preallocate(&file, &[], bytes)?;
+                self.disk().sync_all(&file)
+            });
+            if let Err(error) = made {
+                // The space is needed elsewhere.
+                let _ = self.disk().remove(&path);
+                return Err(WalError::room("cannot prepare", &path, bytes)(error));
+            }
+            self.retired().put(path, bytes, true);
+        }
+        Ok(())
     }
 
     /// Every epoch that has ended must be here as a whole: partitions change streams with epochs, so that a stream

@@ -126,7 +126,7 @@ impl DataDir {
         }
         done.recycled = kept.len() as u64;
         for (path, bytes) in kept {
-            self.retired().put(path, bytes);
+            self.retired().put(path, bytes, false);
         }
         Ok(done)
     }

@@ -75,7 +75,7 @@ impl Node {
                 ("FRONTROW_LOG__READY_SEGMENTS", "1"),
                 ("FRONTROW_LOG__BACKLOG", "4MiB"),
                 ("FRONTROW_LIMITS__CONNECTIONS_PER_ADDRESS", "0"),
-                ("FRONTROW_LOG_OUTPUT__LEVEL", "info"),
+                ("FRONTROW_LOG_OUTPUT__LEVEL", "debug"),
             ])
             .envs(settings.iter().copied())
             .stdout(Stdio::null())

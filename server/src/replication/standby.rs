@@ -23,6 +23,8 @@ use std::time::Duration;
 
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(3);
+/// The same in a cluster: whoever tries to reach a primary that is gone cannot take over meanwhile.
+const CONNECT_ELECTED: Duration = Duration::from_millis(100);
 /// How often a reading thread looks up.
 const LOOK: Duration = Duration::from_millis(250);
 /// Between two attempts.
@@ -106,6 +108,14 @@ impl Leader {
         }
     }
 
+    /// How long a connection may take to come about.
+    fn patience(&self) -> Duration {
+        match self {
+            Self::At(_) => CONNECT,
+            Self::Elected(_) => CONNECT_ELECTED,
+        }
+    }
+
     fn member(&self) -> Option<&Arc<Member>> {
         match self {
             Self::At(_) => None,
@@ -135,16 +145,19 @@ pub fn follow(
         }
         drop(shared.wait(PAUSE, State::is_ending));
     }
+    tracing::debug!("follows no more");
     door.map(Door::close);
     if let Some(thread) = standby.http_thread.take() {
         let _ = thread.join();
     }
+    tracing::debug!("the ports are free");
     let promote = shared.lock().promote;
     shared.change(|state| if promote { state.finish = true } else { state.stop = true });
     let applied = applier.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     if !promote {
         return Ok(None);
     }
+    tracing::debug!("everything that came is applied");
     standby.take_over(applied).map(Some)
 }
 
@@ -181,6 +194,8 @@ struct Standby<'a> {
     node: NodeId,
     role: Option<Role>,
     sessions: u64,
+    /// Whether the first segments of an epoch of its own are made already.
+    spares: bool,
     /// Called once there is an HTTP side.
     ready: Option<Box<dyn FnOnce(SocketAddr) + 'a>>,
     http_thread: Option<JoinHandle<()>>,
@@ -203,6 +218,7 @@ impl<'a> Standby<'a> {
             node: 0,
             role: None,
             sessions: 0,
+            spares: false,
             ready: Some(ready),
             http_thread: None,
         };
@@ -285,11 +301,12 @@ impl<'a> Standby<'a> {
 
     /// One session, until any of its connections ends.
     fn session(&mut self, primary: &str) -> Result<(), FollowError> {
-        let mut control = Wire::open(primary, &self.shared)?;
+        let mut control = Wire::open(primary, self.leader.patience(), &self.shared)?;
         let (cluster, seen) = self.dir.as_ref().map_or((0, 0), |dir| (dir.cluster(), dir.epoch()));
         let mut receiver = Receiver::new(CONTROL, cluster, self.node, seen);
         let hello = control.hello(&mut receiver)?;
         let (dir, resume) = self.prepare(&hello)?;
+        self.make_spares(&dir)?;
         self.serve_http()?;
         self.sessions += 1;
         let history = dir.history()?.unwrap_or_else(|| unreachable!("it was just written"));
@@ -318,6 +335,21 @@ impl<'a> Standby<'a> {
         }
         // What ended a stream is the reason why the control connection ended, if both did.
         first.and(ended)
+    }
+
+    /// Makes what the first segments of an epoch of its own are made of, beside everything else.
+    fn make_spares(&mut self, dir: &DataDir) -> Result<(), FollowError> {
+        if std::mem::replace(&mut self.spares, true) {
+            return Ok(());
+        }
+        let (dir, bytes) = (dir.clone(), self.config.log.segment);
+        let cores = self.config.server.shard_cpus.len().max(1) as u16;
+        spawn("repl-spares", move || {
+            if let Err(error) = dir.make_spares(bytes, cores) {
+                tracing::warn!(%error, "a promotion will take longer: its first segments are made then");
+            }
+        })
+        .map(drop)
     }
 
     /// Makes the directory, or its log, fit to be gone on with.
@@ -450,7 +482,7 @@ impl Follower {
     }
 
     fn copy(&self) -> Result<(), FollowError> {
-        let mut wire = Wire::open(&self.primary, &self.shared)?;
+        let mut wire = Wire::open(&self.primary, CONNECT, &self.shared)?;
         let mut receiver = Receiver::new(self.stream, self.dir.cluster(), self.node, self.dir.epoch());
         if wire.hello(&mut receiver)? != self.hello {
             return Err(StreamError::Unexpected("it has begun another epoch meanwhile").into());
@@ -525,11 +557,11 @@ struct Wire {
 }
 
 impl Wire {
-    fn open(primary: &str, shared: &Shared) -> Result<Self, FollowError> {
+    fn open(primary: &str, patience: Duration, shared: &Shared) -> Result<Self, FollowError> {
         let failed = |source| FollowError::Socket { primary: primary.to_owned(), source };
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for address in primary.to_socket_addrs().map_err(failed)? {
-            match TcpStream::connect_timeout(&address, CONNECT) {
+            match TcpStream::connect_timeout(&address, patience) {
                 Ok(socket) => {
                     socket.set_nodelay(true).map_err(failed)?;
                     socket.set_read_timeout(Some(LOOK)).map_err(failed)?;
