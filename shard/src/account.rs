@@ -79,6 +79,9 @@ impl Partition {
 
     /// One message from another partition, in its turn.
     pub(crate) fn deliver(&mut self, from: PartitionId, mail: Mail, out: &mut Effects) {
+        if self.is_archived(mail.event()) {
+            return;
+        }
         match mail {
             Mail::Charge { event, user, count, slot } => self.charge(from, (event, user, count, slot), out),
             Mail::Charged { event, slot, granted } => self.charged(event, slot, granted, out),

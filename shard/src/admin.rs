@@ -59,7 +59,8 @@ impl Partition {
         match state {
             Open => self.resume(ev, out),
             Closed => self.dismiss(ev, out),
-            Draft | Paused => {}
+            // The last two are reached by `Op::Archive` alone.
+            Draft | Paused | EventState::Archiving | EventState::Archived => {}
         }
         Answer::plain(Code::Done)
     }
@@ -113,6 +114,9 @@ impl Partition {
     }
 
     pub(crate) fn block(&mut self, row: RowRef, seats: Seats, blocked: bool, out: &mut Effects) -> Answer {
+        if self.is_cold(row.event) {
+            return Answer::plain(Code::Closed);
+        }
         let (ev, at) = match self.locate(row) {
             Ok(found) => found,
             Err(refusal) => return refusal,

@@ -122,6 +122,8 @@ codes! {
     EventExists = 66 "event_exists",
     /// This state cannot follow the event's present one.
     BadTransition = 67 "bad_transition",
+    /// Holds or payments of the event are still running, so it cannot be archived.
+    HoldsRunning = 68 "holds_running",
 }
 
 impl Code {
@@ -133,11 +135,19 @@ impl Code {
     /// Whether the same request, with a new id, may succeed later without the client changing it.
     pub const fn retryable(self) -> bool {
         use Code::{
-            Full, InProgress, NotEnoughTogether, NotOnSale, Paused, QueuedFirst, SeatBlocked, SeatHeld,
+            Full, HoldsRunning, InProgress, NotEnoughTogether, NotOnSale, Paused, QueuedFirst, SeatBlocked, SeatHeld,
         };
         matches!(
             self,
-            SeatHeld | SeatBlocked | NotEnoughTogether | QueuedFirst | NotOnSale | Paused | Full | InProgress
+            SeatHeld
+                | SeatBlocked
+                | NotEnoughTogether
+                | QueuedFirst
+                | NotOnSale
+                | Paused
+                | Full
+                | InProgress
+                | HoldsRunning
         )
     }
 }

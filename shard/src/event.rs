@@ -138,6 +138,18 @@ impl EventPart {
         }
     }
 
+    /// Leaves the name and the state, and gives the memory of all else back.
+    pub(crate) fn retire(&mut self) {
+        self.state = EventState::Archived;
+        self.sections = Vec::new();
+        self.index = RowIndex::with_room_for(0);
+        self.rows = Rows::default();
+        self.holds = Holds::new(0);
+        self.homes = Vec::new();
+        self.groups = Groups::default();
+        self.accounts = Map::default();
+    }
+
     /// The most often a hold's timer is looked at: no new hold is ever due sooner than this.
     pub(crate) fn quantum_ms(&self) -> Millis {
         Millis::from(self.rules.hold_ms.min(self.rules.offer_ms))

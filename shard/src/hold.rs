@@ -157,6 +157,10 @@ impl Holds {
         self.slots.get(slot as usize)
     }
 
+    pub(crate) fn get_mut(&mut self, slot: u32) -> Option<&mut Hold> {
+        self.slots.get_mut(slot as usize)
+    }
+
     pub(crate) fn capacity(&self) -> usize {
         self.capacity
     }

@@ -15,6 +15,7 @@
 //! | `section`, `section_queue`, `lending` | claims and queues over rows on several cores |
 //! | `account`, `mail` | seats per user; messages between partitions |
 //! | `row`, `row_index`, `bits`, `hold`, `event`, `wheel`, `requests` | the arenas and indexes |
+//! | `archive`, [`cold`] | an event that is over: read out, let go; how it stands in its archive |
 //! | `record` | how an operation stands in the log |
 //! | [`replay`] | from the log to partitions, fast |
 //! | [`snapshot`], the files `saved` | the whole state as bytes, and back |
@@ -22,8 +23,10 @@
 mod account;
 mod admin;
 pub mod answer;
+mod archive;
 mod bits;
 mod claims;
+pub mod cold;
 mod effects;
 mod event;
 mod hold;
@@ -47,6 +50,7 @@ pub mod snapshot;
 mod waiting;
 mod wheel;
 
+pub use archive::ReadOut;
 pub use answer::{Answer, Code, Fence, flags};
 pub use effects::{Decided, Effects, Push, PushKind};
 pub use ids::*;

@@ -187,6 +187,40 @@ pub enum Op {
         /// `true` blocks, `false` unblocks.
         blocked: bool,
     },
+    /// A closed event goes to its archive.
+    Archive {
+        /// The event.
+        event: EventId,
+        /// Which step of it.
+        step: ArchiveStep,
+    },
+}
+
+/// The steps of archiving an event. Between the first and the last the event's content stands still and is read out:
+/// the last is taken once the archive's file is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Archive, Serialize, Deserialize)]
+pub enum ArchiveStep {
+    /// Nothing about the event may be asked for any more.
+    Begin,
+    /// The event is as it was before the beginning.
+    Undo,
+    /// The event leaves memory.
+    End,
+}
+
+impl Mail {
+    /// The event it is about.
+    pub const fn event(&self) -> EventId {
+        match self {
+            Self::Charge { event, .. } | Self::Charged { event, .. } | Self::Credit { event, .. } => *event,
+            Self::Reserve { row, .. }
+            | Self::Reserved { row, .. }
+            | Self::Part { row, .. }
+            | Self::Lend { row, .. }
+            | Self::Return { row, .. } => row.event,
+            Self::Watch { section, .. } => section.event,
+        }
+    }
 }
 
 /// A message between partitions, each delivered exactly once and in order, also across a crash.

@@ -168,6 +168,7 @@ impl Partition {
             Op::CreateEvent(spec) => self.create_event(spec, digest_of_spec(spec)),
             Op::SetEventState { event, state } => self.set_event_state(*event, *state, out),
             Op::Block { row, seats, blocked } => self.block(*row, *seats, *blocked, out),
+            Op::Archive { event, step } => self.archive(*event, *step),
         };
         Applied { answer: self.stamp(answer), recorded: true }
     }
@@ -215,6 +216,9 @@ impl Partition {
 
     fn command(&mut self, request: &Request, out: &mut Effects) -> Answer {
         let (user, id) = (request.user, request.id);
+        if self.is_cold(request.command.place().event) {
+            return Answer::plain(Code::Closed);
+        }
         let result = match &request.command {
             Command::ClaimSeats(claim) => self.claim_seats(id, user, claim, out),
             Command::ClaimBest(claim) => self.claim_best(id, user, claim, out),
@@ -294,7 +298,9 @@ impl Partition {
             EventState::Open => Ok(part.rules),
             EventState::Draft => Err(Answer::plain(Code::NotOnSale)),
             EventState::Paused => Err(Answer::plain(Code::Paused)),
-            EventState::Closed => Err(Answer::plain(Code::Closed)),
+            EventState::Closed | EventState::Archiving | EventState::Archived => {
+                Err(Answer::plain(Code::Closed))
+            }
         }
     }
 
@@ -477,7 +483,8 @@ impl Partition {
         let ask = |handle: u32| {
             let part = &mut events.borrow_mut()[event_of(handle)];
             let quantum = part.quantum_ms();
-            let hold = &mut part.holds[handle - part.handle_base];
+            // An archived event's timers outlive its holds.
+            let Some(hold) = part.holds.get_mut(handle - part.handle_base) else { return Timer::Gone };
             if !hold.state.is_timed() {
                 hold.bits &= !Hold::ARMED;
                 return Timer::Gone;
@@ -576,6 +583,9 @@ impl Partition {
     }
 
     fn find_status(&self, place: RowRef, user: UserId) -> Result<Answer, Answer> {
+        if self.is_cold(place.event) {
+            return Err(Answer::plain(Code::Closed));
+        }
         let ev = if place.is_section() { self.locate_home(place)?.0 } else { self.locate(place)?.0 };
         if let Some(&slot) = self.offers.get(&(place.key(), user)) {
             return Ok(self.fence_answer(ev, slot, Code::Granted));

@@ -7,7 +7,7 @@
 
 use crate::answer::{Answer, Code};
 use crate::ids::{Epoch, EventId, Lsn, PartitionId, RequestId, RowRef, Seats, UserId};
-use crate::op::{ClaimBest, ClaimSeats, ClaimSection, Command, Join, Leave, Mail, Op, Proof, Request};
+use crate::op::{ArchiveStep, ClaimBest, ClaimSeats, ClaimSection, Command, Join, Leave, Mail, Op, Proof, Request};
 use crate::rules::{EventSpec, EventState};
 use rkyv::api::high::{HighDeserializer, HighSerializer, HighValidator};
 use rkyv::bytecheck::CheckBytes;
@@ -128,6 +128,13 @@ struct Blocked {
     outcome: Outcome,
 }
 
+#[derive(Archive, Serialize, Deserialize)]
+struct Archiving {
+    event: EventId,
+    step: ArchiveStep,
+    outcome: Outcome,
+}
+
 /// Kinds of records, as they stand in the log's header.
 pub mod kind {
     /// [`crate::Op::Begin`].
@@ -142,6 +149,8 @@ pub mod kind {
     pub const EXPIRE: u8 = 5;
     /// [`crate::Op::Deliver`].
     pub const DELIVER: u8 = 6;
+    /// [`crate::Op::Archive`].
+    pub const ARCHIVE: u8 = 7;
     /// [`crate::Command::ClaimSeats`], and the other commands behind it in their order.
     pub const CLAIM_SEATS: u8 = 16;
     /// [`crate::Command::ClaimBest`].
@@ -194,6 +203,9 @@ impl Encoder {
             }
             Op::Block { row, seats, blocked } => {
                 self.put(&Blocked { row: *row, seats: *seats, out_of_sale: *blocked, outcome }, kind::BLOCK)
+            }
+            Op::Archive { event, step } => {
+                self.put(&Archiving { event: *event, step: *step, outcome }, kind::ARCHIVE)
             }
         };
         (kind, &self.bytes)
@@ -250,6 +262,10 @@ pub fn decode(kind: u8, payload: &[u8]) -> Result<(Op, Option<Outcome>), RecordE
         kind::BLOCK => {
             let Blocked { row, seats, out_of_sale: blocked, outcome } = get::<Blocked>(kind, payload)?;
             (Op::Block { row, seats, blocked }, Some(outcome))
+        }
+        kind::ARCHIVE => {
+            let Archiving { event, step, outcome } = get::<Archiving>(kind, payload)?;
+            (Op::Archive { event, step }, Some(outcome))
         }
         kind::EXPIRE => {
             let Ended { event, slot, lsn, outcome } = get::<Ended>(kind, payload)?;
@@ -367,6 +383,7 @@ mod tests {
         round_trip(&Op::Expire { event: 1, slot: 2, lsn: 3 });
         round_trip(&Op::Block { row, seats, blocked: true });
         round_trip(&Op::SetEventState { event: 9, state: EventState::Paused });
+        round_trip(&Op::Archive { event: 9, step: ArchiveStep::End });
         round_trip(&Op::Deliver { from: 3, seq: 1, mail: Mail::Credit { event: 1, user: 2, count: 3 } });
     }
 

@@ -53,6 +53,10 @@ pub enum EventState {
     Paused = 2,
     /// The sale is over and queues are empty; holds can still be booked inside their time.
     Closed = 3,
+    /// It is being archived: nothing about it changes any more but what ends by itself.
+    Archiving = 4,
+    /// It stands in its archive, and nothing of it is in memory.
+    Archived = 5,
 }
 
 /// An event's rules, fixed when it is created. All times in milliseconds.

@@ -16,7 +16,14 @@ use crate::rules::{EventRules, EventState, Fairness, OrphanRule};
 use crate::snapshot::{Reader, SnapshotError, Writer};
 use std::hash::{Hash, Hasher};
 
-const STATES: [EventState; 4] = [EventState::Draft, EventState::Open, EventState::Paused, EventState::Closed];
+const STATES: [EventState; 6] = [
+    EventState::Draft,
+    EventState::Open,
+    EventState::Paused,
+    EventState::Closed,
+    EventState::Archiving,
+    EventState::Archived,
+];
 const PART_BYTES: usize = 2 + 8 + 1 + 4;
 const NEWS_BYTES: usize = 12 + 8 + 4 + 2;
 
