@@ -3,7 +3,7 @@ CARGO ?= cargo
 # One target directory, so that nothing is built twice.
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: run test check unit python sim kills failovers drill edge bench-shard bench-table bench-peers bench-log load bench-load fuzz fmt clean need-cargo need-python
+.PHONY: run test check unit python sim kills failovers drill edge bench-shard bench-table bench-peers bench-log bench-cold load bench-load fuzz fmt clean need-cargo need-python
 
 ## make run: builds and serves the sample hall on 127.0.0.1 (HTTP and WebSocket 7410, raw TCP 7411).
 run: need-cargo
@@ -67,6 +67,10 @@ bench-table: need-cargo
 ## The same claims on Frontrow, Redis and PostgreSQL in one run (apt-get install redis-server postgresql).
 bench-peers: need-cargo
 	$(CARGO) run --release -p frontrow-loadgen -- peers
+
+## What a sold-out event costs in memory on sale, in its archive, while it is browsed, and after a restart.
+bench-cold: need-cargo
+	$(CARGO) run --release -p frontrow-cli --example cold_memory
 
 ## Capacity, overload at twice that, an expiry storm, a reconnect storm, on a server started for it.
 bench-load: need-cargo

@@ -1,6 +1,6 @@
 //! What operators do.
 
-use crate::args::{BlockArgs, Create, Event, EventArg};
+use crate::args::{BlockArgs, BookingsArgs, Create, Event, EventArg};
 use crate::failure::Failure;
 use crate::plan;
 use crate::session::Session;
@@ -25,6 +25,11 @@ pub(crate) async fn run(session: &Session, event: Event, out: Out) -> Result<(),
             say_line(&http.close(number(session, &args).await?).await?, "is closed", out);
             Ok(())
         }
+        Event::Archive(args) => {
+            say_line(&http.archive(number(session, &args).await?).await?, "is archived", out);
+            Ok(())
+        }
+        Event::Bookings(args) => bookings(session, &http, &args, out).await,
         Event::Block(args) => block(session, &http, &args, true, out).await,
         Event::Unblock(args) => block(session, &http, &args, false, out).await,
     }
@@ -83,6 +88,21 @@ fn query(args: &Create) -> EventQuery {
     ];
     let rules = rules.into_iter().filter_map(|(key, value)| Some((key, value?)));
     EventQuery { name: args.name.clone(), rules: rules.collect() }
+}
+
+async fn bookings(session: &Session, http: &Http, args: &BookingsArgs, out: Out) -> Result<(), Failure> {
+    let event = session.event(&args.event).await?;
+    let found = http.bookings(event, args.user, args.from).await?;
+    let mut json = json!(found);
+    json["ok"] = true.into();
+    let mut text = format!("Event {event}: {} bookings.", found.total);
+    for it in &found.bookings {
+        let rows = it.rows.iter().map(|row| format!("row {} seats {:?}", row.row, row.seats));
+        let rows: Vec<String> = rows.collect();
+        text += &format!("\n  user {}, section {}, {}", it.user, it.section, rows.join(", "));
+    }
+    out.say(&json, text);
+    Ok(())
 }
 
 fn say_line(event: &Line, what: &str, out: Out) {

@@ -349,6 +349,10 @@ pub(crate) enum Event {
     Pause(EventArg),
     /// End the sale.
     Close(EventArg),
+    /// Put a closed event away: it goes to a file, which is read when somebody asks, and leaves memory.
+    Archive(EventArg),
+    /// Show an event's bookings, also of an archived one.
+    Bookings(BookingsArgs),
     /// Take free seats out of sale.
     Block(BlockArgs),
     /// Put blocked seats back on sale.
@@ -359,6 +363,18 @@ pub(crate) enum Event {
 pub(crate) struct EventArg {
     /// The event: its number, or words of its name.
     pub(crate) event: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BookingsArgs {
+    /// The event: its number, or words of its name.
+    pub(crate) event: String,
+    /// Of this user only.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) user: Option<u64>,
+    /// Leave out so many; a thousand are shown.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) from: usize,
 }
 
 #[derive(Debug, Args)]

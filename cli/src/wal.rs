@@ -318,6 +318,7 @@ fn kind_name(kind: u8) -> &'static str {
         kind::BLOCK => "block",
         kind::EXPIRE => "expire",
         kind::DELIVER => "deliver",
+        kind::ARCHIVE => "archive",
         kind::CLAIM_SEATS => "claim_seats",
         kind::CLAIM_BEST => "claim_best",
         kind::CLAIM_SECTION => "claim_section",

@@ -22,7 +22,7 @@ _DECISIONS = {0: ("pending granted queued extended paying booked released cancel
                    "unknown_section unknown_row unknown_seat not_on_sale paused closed "
                    "leaves_orphan not_queued queue_full no_queue too_old id_reused "
                    "bad_request_id bad_count full in_progress not_owner event_exists "
-                   "bad_transition"),
+                   "bad_transition holds_running"),
               128: ("malformed unsupported_version frame_too_large unknown_kind unauthenticated "
                     "token_expired too_many_connections too_many_in_flight busy slow_consumer "
                     "handshake_timeout idle_timeout not_primary read_only shutting_down internal "

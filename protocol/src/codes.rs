@@ -124,6 +124,10 @@ const fn condition_advice(code: Code) -> &'static Advice {
         Code::BadTransition => {
             advice!("The event cannot go to that state from its present one", "look at its state first")
         }
+        Code::HoldsRunning => advice!(
+            "Holds or payments of the event are still running",
+            "archive it when they are booked or have run out"
+        ),
         // The other codes were told before this function was asked.
         _ => advice!("Unknown", "look the code up in the protocol"),
     }

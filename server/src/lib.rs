@@ -2,6 +2,7 @@
 
 pub mod catalogue;
 pub mod cluster;
+pub mod cold;
 pub mod config;
 pub mod core;
 pub mod http;

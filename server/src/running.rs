@@ -2,6 +2,7 @@
 
 use crate::catalogue::{self, Catalogue, CatalogueError, LoadErrors, SpecError};
 use crate::cluster::{Addresses, Fence, Member};
+use crate::cold::Archives;
 use crate::config::{self, Config};
 use crate::core::{self, CoreError, Handle, Recovered, RecoveryError, Setup, Threads};
 use crate::http::{self, Connections, Http, Sales, Stopper};
@@ -9,7 +10,7 @@ use crate::identity::{Keys, KeysError};
 use crate::replication::{self, FollowError, Hub, HubParts, Leader, ListenError, Listening, Promoted};
 use crate::snapshots::{Round, Snapshotter, Trigger};
 use frontrow_engine::{Clock, EngineError, EngineKind, HugePages};
-use frontrow_shard::{Code, EventState, Limits, Partition};
+use frontrow_shard::{ArchiveStep, Code, EventState, Limits, Partition};
 use frontrow_wal::{DataDir, DirOptions, History, LogIndex, WalError};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -271,6 +272,7 @@ fn serve(
         return Err(StartError::TooManyShards { shards: executors, partitions: dir.partitions() });
     }
     let recovered = recovered(&dir, partitions, config)?;
+    let cluster = dir.cluster();
     let hub = hub_of(config, &dir, history, member.as_ref())?;
     // Before the catalogue is opened, which clears away what an unfinished creation left behind.
     for event in recovered.partitions.iter().flat_map(Partition::events) {
@@ -320,13 +322,13 @@ fn serve(
     if let Some(hub) = &hub {
         hub.set_clock(handle.clock());
     }
-    reconcile(&handle, &catalogue, &known, config)?;
+    let unfinished = reconcile(&handle, &catalogue, &known, config)?;
     if demo && catalogue.search("", None).is_empty() {
         sell_sample(&handle, &catalogue, config)?;
     }
     let sales: Arc<dyn Sales> = Arc::new(handle.clone());
     let side = Http::new(config, keys, sales, Arc::clone(&catalogue), connections, Clock::wall_ms);
-    let side = Http { hub: hub.clone(), ..side };
+    let side = Http { hub: hub.clone(), unfinished, cold: Arc::new(Archives::new(cluster)), ..side };
     let (stopper, stop) = http::stopper();
     let cpus = config.server.http_cpus.clone();
     let http_thread = std::thread::Builder::new()
@@ -531,32 +533,65 @@ impl KnownEvents {
         Self(partitions.iter().map(one).collect())
     }
 
+    fn knows(&self, event: u32) -> bool {
+        self.0.iter().all(|known| known.contains_key(&event))
+    }
+
+    /// Whether every partition knows it, and its archiving has begun somewhere.
+    fn is_leaving(&self, event: u32) -> bool {
+        let cold = |state: &EventState| matches!(state, EventState::Archiving | EventState::Archived);
+        let states = || self.0.iter().map(|known| known.get(&event));
+        states().all(|state| state.is_some()) && states().flatten().any(cold)
+    }
+
     fn all_have(&self, event: u32, state: EventState) -> bool {
         self.0.iter().all(|known| known.get(&event) == Some(&state))
     }
 }
 
-/// Brings every partition to what the catalogue says: a crash may have come between the two.
+/// Brings every partition to what the catalogue says: a crash may have come between the two. The events whose archiving
+/// had begun: it is ended once HTTP is served.
 fn reconcile(
     handle: &Handle,
     catalogue: &Catalogue,
     known: &KnownEvents,
     config: &Config,
-) -> Result<(), StartError> {
+) -> Result<Vec<u32>, StartError> {
+    let mut unfinished = Vec::new();
     for event in catalogue.search("", None) {
         let (id, state) = (event.id(), event.state());
         if known.all_have(id, state) {
+            continue;
+        }
+        if known.is_leaving(id) {
+            unfinished.push(id);
             continue;
         }
         let refused = |code| StartError::Refused { event: id, code };
         let rules = event.rules().into();
         let specs = catalogue::specs(id, &catalogue.plan(id)?, &rules, config.partitions.count)?;
         block_on(handle.create_event(specs)).map_err(refused)?;
-        if state != EventState::Draft {
-            block_on(handle.set_state(id, state)).map_err(refused)?;
+        match state {
+            EventState::Draft => {}
+            // The log is behind the catalogue, as after a promotion: archived anew from what the log has.
+            EventState::Archived if known.knows(id) => {
+                block_on(handle.set_state(id, EventState::Closed)).map_err(refused)?;
+                unfinished.push(id);
+            }
+            // The log is gone, as it is meant to be with durability `memory`: the archive is what is left.
+            EventState::Archived => block_on(retire(handle, id)).map_err(refused)?,
+            state => block_on(handle.set_state(id, state)).map_err(refused)?,
         }
     }
-    Ok(())
+    Ok(unfinished)
+}
+
+/// Lets an event that was made anew leave memory, for it stands in its archive.
+async fn retire(handle: &Handle, event: u32) -> Result<(), Code> {
+    handle.set_state(event, EventState::Open).await?;
+    handle.set_state(event, EventState::Closed).await?;
+    handle.archive(event, ArchiveStep::Begin).await?;
+    handle.archive(event, ArchiveStep::End).await
 }
 
 /// Puts the sample hall on sale.
@@ -570,7 +605,7 @@ fn sell_sample(handle: &Handle, catalogue: &Catalogue, config: &Config) -> Resul
     let specs = catalogue::specs(id, &plan, &config.events, config.partitions.count)?;
     block_on(handle.create_event(specs)).map_err(refused)?;
     block_on(handle.set_state(id, EventState::Open)).map_err(refused)?;
-    catalogue.set_state(id, EventState::Open)?;
+    catalogue.set_state(id, EventState::Open, handle.now_ms())?;
     Ok(())
 }
 

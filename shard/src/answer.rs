@@ -135,7 +135,8 @@ impl Code {
     /// Whether the same request, with a new id, may succeed later without the client changing it.
     pub const fn retryable(self) -> bool {
         use Code::{
-            Full, HoldsRunning, InProgress, NotEnoughTogether, NotOnSale, Paused, QueuedFirst, SeatBlocked, SeatHeld,
+            Full, HoldsRunning, InProgress, NotEnoughTogether, NotOnSale, Paused, QueuedFirst, SeatBlocked,
+            SeatHeld,
         };
         matches!(
             self,

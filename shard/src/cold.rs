@@ -4,9 +4,9 @@
 //! user's are one. What belongs to files (checksum, name, which cluster) is not here.
 #![allow(missing_docs, reason = "rkyv's derive makes fields of its own, which cannot carry documentation")]
 
+use crate::archive::ReadOut;
 use crate::ids::{EventId, MAX_PARTS, MAX_ROW_SEATS, Millis, PartitionId, RowRef, Seats, UserId};
 use crate::row::RowState;
-use crate::archive::ReadOut;
 use crate::rules::EventState;
 use rkyv::rancor::Error;
 use rkyv::util::AlignedVec;
@@ -227,7 +227,8 @@ impl<'a> ColdView<'a> {
         if !it.bookings.is_sorted_by(|a, b| users(a) <= users(b)) {
             return Err("bookings out of order");
         }
-        if it.positions.len() != usize::from(it.partitions.to_native())
+        if it.positions.is_empty()
+            || it.positions.len() != usize::from(it.partitions.to_native())
             || !it.positions.is_sorted_by(|a, b| a.partition.to_native() < b.partition.to_native())
             || !it.positions.iter().all(|position| known(position.partition.to_native()))
         {

@@ -50,8 +50,9 @@ pub mod snapshot;
 mod waiting;
 mod wheel;
 
-pub use archive::ReadOut;
 pub use answer::{Answer, Code, Fence, flags};
+pub use archive::ReadOut;
+pub use cold::{ColdBooking, ColdError, ColdEvent, ColdTotals, ColdView};
 pub use effects::{Decided, Effects, Push, PushKind};
 pub use ids::*;
 pub use mail::Letter;

@@ -7,7 +7,9 @@
 
 use crate::answer::{Answer, Code};
 use crate::ids::{Epoch, EventId, Lsn, PartitionId, RequestId, RowRef, Seats, UserId};
-use crate::op::{ArchiveStep, ClaimBest, ClaimSeats, ClaimSection, Command, Join, Leave, Mail, Op, Proof, Request};
+use crate::op::{
+    ArchiveStep, ClaimBest, ClaimSeats, ClaimSection, Command, Join, Leave, Mail, Op, Proof, Request,
+};
 use crate::rules::{EventSpec, EventState};
 use rkyv::api::high::{HighDeserializer, HighSerializer, HighValidator};
 use rkyv::bytecheck::CheckBytes;

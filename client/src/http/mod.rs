@@ -6,8 +6,8 @@
 mod types;
 
 pub use types::{
-    Blocked, Categories, Category, Created, DevToken, Event, EventDetail, EventQuery, EventRulesLine, Map,
-    RowMap, RowState, SectionMap, SectionState, SectionSum,
+    Blocked, BookedSeats, Booking, Bookings, Categories, Category, Created, DevToken, Event, EventDetail,
+    EventQuery, EventRulesLine, Map, RowMap, RowState, SectionMap, SectionState, SectionSum,
 };
 
 use http_body_util::{BodyExt, Full, Limited};
@@ -175,6 +175,22 @@ impl Http {
     /// Ends the sale.
     pub async fn close(&self, event: EventId) -> Result<Event, HttpError> {
         self.post(&format!("/v1/admin/events/{event}/close"), &json!({})).await
+    }
+
+    /// Archives a closed event: it goes to a file and leaves memory.
+    pub async fn archive(&self, event: EventId) -> Result<Event, HttpError> {
+        self.post(&format!("/v1/admin/events/{event}/archive"), &json!({})).await
+    }
+
+    /// An event's bookings by user, or those of one user; the first thousand of them behind `from`.
+    pub async fn bookings(
+        &self,
+        event: EventId,
+        user: Option<UserId>,
+        from: usize,
+    ) -> Result<Bookings, HttpError> {
+        let user = user.map(|user| format!("&user={user}")).unwrap_or_default();
+        self.get(&format!("/v1/admin/events/{event}/bookings?from={from}{user}")).await
     }
 
     /// Takes free seats of a row out of sale (`blocked`), or puts them back.

@@ -14,7 +14,7 @@ pub struct Event {
     pub name: String,
     /// Its seating plan's name.
     pub plan: String,
-    /// `draft`, `open`, `paused` or `closed`.
+    /// `draft`, `open`, `paused`, `closed` or `archived`.
     pub state: String,
     /// When it was made, ms since 1970.
     pub created_ms: u64,
@@ -202,6 +202,45 @@ pub struct Blocked {
     pub lsn: u64,
     /// The epoch.
     pub epoch: u32,
+}
+
+/// An event's bookings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bookings {
+    /// The event.
+    pub event: EventId,
+    /// How many there are, of one user or in all.
+    pub total: usize,
+    /// Whether they come from the archive.
+    pub archived: bool,
+    /// Some of them, by user.
+    pub bookings: Vec<Booking>,
+}
+
+/// A booking.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Booking {
+    /// Whose.
+    pub user: String,
+    /// The section.
+    pub section: u16,
+    /// The seats, row by row.
+    pub rows: Vec<BookedSeats>,
+    /// Until when the seats would have been held, ms since 1970.
+    pub held_until_ms: u64,
+    /// The position of the grant.
+    pub lsn: u64,
+    /// Its epoch.
+    pub epoch: u32,
+}
+
+/// Booked seats of one row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BookedSeats {
+    /// The row.
+    pub row: u16,
+    /// Places.
+    pub seats: Vec<u8>,
 }
 
 /// A new event's name and rules; what is `None` is the server's default.

@@ -28,6 +28,10 @@ pub(super) fn map_name(id: EventId) -> String {
     format!("{id}.map.json")
 }
 
+pub(super) fn archive_name(id: EventId) -> String {
+    format!("{id}.archive")
+}
+
 /// What is in the folder.
 pub(super) struct Listing {
     pub(super) ids: Vec<EventId>,
@@ -48,7 +52,7 @@ pub(super) fn list(folder: &Path) -> Result<Listing, CatalogueError> {
             listing.foreign.push(CatalogueError::Foreign { path, why });
         } else if name == head_name(id) {
             listing.ids.push(id);
-        } else if name == plan_name(id) || name == map_name(id) {
+        } else if name == plan_name(id) || name == map_name(id) || name == archive_name(id) {
             parts.push((id, path));
         } else if name.ends_with(UNFINISHED) {
             remove(&path);

@@ -19,6 +19,9 @@ pub(super) struct Head {
     pub(super) name: String,
     pub(super) plan: String,
     pub(super) created_ms: Millis,
+    /// When an operator closed it, if one has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) closed_ms: Option<Millis>,
     pub(super) state: Standing,
     pub(super) rules: Rules,
     pub(super) sections: Vec<SectionSum>,
@@ -44,6 +47,7 @@ pub(super) enum Standing {
     Open,
     Paused,
     Closed,
+    Archived,
     Abandoned,
 }
 
@@ -53,7 +57,8 @@ impl Standing {
             EventState::Draft => Self::Draft,
             EventState::Open => Self::Open,
             EventState::Paused => Self::Paused,
-            EventState::Closed => Self::Closed,
+            EventState::Closed | EventState::Archiving => Self::Closed,
+            EventState::Archived => Self::Archived,
         }
     }
 
@@ -63,6 +68,7 @@ impl Standing {
             Self::Open => EventState::Open,
             Self::Paused => EventState::Paused,
             Self::Closed | Self::Abandoned => EventState::Closed,
+            Self::Archived => EventState::Archived,
         }
     }
 
@@ -72,6 +78,7 @@ impl Standing {
             Self::Open => "open",
             Self::Paused => "paused",
             Self::Closed => "closed",
+            Self::Archived => "archived",
             Self::Abandoned => "abandoned",
         }
     }
@@ -225,6 +232,7 @@ impl Head {
             name: name.to_owned(),
             plan: plan.name.clone(),
             created_ms,
+            closed_ms: None,
             state: Standing::Draft,
             rules: rules.into(),
             sections: sections.collect(),

@@ -1,9 +1,10 @@
 //! What is on sale: every event with its plan, kept in the data directory.
 //!
 //! An event is three files below `events/`: `7.plan.json` (the plan as imported), `7.map.json` (what
-//! buyers' seat maps draw) and `7.json` (name, rules, sums, and the checksums of the other two). Each
-//! is written whole under another name, synced and renamed; the last one makes the event exist. The
-//! plan is not kept in memory and the map is memory-mapped, so ten million seats cost a few pages.
+//! buyers' seat maps draw) and `7.json` (name, rules, sums, and the checksums of the other two). An event
+//! that is over has a fourth, `7.archive` ([`crate::cold`]). Each is written whole under another name,
+//! synced and renamed; `7.json`, the last one, makes the event exist. The plan is not kept in memory and
+//! the map is memory-mapped, so ten million seats cost a few pages.
 
 mod files;
 mod head;
@@ -54,6 +55,11 @@ impl Event {
     /// When it was created, ms since 1970.
     pub fn created_ms(&self) -> Millis {
         self.head.created_ms
+    }
+
+    /// When an operator closed it, ms since 1970.
+    pub fn closed_ms(&self) -> Option<Millis> {
+        self.head.closed_ms
     }
 
     /// The state an operator last asked for. The shards have the truth.
@@ -244,15 +250,37 @@ impl Catalogue {
     }
 
     /// Notes the state that an operator asked for, once the shards have taken it. Blocks on the disk.
-    pub fn set_state(&self, id: EventId, state: EventState) -> Result<Arc<Event>, CatalogueError> {
+    pub fn set_state(
+        &self,
+        id: EventId,
+        state: EventState,
+        now_ms: Millis,
+    ) -> Result<Arc<Event>, CatalogueError> {
         let _one_writer = self.lock_next();
         let old = self.get(id).ok_or(CatalogueError::Unknown(id))?;
-        let head = Head { state: Standing::of(state), ..old.head.clone() };
+        let closed_ms = old.head.closed_ms.or((state == EventState::Closed).then_some(now_ms));
+        let head = Head { state: Standing::of(state), closed_ms, ..old.head.clone() };
         files::write_head(&self.folder, &head)?;
         self.tell();
         let event = Arc::new(Event { head, map: old.map.clone() });
         self.events.write().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::clone(&event));
         Ok(event)
+    }
+
+    /// Where an event's archive lies, if it has one.
+    pub fn archive_path(&self, id: EventId) -> PathBuf {
+        self.folder.join(files::archive_name(id))
+    }
+
+    /// Writes an event's archive, durably, in place of one that may be there. Blocks on the disk.
+    pub fn write_archive(&self, id: EventId, header: &[u8], body: &[u8]) -> Result<(), CatalogueError> {
+        use std::io::Write;
+        files::write(&self.folder, &files::archive_name(id), |out| {
+            out.write_all(header)?;
+            out.write_all(body)
+        })?;
+        self.tell();
+        Ok(())
     }
 
     /// Takes back an event that the shards refused. Its number stays used: some shard may know it.

@@ -21,7 +21,7 @@ fn events_outlive_a_restart() {
     let first = catalogue.create("Winter Gala", &hall(), rules(), 5).unwrap();
     let second = catalogue.create("Spring Ball", &hall(), EventRules::default(), 6).unwrap();
     assert_eq!((first.id(), second.id()), (1, 2));
-    catalogue.set_state(1, EventState::Open).unwrap();
+    catalogue.set_state(1, EventState::Open, 9).unwrap();
 
     let again = Catalogue::open(folder.path()).unwrap();
     let event = again.get(1).unwrap();
@@ -55,7 +55,7 @@ fn search_is_by_words_of_the_names_and_by_state() {
     for name in ["Winter Gala", "Winter Ball", "Ärzte live"] {
         catalogue.create(name, &hall(), rules(), 1).unwrap();
     }
-    catalogue.set_state(2, EventState::Open).unwrap();
+    catalogue.set_state(2, EventState::Open, 9).unwrap();
     let ids = |text, state| catalogue.search(text, state).iter().map(|event| event.id()).collect::<Vec<_>>();
     assert_eq!(ids("", None), [1, 2, 3]);
     assert_eq!(ids("winter", None), [1, 2]);

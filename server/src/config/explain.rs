@@ -109,6 +109,10 @@ impl Config {
             format!("make snapshots after every {} of log, and trim it", show_bytes(self.log.snapshot_every)),
             replication,
             self.cluster_deed(),
+            self.archive_after.map_or_else(
+                || "archive closed events when an operator says so".to_owned(),
+                |after| format!("archive events {} after their closing", show_duration(after)),
+            ),
             format!("believe tokens signed with {keys}{dev}"),
             format!(
                 "take up to {} connections ({} per address), frames of {}, and close them after {} of silence",

@@ -27,7 +27,7 @@ use source::{Setting, Source};
 pub use value::Cores;
 use value::{
     address, auto_or, bytes, choice, cores, duration, filled, flag, list, number, off_or_address,
-    power_of_two, text,
+    off_or_duration, power_of_two, text,
 };
 
 /// The sections of the file.
@@ -73,6 +73,8 @@ pub struct Config {
     pub admin: Admin,
     /// Rules for events that do not bring their own.
     pub events: EventRules,
+    /// How long after its closing an event is archived by itself; `None`: when an operator says so.
+    pub archive_after: Option<Duration>,
     /// What the server says about itself.
     pub log_output: LogOutput,
     settings: Vec<Setting>,
@@ -396,6 +398,7 @@ pub fn read(
         },
         admin: Admin { key: None },
         events: events(&mut source),
+        archive_after: source.take("events.archive_after", "off", &off_or_duration(SECOND..=8760 * HOUR)),
         log_output: log_output(&mut source),
         settings: Vec::new(),
         notes: Vec::new(),

@@ -62,6 +62,15 @@ pub(super) fn duration(range: RangeInclusive<Duration>) -> Kind<Duration> {
     Kind::new(allowed, move |text| parse_duration(text).filter(|t| range.contains(t)))
 }
 
+/// `off`, or a span of time inside a range.
+pub(super) fn off_or_duration(range: RangeInclusive<Duration>) -> Kind<Option<Duration>> {
+    let span = duration(range);
+    Kind::new(format!("off, or {}", span.allowed), move |text| match text {
+        "off" => Some(None),
+        text => (span.parse)(text).map(Some),
+    })
+}
+
 /// One of some words.
 pub(super) fn choice<T: Copy + 'static>(words: &'static [(&'static str, T)]) -> Kind<T> {
     let names: Vec<_> = words.iter().map(|(name, _)| *name).collect();

@@ -278,7 +278,10 @@ fn watch<E: Engine>(core: &Rc<Core<E>>, conn: &Rc<Conn<E>>, id: RequestId, secti
     let mut state = core.state.borrow_mut();
     let Some(rows) = state.rows_of(section) else {
         drop(state);
-        let message = Cow::Borrowed("no such section: look it up in the event's map");
+        let message = Cow::Borrowed(
+            "no such section, or the event is archived: look it up in the event's map, and read an archived event's \
+             seats over HTTP",
+        );
         let reply = ErrorReply { message, ..ErrorReply::of(id, WireCode::Malformed) };
         return conn.say(|out| encode_error(&reply, out));
     };

@@ -5,7 +5,7 @@ use crate::http::Place;
 use crate::identity::Identity;
 use frontrow_engine::Carried;
 use frontrow_shard::{
-    Answer, Command, EventId, Letter, Op, PartitionId, RequestId, RowRef, RowState, UserId,
+    Answer, Command, EventId, Letter, Op, PartitionId, ReadOut, RequestId, RowRef, RowState, UserId,
 };
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -108,6 +108,15 @@ pub(crate) enum CoreMessage {
     Event(EventId, Arc<EventHints>),
     /// Every row of a section that this core owns, for the HTTP side.
     Section { section: RowRef, reply: flume::Sender<Vec<(RowRef, RowState)>> },
+    /// What a partition of this core has of an event.
+    ReadOut {
+        partition: PartitionId,
+        event: EventId,
+        whole: bool,
+        reply: flume::Sender<Option<Box<ReadOut>>>,
+    },
+    /// An event is archived: its hints and marks are of no use any more.
+    Forget(EventId),
     /// Finish what is under way and end.
     Stop,
 }

@@ -4,7 +4,9 @@ use super::hints::EventHints;
 use super::message::{AdminOps, Arrival, CoreMessage};
 use super::start::{Shared, Threads};
 use crate::http::{Adopted, CoreStatus, LiveRow, Sales, Soon};
-use frontrow_shard::{Answer, Code, EventId, EventSpec, EventState, Op, PartitionId, RowRef, Seats};
+use frontrow_shard::{
+    Answer, ArchiveStep, Code, EventId, EventSpec, EventState, Op, PartitionId, ReadOut, RowRef, Seats,
+};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -113,6 +115,33 @@ impl Sales for Handle {
             rows.sort_unstable_by_key(|row| row.row);
             Ok(rows)
         })
+    }
+
+    fn archive(&self, event: EventId, step: ArchiveStep) -> Soon<'_, Result<(), Code>> {
+        let ops = (0..self.shared.partitions).map(|p| (p, Op::Archive { event, step })).collect();
+        Box::pin(self.on_all(ops))
+    }
+
+    fn read_out(&self, event: EventId, whole: bool) -> Soon<'_, Result<Vec<ReadOut>, Code>> {
+        Box::pin(async move {
+            let mut parts = Vec::with_capacity(usize::from(self.shared.partitions));
+            // One after the other: a core serves between them, and waits for no more than one part's copying.
+            for partition in 0..self.shared.partitions {
+                let (reply, answer) = flume::bounded(1);
+                let core = usize::from(self.shared.owners[usize::from(partition)]);
+                self.send(core, CoreMessage::ReadOut { partition, event, whole, reply })?;
+                let part = answer.recv_async().await.map_err(|_| Code::Full)?;
+                parts.push(*part.ok_or(Code::UnknownEvent)?);
+            }
+            Ok(parts)
+        })
+    }
+
+    fn forget(&self, event: EventId) {
+        for core in 0..self.shared.cores.len() {
+            // Hints that stay cost a word for each row, until the next start.
+            let _ = self.send(core, CoreMessage::Forget(event));
+        }
     }
 
     fn status(&self) -> Vec<CoreStatus> {

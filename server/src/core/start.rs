@@ -674,6 +674,15 @@ fn take_in<E: Engine>(core: &Rc<Core<E>>, message: CoreMessage) {
         CoreMessage::Section { section, reply } => {
             let _ = reply.try_send(state.own_rows(section));
         }
+        CoreMessage::ReadOut { partition, event, whole, reply } => {
+            let machine = state.partitions.get(usize::from(partition)).and_then(Option::as_ref);
+            let read = machine.and_then(|machine| machine.read_out(event, whole));
+            let _ = reply.try_send(read.map(Box::new));
+        }
+        CoreMessage::Forget(event) => {
+            state.hints.remove(&event);
+            state.changed.add(event, std::iter::empty());
+        }
         CoreMessage::Arrival(_) => unreachable!("handled by the caller, outside the borrow"),
         CoreMessage::Stop => {
             core.stopping.set(true);

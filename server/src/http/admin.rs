@@ -237,12 +237,12 @@ fn unsellable(error: crate::catalogue::SpecError) -> ApiError {
     ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_plan", error.to_string())
 }
 
-fn internal(message: &str) -> ApiError {
+pub(super) fn internal(message: &str) -> ApiError {
     ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
 }
 
 /// Runs what computes for long or waits for the disk beside the HTTP thread.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
     let done = tokio::task::spawn_blocking(work).await;
@@ -278,7 +278,8 @@ async fn set_state(http: Arc<Http>, path: IdPath, state: EventState) -> Result<J
     let work = tokio::spawn(async move {
         http.sales.set_state(event, state).await.map_err(|code| ApiError::refused(code, Seats::NONE))?;
         let catalogue = Arc::clone(&http.catalogue);
-        blocking(move || Ok(catalogue.set_state(event, state)?)).await
+        let now_ms = (http.clock)();
+        blocking(move || Ok(catalogue.set_state(event, state, now_ms)?)).await
     });
     let event =
         work.await.map_err(|_| internal("changing the state failed; the server's log says why"))??;

@@ -8,7 +8,7 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use frontrow_shard::{EventId, EventState, MAX_ROW_SEATS, RowState, Seats};
+use frontrow_shard::{EventId, EventState, MAX_ROW_SEATS, RowState};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -18,11 +18,12 @@ use super::sales::LiveRow;
 use crate::catalogue::{CategorySum, Event, Rules, SectionSum};
 
 /// The words for `state`.
-const STATES: [(&str, EventState); 4] = [
+const STATES: [(&str, EventState); 5] = [
     ("draft", EventState::Draft),
     ("open", EventState::Open),
     ("paused", EventState::Paused),
     ("closed", EventState::Closed),
+    ("archived", EventState::Archived),
 ];
 
 #[derive(Deserialize)]
@@ -98,7 +99,7 @@ impl EventLine {
 
 #[utoipa::path(get, path = "/v1/events", tag = "browse", params(
     ("q" = Option<String>, Query, description = "words of the event's or its plan's name"),
-    ("state" = Option<String>, Query, description = "draft, open, paused or closed"),
+    ("state" = Option<String>, Query, description = "draft, open, paused, closed or archived"),
 ), responses((status = 200, body = EventList), (status = 400)))]
 /// Lists events.
 pub(super) async fn list(
@@ -110,7 +111,9 @@ pub(super) async fn list(
     let state = query.state.filter(|word| !word.is_empty()).map(|word| {
         let found = STATES.iter().find(|(name, _)| *name == word).map(|&(_, state)| state);
         found.ok_or_else(|| {
-            ApiError::bad_request(format!("`{word}` is no state; give draft, open, paused or closed"))
+            ApiError::bad_request(format!(
+                "`{word}` is no state; give draft, open, paused, closed or archived"
+            ))
         })
     });
     let found = http.catalogue.search(&query.q, state.transpose()?);
@@ -171,8 +174,7 @@ pub(super) async fn section(
     path: Result<Path<(EventId, u16)>, PathRejection>,
 ) -> Result<Response, ApiError> {
     let (event, section) = find_section(&http, path)?;
-    let rows = http.sales.section_state(event.id(), section).await;
-    let rows = rows.map_err(|code| ApiError::refused(code, Seats::NONE))?;
+    let rows = super::archive::section_rows(&http, &event, section).await?;
     let rows = rows.iter().map(|LiveRow { row, state }| RowLetters { row: *row, seats: letters(state) });
     let body = SectionState { event: event.id(), section, rows: rows.collect() };
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())

@@ -7,6 +7,7 @@ use frontrow_shard::{Code, Seats};
 use serde_json::{Map, Value, json};
 
 use crate::catalogue::CatalogueError;
+use crate::cold::ColdFileError;
 use crate::identity::IdentityError;
 
 /// An error answer.
@@ -91,6 +92,22 @@ impl From<CatalogueError> for ApiError {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "catalogue", message)
             }
         }
+    }
+}
+
+impl From<ColdFileError> for ApiError {
+    fn from(error: ColdFileError) -> Self {
+        tracing::error!(%error, "an archive cannot be read");
+        let code = match error {
+            ColdFileError::Missing { .. } => "archive_missing",
+            ColdFileError::Foreign { .. } => "archive_foreign",
+            ColdFileError::Version { .. } => "archive_version",
+            ColdFileError::Damaged { .. } => "archive_damaged",
+            ColdFileError::File { .. } => "archive_unreadable",
+        };
+        let message = "the event's archive cannot be read, all else is served; the server's log names the file: put it \
+                       back from a standby or a backup";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, code, message)
     }
 }
 

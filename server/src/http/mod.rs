@@ -4,6 +4,7 @@
 //! inherits its CPU. Seats are decided elsewhere: HTTP asks the shard cores through [`Sales`].
 
 mod admin;
+mod archive;
 mod browse;
 mod connections;
 mod error;
@@ -26,13 +27,14 @@ use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use frontrow_shard::{EventRules, Millis};
+use frontrow_shard::{EventId, EventRules, Millis};
 
 pub use connections::{Connections, NoRoom, Place};
 pub use sales::{Adopted, CoreStatus, LiveRow, Sales, Soon};
 pub use serve::{Stop, Stopper, serve, stopper};
 
 use crate::catalogue::Catalogue;
+use crate::cold::Archives;
 use crate::config::Config;
 use crate::identity::{AdminKey, Keys, Minter, Verifier};
 use crate::replication::Hub;
@@ -71,6 +73,14 @@ pub struct Http {
     pub clock: fn() -> Millis,
     /// The standby's side, if there may be a standby.
     pub hub: Option<Arc<Hub>>,
+    /// The archives of events that are over.
+    pub cold: Arc<Archives>,
+    /// How long after its closing an event is archived by itself.
+    pub archive_after: Option<Duration>,
+    /// Events whose archiving had begun when the last process ended.
+    pub unfinished: Vec<EventId>,
+    /// Held while an event is archived: one at a time.
+    pub archiving: tokio::sync::Mutex<()>,
     /// What this side counts.
     pub counters: Counters,
 }
@@ -109,6 +119,10 @@ impl Http {
             head_time: config.limits.handshake,
             clock,
             hub: None,
+            cold: Arc::new(Archives::new(0)),
+            archive_after: config.archive_after,
+            unfinished: Vec::new(),
+            archiving: tokio::sync::Mutex::default(),
             counters: Counters::default(),
         }
     }
@@ -125,6 +139,8 @@ pub fn router(http: Arc<Http>) -> Router {
         .route("/v1/admin/events/{id}/open", post(admin::open))
         .route("/v1/admin/events/{id}/pause", post(admin::pause))
         .route("/v1/admin/events/{id}/close", post(admin::close))
+        .route("/v1/admin/events/{id}/archive", post(archive::archive))
+        .route("/v1/admin/events/{id}/bookings", get(archive::bookings))
         .route("/v1/admin/events/{id}/block", post(admin::block))
         .route("/v1/admin/events/{id}/unblock", post(admin::unblock))
         .route("/v1/admin/replication", get(replication::status))

@@ -27,6 +27,8 @@ use utoipa::OpenApi;
         super::admin::open,
         super::admin::pause,
         super::admin::close,
+        super::archive::archive,
+        super::archive::bookings,
         super::admin::block,
         super::admin::unblock,
         super::replication::status,

@@ -4,7 +4,9 @@ use std::future::Future;
 use std::net::{SocketAddr, TcpStream};
 use std::pin::Pin;
 
-use frontrow_shard::{Answer, Code, Epoch, EventId, EventSpec, EventState, RowRef, RowState, Seats};
+use frontrow_shard::{
+    Answer, ArchiveStep, Code, Epoch, EventId, EventSpec, EventState, ReadOut, RowRef, RowState, Seats,
+};
 
 use super::connections::Place;
 use crate::identity::Identity;
@@ -27,6 +29,15 @@ pub trait Sales: Send + Sync + 'static {
 
     /// Every row of a section as it is now, by rising row.
     fn section_state(&self, event: EventId, section: u16) -> Soon<'_, Result<Vec<LiveRow>, Code>>;
+
+    /// Takes one step of archiving an event on all partitions.
+    fn archive(&self, event: EventId, step: ArchiveStep) -> Soon<'_, Result<(), Code>>;
+
+    /// What every partition has of an event, by partition; with rows and bookings if `whole`.
+    fn read_out(&self, event: EventId, whole: bool) -> Soon<'_, Result<Vec<ReadOut>, Code>>;
+
+    /// Lets go of what the cores keep beside the partitions for an event that is archived.
+    fn forget(&self, event: EventId);
 
     /// How each core is doing. From what the cores published last; asks nobody.
     fn status(&self) -> Vec<CoreStatus>;

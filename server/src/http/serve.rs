@@ -51,7 +51,7 @@ impl Stopper {
 }
 
 impl Stop {
-    async fn asked(&mut self) {
+    pub(super) async fn asked(&mut self) {
         // Nothing is ever sent: the sender's end is the word.
         while self.0.changed().await.is_ok() {}
     }
@@ -70,6 +70,7 @@ pub fn serve(listener: std::net::TcpListener, http: Arc<Http>, stop: Stop) -> st
 
 async fn accept_all(listener: TcpListener, http: Arc<Http>, mut stop: Stop) {
     let app = router(Arc::clone(&http));
+    let keeping = tokio::spawn(super::archive::keep(Arc::clone(&http), stop.clone()));
     let (mut open, mut told) = (JoinSet::new(), JoinSet::new());
     loop {
         let accepted = tokio::select! {
@@ -110,6 +111,8 @@ async fn accept_all(listener: TcpListener, http: Arc<Http>, mut stop: Stop) {
     if tokio::time::timeout(FAREWELL, rest).await.is_err() {
         tracing::warn!(connections = open.len(), "HTTP connections were cut at the stop");
     }
+    // What it may be in the middle of is ended at the next start.
+    keeping.abort();
 }
 
 async fn connection(

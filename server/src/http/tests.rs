@@ -7,7 +7,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
 use axum::body::Body;
-use frontrow_shard::{Answer, Code, EventId, EventSpec, EventState, RowRef, RowState, Seats};
+use frontrow_shard::{
+    Answer, ArchiveStep, Code, EventId, EventSpec, EventState, ReadOut, RowRef, RowState, Seats,
+};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -68,6 +70,16 @@ impl Sales for Cores {
         Box::pin(async move { self.verdict("section".into()).map(|()| vec![LiveRow { row: 0, state }]) })
     }
 
+    fn archive(&self, event: EventId, step: ArchiveStep) -> Soon<'_, Result<(), Code>> {
+        Box::pin(async move { self.verdict(format!("{event} {step:?}")) })
+    }
+
+    fn read_out(&self, event: EventId, whole: bool) -> Soon<'_, Result<Vec<ReadOut>, Code>> {
+        Box::pin(async move { self.verdict(format!("read {event} {whole}")).map(|()| Vec::new()) })
+    }
+
+    fn forget(&self, _event: EventId) {}
+
     fn status(&self) -> Vec<CoreStatus> {
         vec![CoreStatus {
             core: 0,
@@ -87,14 +99,14 @@ impl Sales for Cores {
     }
 }
 
-struct House {
+pub(super) struct House {
     cores: Arc<Cores>,
-    http: Arc<Http>,
+    pub(super) http: Arc<Http>,
     adopted: Receiver<Adopted>,
     _folder: tempfile::TempDir,
 }
 
-fn house_with(change: impl FnOnce(&mut Http)) -> House {
+pub(super) fn house_with(change: impl FnOnce(&mut Http)) -> House {
     let folder = tempfile::tempdir().unwrap();
     let (sender, adopted) = channel();
     let cores = Arc::new(Cores {

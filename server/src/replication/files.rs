@@ -65,7 +65,7 @@ fn place(name: &str) -> Option<(u32, bool)> {
     let id = id.parse().ok()?;
     match rest {
         "json" => Some((id, true)),
-        "plan.json" | "map.json" => Some((id, false)),
+        "plan.json" | "map.json" | "archive" => Some((id, false)),
         _ => None,
     }
 }
@@ -139,15 +139,14 @@ mod tests {
     #[test]
     fn what_is_listed_here_is_taken_in_there() {
         let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        for (name, text) in
-            [("7.json", "head"), ("7.plan.json", "plan"), ("7.map.json.new", "half"), ("x", "")]
+        for (name, text) in [("7.json", "head"), ("7.archive", "cold"), ("7.archive.new", "half"), ("x", "")]
         {
             std::fs::write(from.path().join(name), text).unwrap();
         }
         let mut shelf = Shelf::default();
         let files = shelf.list(from.path()).unwrap();
         let names: Vec<&str> = files.iter().map(|meta| meta.name.as_str()).collect();
-        assert_eq!(names, ["7.plan.json", "7.json"], "the head comes last");
+        assert_eq!(names, ["7.archive", "7.json"], "the head comes last");
         let mut intake = Intake::new(to.path().join("events"));
         for meta in &files {
             let bytes = read(from.path(), meta).unwrap().unwrap();

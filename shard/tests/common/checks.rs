@@ -90,6 +90,29 @@ impl Market {
         self.set_state(EventState::Closed);
         self.end_everything();
         self.world.crash_all();
+        self.go_cold();
+    }
+
+    /// Every partition archives the event, with a crash after every step.
+    fn go_cold(&mut self) {
+        let event = EVENT;
+        for step in [ArchiveStep::Begin, ArchiveStep::Undo, ArchiveStep::Begin, ArchiveStep::End] {
+            for at in 0..self.crowd.partitions {
+                if step == ArchiveStep::End {
+                    let read = self.world.parts[usize::from(at)].read_out(event, true).expect("it is known");
+                    let rows = read.rows.len();
+                    assert_eq!(rows, self.world.parts[usize::from(at)].rows().count());
+                    assert!(read.bookings.is_empty());
+                }
+                // A step that is repeated, as after a crash between partitions, is done already.
+                for _ in 0..2 {
+                    let happened = self.world.apply(at, Op::Archive { event, step });
+                    assert_eq!(happened.applied.answer.code, Code::Done, "{step:?}");
+                }
+                self.world.crash_all();
+            }
+        }
+        assert!(self.world.parts.iter().all(|part| part.rows().count() == 0));
     }
 
     fn end_everything(&mut self) {

@@ -85,6 +85,7 @@ impl Coverage {
             Op::CreateEvent(_) => self.count("op", "create_event"),
             Op::SetEventState { .. } => self.count("op", "set_event_state"),
             Op::Block { .. } => self.count("op", "block"),
+            Op::Archive { .. } => self.count("op", "archive"),
         }
     }
 

@@ -1,7 +1,9 @@
 //! The rules of single rows, as a person would keep them with pencil and paper: lists and linear scans.
 //! Written from the rules, not from the code it is compared with.
 
-use frontrow_shard::{Code, EventRules, EventState, Fairness, OrphanRule, PushKind, RowSpec, UserId, flags};
+use frontrow_shard::{
+    ArchiveStep, Code, EventRules, EventState, Fairness, OrphanRule, PushKind, RowSpec, UserId, flags,
+};
 use std::collections::{BTreeMap, VecDeque};
 
 /// What holds a seat.
@@ -125,7 +127,9 @@ impl Model {
             EventState::Open => Ok(()),
             EventState::Draft => Err(Said::plain(Code::NotOnSale)),
             EventState::Paused => Err(Said::plain(Code::Paused)),
-            EventState::Closed => Err(Said::plain(Code::Closed)),
+            EventState::Closed | EventState::Archiving | EventState::Archived => {
+                Err(Said::plain(Code::Closed))
+            }
         }
     }
 
@@ -499,6 +503,25 @@ impl Model {
                 }
             }
         }
+        Code::Done
+    }
+
+    pub(crate) fn archive(&mut self, step: ArchiveStep) -> Code {
+        use EventState::{Archived, Archiving, Closed};
+        let running = |hold: &Hold| matches!(hold.stage, Stage::Charging | Stage::Held | Stage::Paying);
+        let running = self.holds.iter().any(running);
+        self.state = match (step, self.state) {
+            (ArchiveStep::Begin, Closed) | (ArchiveStep::End, Archiving) if running => {
+                return Code::HoldsRunning;
+            }
+            (ArchiveStep::Begin, Closed) => Archiving,
+            (ArchiveStep::Undo, Archiving) => Closed,
+            (ArchiveStep::End, Archiving) => Archived,
+            (ArchiveStep::Begin, same @ (Archiving | Archived))
+            | (ArchiveStep::Undo, same @ Closed)
+            | (ArchiveStep::End, same @ Archived) => same,
+            _ => return Code::BadTransition,
+        };
         Code::Done
     }
 
