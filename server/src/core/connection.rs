@@ -22,6 +22,9 @@ const READ_BYTES: usize = 16 * 1024;
 /// Requests for one other core in a row before the connection moves there.
 const MOVE_AFTER: u32 = 4;
 
+/// Bytes of an output buffer that are always kept.
+const KEPT_BYTES: usize = 1024;
+
 /// One connection, as its two tasks and the core's pump share it.
 pub(crate) struct Conn<E: Engine> {
     pub(crate) id: ConnId,
@@ -453,11 +456,14 @@ async fn write<E: Engine>(core: Rc<Core<E>>, conn: Rc<Conn<E>>) {
         }
         while conn.take_output(&mut out) {
             let Some(mut writer) = conn.writer.borrow_mut().take() else { return };
+            let wrote = out.len();
             let (result, back) = E::send_all(&mut writer, out).await;
             conn.writer.replace(Some(writer));
             out = back;
             out.clear();
-            if out.capacity() > 1 << 20 {
+            // A connection's four buffers take turns here. What one burst has made large is given back, or thousands
+            // of connections would by and by keep the most that each of them ever needed.
+            if out.capacity() > KEPT_BYTES.max(8 * wrote) {
                 out = Vec::new();
             }
             conn.drained.wake();
