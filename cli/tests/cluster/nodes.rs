@@ -132,7 +132,7 @@ pub(crate) async fn client(nodes: &[Node; 2], user: u64) -> Client {
     let endpoints = nodes.iter().map(|node| Endpoint::Tcp(node.tcp())).collect();
     let (first, longest) = (Duration::from_millis(2), Duration::from_millis(20));
     let options = Options {
-        connect_timeout: Duration::from_millis(250),
+        connect_timeout: Duration::from_millis(100),
         request_timeout: Duration::from_secs(120),
         keepalive: Duration::from_millis(500),
         retry: Some(Retry { first, longest, attempts: 100_000 }),

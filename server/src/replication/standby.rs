@@ -343,9 +343,10 @@ impl<'a> Standby<'a> {
             return Ok(());
         }
         let (dir, bytes) = (dir.clone(), self.config.log.segment);
-        let cores = self.config.server.shard_cpus.len().max(1) as u16;
+        let cores = self.config.server.shard_cpus.len().max(1) as u32;
+        let count = (cores * (1 + self.config.log.ready_segments)).min(u16::MAX.into()) as u16;
         spawn("repl-spares", move || {
-            if let Err(error) = dir.make_spares(bytes, cores) {
+            if let Err(error) = dir.make_spares(bytes, count) {
                 tracing::warn!(%error, "a promotion will take longer: its first segments are made then");
             }
         })
