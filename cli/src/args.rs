@@ -205,6 +205,9 @@ pub(crate) struct Promote {
     /// The standby does not run: open the next epoch in its data directory (--data).
     #[arg(long)]
     pub(crate) offline: bool,
+    /// Take over from a primary that lives; without this it is refused.
+    #[arg(long, conflicts_with = "offline")]
+    pub(crate) force: bool,
     /// With --offline: the configuration file, as for serve.
     #[arg(long, value_name = "FILE", requires = "offline")]
     pub(crate) config: Option<PathBuf>,

@@ -30,8 +30,9 @@ pub(crate) fn run(common: &Common, args: &Backup, out: Out) -> Result<(), Failur
 }
 
 /// Makes a standby the primary.
-pub(crate) async fn promote(session: &Session, out: Out) -> Result<(), Failure> {
-    let answer = session.operator()?.operate("/v1/admin/promote").await?;
+pub(crate) async fn promote(session: &Session, args: &Promote, out: Out) -> Result<(), Failure> {
+    let path = if args.force { "/v1/admin/promote?force=true" } else { "/v1/admin/promote" };
+    let answer = session.operator()?.operate(path).await?;
     out.say(
         &json!({"ok": true, "answer": answer}),
         "It takes over: it stops following, applies what it has, and serves.",

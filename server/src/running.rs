@@ -11,7 +11,7 @@ use crate::replication::{self, FollowError, Hub, HubParts, Leader, ListenError, 
 use crate::snapshots::{Round, Snapshotter, Trigger};
 use frontrow_engine::{Clock, EngineError, EngineKind, HugePages};
 use frontrow_shard::{ArchiveStep, Code, EventState, Limits, Partition};
-use frontrow_wal::{DataDir, DirOptions, History, LogIndex, WalError};
+use frontrow_wal::{DataDir, DirOptions, History, LogIndex, Role, WalError};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -165,13 +165,11 @@ pub fn join(
     HugePages::want(config.partitions.huge_pages);
     let member = Member::start(config).map_err(FollowError::Cluster)?;
     let leader = Leader::Elected(Arc::clone(&member));
-    match replication::follow(config, leader, limits_of(config), ready)? {
-        Some(promoted) => Ok(Some(serve(config, demo, promoted, Some(member))?)),
-        None => {
-            member.resign();
-            Ok(None)
-        }
-    }
+    let Some(promoted) = replication::follow(config, leader, limits_of(config), ready)? else {
+        member.resign();
+        return Ok(None);
+    };
+    serve(config, demo, promoted, Some(member)).map(Some).map_err(JoinError::from)
 }
 
 /// Makes a standby that is not running a primary's directory: opens the next epoch. Which one.
@@ -182,6 +180,9 @@ pub fn promote_at_rest(config: &Config) -> Result<u32, WalError> {
     };
     let options = DirOptions { create: false, ..DirOptions::new(found.partitions) };
     let dir = DataDir::attend(path, options, 0)?;
+    if dir.history()?.is_none_or(|history| history.role == Role::Primary) {
+        return Err(WalError::IsPrimary { path: path.clone() });
+    }
     dir.erase_torn()?;
     dir.promote().map(|(dir, _)| dir.epoch())
 }
@@ -324,7 +325,14 @@ fn serve(
     }
     let unfinished = reconcile(&handle, &catalogue, &known, config)?;
     if demo && catalogue.search("", None).is_empty() {
-        sell_sample(&handle, &catalogue, config)?;
+        if hub.as_ref().is_some_and(|hub| hub.waits()) {
+            tracing::warn!(
+                "the sample hall is left out: answers wait for a standby, and there is none yet; start one with \
+                 `frontrow backup`, or begin with acknowledge = \"local\""
+            );
+        } else {
+            sell_sample(&handle, &catalogue, config)?;
+        }
     }
     let sales: Arc<dyn Sales> = Arc::new(handle.clone());
     let side = Http::new(config, keys, sales, Arc::clone(&catalogue), connections, Clock::wall_ms);

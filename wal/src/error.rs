@@ -142,6 +142,28 @@ pub enum WalError {
         /// The data directory.
         path: PathBuf,
     },
+    /// There is nothing to promote.
+    #[error("{path} is a primary's already; run `frontrow serve`. Nothing was changed")]
+    IsPrimary {
+        /// The data directory.
+        path: PathBuf,
+    },
+    /// The history says that there was more.
+    #[error(
+        "{path} lacks part of its log: stream {stream} of epoch {epoch} went up to position {end}, and no segment in log/ does. \
+         Is the right disk mounted? Restore log/ from a copy, or from the other node with `frontrow wal repair`. Nothing \
+         was changed"
+    )]
+    LogBehindHistory {
+        /// The data directory.
+        path: PathBuf,
+        /// The epoch.
+        epoch: u32,
+        /// The stream.
+        stream: u16,
+        /// Up to where it went.
+        end: u64,
+    },
     /// A standby that does not have all of the epochs that have ended.
     #[error(
         "{path} has stream {stream} of epoch {epoch} up to position {own} only, it ended at {end}: it had not caught up and \

@@ -66,6 +66,7 @@ mod syncer;
 mod trim;
 mod verify;
 mod view;
+mod whole;
 
 pub use appender::Appender;
 pub use caller::Write;

@@ -74,6 +74,9 @@ impl DataDir {
         if history.role == Role::Standby && !promoted {
             return Err(WalError::IsStandby { path: self.path().into() });
         }
+        if !promoted {
+            self.view().check_against_history()?;
+        }
         let (epoch, node) = (self.epoch(), history.node);
         let ends = self.ends(|info| info.epoch() < epoch && history.end(info.epoch(), 0).is_none())?;
         let known: Vec<u32> = ends.keys().map(|(epoch, _)| *epoch).collect();

@@ -99,6 +99,11 @@ fn look(view: &DirView) -> Verified {
     for file in &files {
         read_snapshot(view, file, &mut out);
     }
+    if !out.is_bad()
+        && let Err(error) = view.check_against_history()
+    {
+        out.bad(view.log(), &error);
+    }
     let log_is_whole = !out.is_bad();
     for partition in 0..view.partitions() {
         // Of a log that is known to be damaged, what is missing is said already.

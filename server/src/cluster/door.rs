@@ -133,21 +133,17 @@ pub(crate) fn misdirected(member: &Member, mut request: Request) -> Response {
         return (StatusCode::SWITCHING_PROTOCOLS, headers, Body::empty()).into_response();
     }
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    match at {
-        Some(Addresses { tcp, http, .. }) => {
-            let message = format!("this is a standby; the primary is at http://{http}: ask there");
-            let error = json!({"error": {
-                "code": "not_primary", "message": message, "retryable": true, "primary": {"http": http, "tcp": tcp},
-            }});
-            let headers = [(header::LOCATION, format!("http://{http}{path}"))];
-            (StatusCode::MISDIRECTED_REQUEST, headers, Json(error)).into_response()
-        }
-        None => {
-            let message = "this is a standby, and there is no primary at present: ask again shortly";
-            let error = json!({"error": {"code": "not_primary", "message": message, "retryable": true}});
-            (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], Json(error)).into_response()
-        }
-    }
+    let Some(Addresses { tcp, http, .. }) = at else {
+        let message = "this is a standby, and there is no primary at present: ask again shortly";
+        let error = json!({"error": {"code": "not_primary", "message": message, "retryable": true}});
+        return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], Json(error)).into_response();
+    };
+    let message = format!("this is a standby; the primary is at http://{http}: ask there");
+    let error = json!({"error": {
+        "code": "not_primary", "message": message, "retryable": true, "primary": {"http": http, "tcp": tcp},
+    }});
+    let headers = [(header::LOCATION, format!("http://{http}{path}"))];
+    (StatusCode::MISDIRECTED_REQUEST, headers, Json(error)).into_response()
 }
 
 fn websocket_key(headers: &HeaderMap) -> Option<String> {

@@ -15,6 +15,10 @@ use tokio::sync::{Notify, watch};
 
 /// How soon it tries again after etcd has failed.
 const AGAIN: Duration = Duration::from_millis(50);
+
+/// What is written if nothing has changed: keys and values, and the keys with the revisions they must have.
+type Candidacy = (Vec<Put>, Vec<(String, i64)>);
+
 /// How often it looks while the standby is about to be recorded.
 const NEARLY: Duration = Duration::from_millis(5);
 
@@ -386,7 +390,7 @@ impl Talk {
         Ok(())
     }
 
-    fn candidacy(&self, lease: Lease) -> Option<(Vec<Put>, Vec<(String, i64)>)> {
+    fn candidacy(&self, lease: Lease) -> Option<Candidacy> {
         let member = &self.member;
         let mut state = member.lock();
         let own = state.own?;

@@ -44,6 +44,7 @@ pub(super) struct Pairing {
 }
 
 impl Pairing {
+    #[allow(clippy::single_match_else, reason = "two cases of one weight")]
     /// Decides, from what is recorded and what is seen. `patience_ns` is how long a standby may be away.
     pub(super) fn next(
         &mut self,

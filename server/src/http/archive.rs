@@ -236,6 +236,7 @@ impl Booking {
 
 /// Bookings of an event, by user.
 #[derive(Serialize, ToSchema)]
+#[allow(clippy::struct_field_names, reason = "the names are the API's")]
 pub(super) struct Bookings {
     event: EventId,
     /// How many there are, of this user or in all.

@@ -3,7 +3,7 @@
 use super::status::Shared;
 use crate::cluster::{Member, misdirected};
 use crate::identity::AdminKey;
-use axum::extract::{Request, State};
+use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -98,13 +98,37 @@ async fn metrics(State(side): State<Arc<Side>>) -> Response {
     ([(header::CONTENT_TYPE, kind)], side.shared.lock().metrics()).into_response()
 }
 
-async fn promote(State(side): State<Arc<Side>>, headers: HeaderMap) -> Response {
+#[derive(serde::Deserialize)]
+struct How {
+    /// Take over from a primary that lives.
+    #[serde(default)]
+    force: bool,
+}
+
+/// Whether the primary is still followed a moment later: one that has just died may not have been missed yet.
+async fn primary_lives(side: &Side) -> bool {
+    for _ in 0..50 {
+        if !side.shared.lock().connected {
+            return false;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    true
+}
+
+async fn promote(State(side): State<Arc<Side>>, Query(how): Query<How>, headers: HeaderMap) -> Response {
     let key = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let key = key.and_then(|value| value.strip_prefix("Bearer "));
     if !key.is_some_and(|key| side.admin.matches(key.as_bytes())) {
         let message = "this is for operators: send Authorization: Bearer <admin key>";
         let error = Json(json!({"error": {"code": "not_an_operator", "message": message}}));
         return (StatusCode::UNAUTHORIZED, error).into_response();
+    }
+    if !how.force && primary_lives(&side).await {
+        let message = "the primary lives, and this standby follows it: two primaries would sell the same seats. Stop it \
+                       first, then ask again; or, if it must be taken from it, add --force (?force=true)";
+        let error = Json(json!({"error": {"code": "primary_lives", "message": message}}));
+        return (StatusCode::CONFLICT, error).into_response();
     }
     tracing::warn!("an operator promotes this standby");
     side.shared.end(|state| state.promote = true);

@@ -146,7 +146,9 @@ pub fn follow(
         drop(shared.wait(PAUSE, State::is_ending));
     }
     tracing::debug!("follows no more");
-    door.map(Door::close);
+    if let Some(door) = door {
+        door.close();
+    }
     if let Some(thread) = standby.http_thread.take() {
         let _ = thread.join();
     }

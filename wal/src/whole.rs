@@ -1,0 +1,47 @@
+//! Whether a log is all that its own history says it was. A disk that is not mounted, or a folder that somebody has
+//! emptied, looks like a log that never was: without this, a server would begin anew and sell everything twice.
+
+use crate::error::WalError;
+use crate::history::{History, Role};
+use crate::mark::TrimMark;
+use crate::view::{DirView, SegmentInfo};
+
+impl DirView {
+    /// Compares the segments with where the history says that epochs ended. Only headers are looked at: what is
+    /// missing inside is found by whoever reads. Errors: [`WalError::LogBehindHistory`].
+    pub fn check_against_history(&self) -> Result<(), WalError> {
+        let history = History::read(self.path(), self.cluster())?;
+        // A standby may still lack some of what it knows of.
+        let Some(history) = history.filter(|history| history.role == Role::Primary) else { return Ok(()) };
+        let (segments, mark) = (self.segments()?, self.mark()?);
+        for entry in &history.epochs {
+            for (&stream, &end) in entry.ends.iter().filter(|(_, end)| **end > 0) {
+                if !is_there(&segments, &mark, (entry.epoch, stream), end) {
+                    let (path, epoch) = (self.path().into(), entry.epoch);
+                    return Err(WalError::LogBehindHistory { path, epoch, stream, end });
+                }
+            }
+        }
+        if let Some(last) = history.epochs.last().filter(|last| last.ends.is_empty())
+            && !segments.iter().any(|info| info.epoch() == last.epoch)
+            && !mark.streams().values().any(|kept| kept.epoch >= last.epoch)
+        {
+            tracing::warn!(
+                epoch = last.epoch,
+                "the last epoch has left nothing in the log: it ended before it began, or its files are gone"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Whether some segment goes up to `end` of an epoch in a stream, or was trimmed with it.
+fn is_there(segments: &[SegmentInfo], mark: &TrimMark, (epoch, stream): (u32, u16), end: u64) -> bool {
+    let trimmed = mark.streams().get(&stream).is_some_and(|kept| {
+        kept.epoch > epoch || (kept.epoch == epoch && !kept.exists && kept.position >= end)
+    });
+    trimmed
+        || segments
+            .iter()
+            .any(|info| (info.epoch(), info.stream()) == (epoch, stream) && info.end_position() >= end)
+}
