@@ -55,10 +55,13 @@ pub(crate) async fn seats(crowd: &Crowd, http: &Http) -> usize {
     found
 }
 
+/// Section, row and seat; where in the order; whether it was given.
+type Move = ((u16, u16, u8), (u32, u64), bool);
+
 /// In the order of (epoch, LSN) every seat is given, given back, given: never twice. O(n log n).
 pub(crate) fn order(crowd: &Crowd) -> usize {
     let told = crowd.told.borrow();
-    let mut moves: Vec<((u16, u16, u8), (u32, u64), bool)> = Vec::new();
+    let mut moves: Vec<Move> = Vec::new();
     let mut granted: HashMap<(u32, u64, u64), Held> = HashMap::new();
     for told in told.iter() {
         let answer = told.reply.answer;
@@ -76,7 +79,7 @@ pub(crate) fn order(crowd: &Crowd) -> usize {
             }
             (Code::Booked, Command::Book(proof)) => {
                 let held = granted[&(proof.fence.epoch, proof.fence.lsn, proof.fence.nonce)];
-                let held = renewed(held, told.user, &told.reply);
+                let held = renewed(&held, told.user, &told.reply);
                 granted.insert((held.fence.epoch, held.fence.lsn, held.fence.nonce), held);
             }
             (Code::Released | Code::Cancelled, Command::Release(proof) | Command::Cancel(proof)) => {

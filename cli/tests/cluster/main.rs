@@ -322,5 +322,10 @@ fn a_standby_says_who_is_primary_and_one_that_is_not_in_sync_stays_one() {
         cluster.paired().await;
         assert_eq!(cluster.primary(), Some(first));
         assert_eq!(check::repeated(&cluster.crowd, &cluster.clients, 0).await, cluster.crowd.answers());
+        // A planned change: the lease is given back at the end, and not waited for.
+        cluster.nodes[first].signal(Signal::TERM);
+        assert_eq!(wait_for(|| cluster.nodes[first].ended()).await, Some(0));
+        assert_eq!(wait_for(|| cluster.primary()).await, second);
+        assert_eq!(check::repeated(&cluster.crowd, &cluster.clients, 0).await, cluster.crowd.answers());
     });
 }

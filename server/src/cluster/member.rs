@@ -42,6 +42,8 @@ pub(crate) enum Change {
     Won,
 }
 
+/// A key, and the revision of its last change.
+type Unchanged = (String, i64);
 type Tell = Arc<dyn Fn(Change) + Send + Sync>;
 
 #[derive(Default)]

@@ -55,42 +55,43 @@ impl Pairing {
     ) -> Deed {
         let fine = seen.wanted && seen.follower.is_some() && seen.stuck_ns < patience_ns;
         match recorded {
-            Some(node) => {
-                self.trying_ns = 0;
-                // Recorded, it is waited for: also by a primary that did not hear etcd's answer.
-                if !seen.waits {
-                    return Deed::Wait;
-                }
-                if fine && seen.follower == Some(node) {
-                    self.amiss_ns = 0;
-                    return Deed::Nothing;
-                }
-                if self.amiss_ns == 0 {
-                    self.amiss_ns = now_ns;
-                }
-                let long = now_ns - self.amiss_ns >= patience_ns || seen.stuck_ns >= patience_ns;
-                let other = seen.follower.is_some_and(|other| other != node);
-                if long || other || !seen.wanted { Deed::Record(None) } else { Deed::Nothing }
-            }
-            None => {
-                self.amiss_ns = 0;
-                if fine && !seen.waits {
-                    self.trying_ns = now_ns;
-                    return Deed::Wait;
-                }
-                if !seen.waits {
-                    return Deed::Nothing;
-                }
-                if fine && seen.reached {
-                    return seen.follower.map_or(Deed::Nothing, |node| Deed::Record(Some(node)));
-                }
-                let hopeless = !fine || now_ns - self.trying_ns >= patience_ns;
-                match (hopeless, self.doubt) {
-                    (false, _) => Deed::Nothing,
-                    (true, false) => Deed::Free,
-                    (true, true) => Deed::Record(None),
-                }
-            }
+            Some(node) => self.recorded(node, fine, seen, now_ns, patience_ns),
+            None => self.alone(fine, seen, now_ns, patience_ns),
+        }
+    }
+
+    fn recorded(&mut self, node: NodeId, fine: bool, seen: &Seen, now_ns: u64, patience_ns: u64) -> Deed {
+        self.trying_ns = 0;
+        // Recorded, it is waited for: also by a primary that did not hear etcd's answer.
+        if !seen.waits {
+            return Deed::Wait;
+        }
+        if fine && seen.follower == Some(node) {
+            self.amiss_ns = 0;
+            return Deed::Nothing;
+        }
+        if self.amiss_ns == 0 {
+            self.amiss_ns = now_ns;
+        }
+        let long = now_ns - self.amiss_ns >= patience_ns || seen.stuck_ns >= patience_ns;
+        let other = seen.follower.is_some_and(|other| other != node);
+        if long || other || !seen.wanted { Deed::Record(None) } else { Deed::Nothing }
+    }
+
+    fn alone(&mut self, fine: bool, seen: &Seen, now_ns: u64, patience_ns: u64) -> Deed {
+        self.amiss_ns = 0;
+        if !seen.waits {
+            self.trying_ns = now_ns;
+            return if fine { Deed::Wait } else { Deed::Nothing };
+        }
+        if fine && seen.reached {
+            return seen.follower.map_or(Deed::Nothing, |node| Deed::Record(Some(node)));
+        }
+        let hopeless = !fine || now_ns - self.trying_ns >= patience_ns;
+        match (hopeless, self.doubt) {
+            (false, _) => Deed::Nothing,
+            (true, false) => Deed::Free,
+            (true, true) => Deed::Record(None),
         }
     }
 }
