@@ -24,12 +24,9 @@ pub(crate) struct Told {
 }
 
 /// The same hold with the fence of a later answer, if that has one.
-pub(crate) fn renewed(held: Held, user: u64, reply: &Reply) -> Held {
-    Held::of(user, reply).map_or(held, |newer| Held {
-        fence: newer.fence,
-        expires_ms: newer.expires_ms,
-        ..held
-    })
+pub(crate) fn renewed(held: &Held, user: u64, reply: &Reply) -> Held {
+    let newer = Held::of(user, reply);
+    newer.map_or(*held, |newer| Held { fence: newer.fence, expires_ms: newer.expires_ms, ..*held })
 }
 
 /// What the crowd was told.
@@ -101,7 +98,7 @@ impl Crowd {
             }
             (Code::Booked, Command::Book(proof)) => {
                 let held = mine(&self.held, proof);
-                let held = renewed(held, user, &reply);
+                let held = renewed(&held, user, &reply);
                 self.booked.borrow_mut().entry(user).or_default().push(held);
             }
             (Code::Released, Command::Release(proof)) => drop(mine(&self.held, proof)),

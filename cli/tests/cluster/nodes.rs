@@ -6,7 +6,7 @@ use frontrow_client::{Client, Endpoint, Http, Options, Retry};
 use frontrow_server::identity::{Expected, Minter};
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::time::Duration;
 
 const SECRET: &str = "a secret of the test's own, longer than thirty-two bytes";
@@ -97,11 +97,11 @@ impl Node {
         kill_process(Pid::from_child(child), signal).expect("it runs");
     }
 
-    /// Its exit code, once it has ended.
-    pub(crate) fn ended(&mut self) -> Option<Option<i32>> {
+    /// How it ended, once it has.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         let status = self.child.as_mut()?.try_wait().expect("a child")?;
         self.child = None;
-        Some(status.code())
+        Some(status)
     }
 }
 
