@@ -95,12 +95,12 @@ async fn bookings(session: &Session, http: &Http, args: &BookingsArgs, out: Out)
     let found = http.bookings(event, args.user, args.from).await?;
     let mut json = json!(found);
     json["ok"] = true.into();
-    let mut text = format!("Event {event}: {} bookings.", found.total);
-    for it in &found.bookings {
+    let lines = found.bookings.iter().map(|it| {
         let rows = it.rows.iter().map(|row| format!("row {} seats {:?}", row.row, row.seats));
         let rows: Vec<String> = rows.collect();
-        text += &format!("\n  user {}, section {}, {}", it.user, it.section, rows.join(", "));
-    }
+        format!("\n  user {}, section {}, {}", it.user, it.section, rows.join(", "))
+    });
+    let text = lines.fold(format!("Event {event}: {} bookings.", found.total), |text, line| text + &line);
     out.say(&json, text);
     Ok(())
 }

@@ -250,13 +250,13 @@ pub(super) struct Bookings {
     ("id" = u32, Path, description = "the event"), ("user" = Option<u64>, Query, description = "of this user only"),
     ("from" = Option<usize>, Query, description = "leave out so many"),
     ("most" = Option<usize>, Query, description = "give at most so many; 1000 if left out")),
-    responses((status = 200, body = Bookings), (status = 400), (status = 401), (status = 404), (status = 500)))]
+    responses((status = 200, body = BookingList), (status = 400), (status = 401), (status = 404), (status = 500)))]
 /// An event's bookings, by user; from its archive, if it has been archived.
 pub(super) async fn bookings(
     State(http): State<Arc<Http>>,
     path: IdPath,
     query: Result<Query<BookingsQuery>, QueryRejection>,
-) -> Result<Json<Bookings>, ApiError> {
+) -> Result<Json<BookingList>, ApiError> {
     let event = find(&http, path)?;
     let Query(query) = query.map_err(|error| {
         ApiError::bad_request(format!("{}; give user, from and most only", error.body_text()))
@@ -274,19 +274,19 @@ pub(super) async fn bookings(
     let found: Vec<_> =
         found.into_iter().filter(|it| query.user.is_none_or(|user| user == it.user)).collect();
     let bookings = found.iter().skip(query.from).take(query.most()).map(Booking::of).collect();
-    Ok(Json(Bookings { event: id, total: found.len(), archived: false, bookings }))
+    Ok(Json(BookingList { event: id, total: found.len(), archived: false, bookings }))
 }
 
 async fn from_archive(
     http: &Arc<Http>,
     event: EventId,
     query: &BookingsQuery,
-) -> Result<Json<Bookings>, ApiError> {
+) -> Result<Json<BookingList>, ApiError> {
     let cold = opened(http, event).await?;
     let found = cold.view().bookings(query.user);
     let total = found.len();
     let bookings = found.skip(query.from).take(query.most()).map(|it| Booking::of(&it)).collect();
-    Ok(Json(Bookings { event, total, archived: true, bookings }))
+    Ok(Json(BookingList { event, total, archived: true, bookings }))
 }
 
 /// The closed events whose time to be archived has come.
