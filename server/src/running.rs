@@ -8,7 +8,7 @@ use crate::core::{self, CoreError, Handle, Recovered, RecoveryError, Setup, Thre
 use crate::http::{self, Connections, Http, Sales, Stopper};
 use crate::identity::{Keys, KeysError};
 use crate::replication::{self, FollowError, Hub, HubParts, Leader, ListenError, Listening, Promoted};
-use crate::snapshots::{Round, Snapshotter, Trigger};
+use crate::snapshots::{Readers, Round, Snapshotter, Trigger};
 use frontrow_engine::{Clock, EngineError, EngineKind, HugePages};
 use frontrow_shard::{ArchiveStep, Code, EventState, Limits, Partition};
 use frontrow_wal::{DataDir, DirOptions, History, LogIndex, Role, WalError};
@@ -226,6 +226,12 @@ fn superseded(epoch: u32) {
     std::process::exit(76)
 }
 
+/// What a standby has not acknowledged yet stays in the log, up to a limit.
+fn readers_of(hub: &Arc<Hub>, config: &Config) -> Readers {
+    let hub = Arc::clone(hub);
+    Readers { read: Box::new(move |stream| hub.read_up_to(stream)), keep: config.replication.keep_log }
+}
+
 /// The standby's side, if the configuration has one.
 fn hub_of(
     config: &Config,
@@ -287,7 +293,8 @@ fn serve(
     if recovered.torn_bytes > 0 {
         tracing::info!(bytes = recovered.torn_bytes, "cut commits that never became durable");
     }
-    let round = Round::new(dir.clone(), limits_of(config), recovered.index).keeping_log(hub.is_some());
+    let round = Round::new(dir.clone(), limits_of(config), recovered.index)
+        .read_by(hub.as_ref().map(|hub| readers_of(hub, config)));
     let known = KnownEvents::of(&recovered.partitions);
     let connections = Connections::new(config.limits.connections, config.limits.connections_per_address);
     let (dev, admin_key_file) = (keys.minter.is_some(), keys.admin_key_file.clone());

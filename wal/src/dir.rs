@@ -13,6 +13,7 @@ use crate::fs::{Disk, RealDisk, create_dir_durably, replace_file};
 use crate::history::{History, NodeId};
 use crate::manifest::{MANIFEST, Manifest};
 use crate::retired::Retired;
+use crate::seeding;
 use crate::snapshot::{SnapshotFile, parse_snapshot_name};
 use crate::view::{DirView, LOG, SNAP, SegmentInfo};
 
@@ -111,6 +112,7 @@ impl DataDir {
             }
             None => return Err(WalError::NotInitialised { path: path.into() }),
         };
+        seeding::settle(path, &*disk, manifest.cluster)?;
         let (log, snap) = (path.join(LOG), path.join(SNAP));
         for dir in [&log, &snap] {
             create_dir_durably(&*disk, dir).map_err(WalError::io("cannot create", dir))?;

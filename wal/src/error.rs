@@ -125,6 +125,16 @@ pub enum WalError {
         /// What is wrong with it.
         why: String,
     },
+    /// The note of a seed cannot be understood.
+    #[error(
+        "{path} is not a readable note of a seed: {why}; make this node anew: `frontrow backup` with an empty data directory"
+    )]
+    BadSeed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The directory follows a primary.
     #[error(
         "{path} is a standby's; run `frontrow backup` to go on following, or `frontrow promote` to make it the primary"
@@ -133,10 +143,10 @@ pub enum WalError {
         /// The data directory.
         path: PathBuf,
     },
-    /// A log that does not go back to its beginning cannot be a standby's.
+    /// What was trimmed or saved here is no part of the cluster's history: the log behind it is of no use.
     #[error(
-        "{path} was trimmed, and its snapshots may hold what the cluster does not know of; keep it aside and make this node \
-         anew: `frontrow backup` with an empty data directory"
+        "{path} was trimmed behind where its history leaves the cluster's, so its log cannot be gone on with; `frontrow backup` \
+         seeds it from the primary's snapshots"
     )]
     TrimmedStandby {
         /// The data directory.

@@ -9,11 +9,12 @@
 //! ```
 //!
 //! It is durable before any file it speaks of is removed. All of a stream before the place it names is
-//! gone or may go; with `kept`, the segment at that place must exist; with `none`, the stream had no more.
+//! gone or may go; with `kept`, the segment at that place must exist; with `none`, it need not: the stream had no
+//! more, or is a standby's.
 //! The position is the first one not used up by what was removed.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::WalError;
 use crate::format::{FORMAT_VERSION, Position};
@@ -69,6 +70,21 @@ impl TrimMark {
         self.streams.get(&stream).map_or(0, |kept| kept.position)
     }
 
+    /// The position in an epoch up to which all of the stream was removed; nothing of a later epoch was.
+    pub(crate) fn up_to(&self, stream: u16, epoch: u32) -> Position {
+        match self.streams.get(&stream) {
+            Some(kept) if epoch < kept.epoch => Position::MAX,
+            Some(kept) if epoch == kept.epoch => kept.position,
+            _ => 0,
+        }
+    }
+
+    /// The same for a log that another node has, or that may be cut: no segment need be there.
+    pub(crate) fn without_files(mut self) -> Self {
+        self.streams.values_mut().for_each(|kept| kept.exists = false);
+        self
+    }
+
     /// The mark in `dir`; one that says nothing if there is none.
     pub(crate) fn read(dir: &Path, manifest: &Manifest) -> Result<Self, WalError> {
         let path = dir.join(TRIM);
@@ -79,7 +95,12 @@ impl TrimMark {
             }
             Err(error) => return Err(WalError::io("cannot read", &path)(error)),
         };
-        let mark = TrimMark::decode(&bytes, &path)?;
+        TrimMark::decode(&bytes, &path)?.belonging(manifest, path)
+    }
+
+    /// Refuses a mark of another cluster, or of an epoch that is ahead of the manifest.
+    pub(crate) fn belonging(self, manifest: &Manifest, path: PathBuf) -> Result<Self, WalError> {
+        let mark = self;
         if mark.cluster != manifest.cluster {
             return Err(WalError::ForeignCluster { path, found: mark.cluster, expected: manifest.cluster });
         }

@@ -35,6 +35,18 @@ impl Retired {
         self.files.lock().unwrap_or_else(PoisonError::into_inner).push(file);
     }
 
+    /// As [`Retired::take`], but none of zeros.
+    pub(crate) fn take_used(&self, bytes: u64) -> Option<Nameless> {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = files.iter().position(|file| file.bytes == bytes && !file.zeroed)?;
+        Some(files.swap_remove(at))
+    }
+
+    /// All of them lie elsewhere by now.
+    pub(crate) fn forget(&self) {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// A file of exactly this length: another would have to be cut, under the feet of whoever maps it.
     /// One of zeros is preferred: the least is to be done about it.
     pub(crate) fn take(&self, bytes: u64) -> Option<Nameless> {

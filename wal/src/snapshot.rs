@@ -127,6 +127,11 @@ impl Snapshot {
         &self.header.meta
     }
 
+    /// The whole file, in place.
+    pub(crate) fn file_bytes(&self) -> &[u8] {
+        &self.map
+    }
+
     /// What the caller saved, in place; starts at a multiple of 4096 in memory.
     pub fn body(&self) -> &[u8] {
         &self.map[self.body.clone()]

@@ -9,12 +9,13 @@ use crate::dir::{DataDir, DirOptions};
 use crate::error::WalError;
 use crate::format::{Position, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, file_name};
 use crate::history::{EpochEntry, History, NodeId, Role};
+use crate::mark::TrimMark;
 use crate::reader::{Segment, Tail};
 use crate::stream::Hello;
 use crate::view::SegmentInfo;
 
 /// Where what a history has no place for is kept, for whoever wants to look.
-const CUT: &str = "cut";
+pub(crate) const CUT: &str = "cut";
 /// A promotion opens the next multiple of this: restarts, which count by one, stay below.
 pub const PROMOTION_STRIDE: u32 = 100_000;
 
@@ -92,12 +93,26 @@ impl DataDir {
                 entry.ends.entry(stream).or_insert(end.position);
             }
         }
+        self.end_seeded(&mut history)?;
         if history.entry(epoch).is_none() {
             history.epochs.push(EpochEntry { epoch, node, ends: BTreeMap::new() });
         }
         history.role = Role::Primary;
         self.write_history(&history)?;
         Ok(history)
+    }
+
+    /// Of an epoch that lasted until now, a stream may have nothing here but what was trimmed: it ended there.
+    fn end_seeded(&self, history: &mut History) -> Result<(), WalError> {
+        let mark = self.view().mark()?;
+        let last = history.epochs.last_mut().filter(|last| last.epoch < self.epoch());
+        let Some(last) = last else { return Ok(()) };
+        for (&stream, kept) in mark.streams() {
+            if kept.epoch == last.epoch && kept.number > 0 {
+                last.ends.entry(stream).or_insert(kept.position);
+            }
+        }
+        Ok(())
     }
 
     /// For a standby that becomes the primary: opens the next epoch, durably.
@@ -125,6 +140,7 @@ impl DataDir {
             None if node != 0 => self.write_history(&History::new(self.cluster(), node, Role::Primary))?,
             None => {}
         }
+        self.floor_reached()?;
         let dir = self.at_epoch(epoch)?;
         let history = dir.begin_history(true)?;
         Ok((dir, history))
@@ -159,17 +175,30 @@ impl DataDir {
             let end = history.end(info.epoch(), info.stream()).unwrap_or(0);
             !is_known(info.epoch(), info.stream(), end)
         };
-        let ends = self.ends(is_doubtful)?;
+        let (ends, mark) = (self.ends(is_doubtful)?, self.view().mark()?);
         for entry in &history.epochs {
             for (&stream, &end) in &entry.ends {
                 if is_known(entry.epoch, stream, end) {
                     continue;
                 }
                 let own = ends.get(&(entry.epoch, stream)).map_or(0, |own| own.position);
+                let own = own.max(mark.up_to(stream, entry.epoch));
                 if own < end {
                     let (path, epoch) = (self.path().into(), entry.epoch);
                     return Err(WalError::NotCaughtUp { path, epoch, stream, own, end });
                 }
+            }
+        }
+        // What it was seeded with must not be ahead of its log.
+        let Some(floor) = self.floor()? else { return Ok(()) };
+        let ends = self.ends(|info| info.epoch() >= floor.epoch)?;
+        for (&stream, &end) in &floor.streams {
+            let last = ends.keys().filter(|(_, of)| *of == stream).map(|(epoch, _)| *epoch).max();
+            let own = ends.get(&(floor.epoch, stream)).map_or(0, |own| own.position);
+            let own = own.max(mark.up_to(stream, floor.epoch));
+            if last.is_none_or(|last| last == floor.epoch) && own < end {
+                let (path, epoch) = (self.path().into(), floor.epoch);
+                return Err(WalError::NotCaughtUp { path, epoch, stream, own, end });
             }
         }
         Ok(())
@@ -203,9 +232,9 @@ impl DataDir {
 
     /// Makes this directory's log a part of the primary's: its history is taken over, durably; then everything that
     /// it has no place for is moved to `cut/`. `node` is this node's name if it has none yet. By stream, from where to
-    /// go on.
+    /// go on. With [`WalError::TrimmedStandby`] nothing was changed: it must be seeded.
     pub fn follow_history(&self, hello: &Hello, node: NodeId) -> Result<BTreeMap<u16, Resume>, WalError> {
-        self.forget_snapshots()?;
+        self.forget_lost(hello)?;
         let before = self.history()?;
         let mut history = match &before {
             Some(history) => history.clone(),
@@ -225,26 +254,18 @@ impl DataDir {
         history.adopt(&hello.epochs);
         self.write_history(&history)?;
         self.cut_to(&history)?;
-        let ends = self.ends(|_| true)?;
-        Ok((0..hello.streams).map(|stream| (stream, resume(&history, &ends, stream))).collect())
+        let (ends, mark) = (self.ends(|_| true)?, self.view().mark()?);
+        let from = |stream| (stream, resume(&history, &ends, &mark, stream));
+        Ok((0..hello.streams).map(from).collect())
     }
 
-    /// A standby begins at the first record: snapshots of its own may hold what is about to be cut. A log that was
-    /// trimmed behind them cannot be gone on with.
-    fn forget_snapshots(&self) -> Result<(), WalError> {
-        if !self.view().mark()?.streams().is_empty() {
-            return Err(WalError::TrimmedStandby { path: self.path().into() });
-        }
-        let files = self.snapshots()?;
-        for file in &files {
-            let path = file.path();
-            self.disk().remove(path).map_err(WalError::io("cannot remove", path))?;
-        }
-        if !files.is_empty() {
-            let snap = self.view().snap();
-            self.disk().sync_dir(&snap).map_err(WalError::io("cannot sync", &snap))?;
-        }
-        Ok(())
+    /// The history of a standby that takes over all of what `hello` says: what a seed is put in place with.
+    pub fn history_of(&self, hello: &Hello, node: NodeId) -> Result<History, WalError> {
+        let own = self.history()?;
+        let mut history = own.unwrap_or_else(|| History::new(self.cluster(), node, Role::Standby));
+        (history.role, history.alone) = (Role::Standby, false);
+        history.adopt(&hello.epochs);
+        Ok(history)
     }
 
     /// Cuts the log to a history: epochs it does not have, and what lies behind an epoch's end. Again and again has
@@ -358,15 +379,22 @@ fn last_written(info: &SegmentInfo, offset: u64) -> Result<Option<u64>, WalError
 }
 
 /// Where a stream's log stops being all that the history says it was.
-fn resume(history: &History, ends: &Ends, stream: u16) -> Resume {
+fn resume(history: &History, ends: &Ends, mark: &TrimMark, stream: u16) -> Resume {
     let mut found = Resume::default();
-    for entry in &history.epochs {
+    let trimmed = mark.streams().get(&stream);
+    if let Some(kept) = trimmed {
+        // Where nothing is left, it may be a segment's end, which lies behind the last record.
+        let position = history.end(kept.epoch, stream).map_or(kept.position, |end| end.min(kept.position));
+        found = Resume { epoch: kept.epoch, position, sealed: false };
+    }
+    let first = trimmed.map_or(0, |kept| kept.epoch);
+    for entry in history.epochs.iter().filter(|entry| entry.epoch >= first) {
         let own = ends.get(&(entry.epoch, stream));
         if let Some(own) = own {
             found = Resume { epoch: entry.epoch, position: own.position, sealed: own.sealed };
         }
-        let whole = history.end(entry.epoch, stream).map_or(0, |end| end);
-        if own.map_or(0, |own| own.position) < whole {
+        let have = if found.epoch == entry.epoch { found.position } else { 0 };
+        if have < history.end(entry.epoch, stream).unwrap_or(0) {
             break;
         }
     }

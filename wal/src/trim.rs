@@ -77,10 +77,34 @@ impl DataDir {
         index: &mut LogIndex,
         followed: &dyn Fn(u16) -> Position,
     ) -> Result<Trimmed, WalError> {
+        self.trim_within(index, followed, u64::MAX)
+    }
+
+    /// The same; but what is kept for those who follow alone is at most `keep` bytes. With more, nothing is kept for
+    /// them: they are seeded from the snapshots.
+    pub fn trim_within(
+        &self,
+        index: &mut LogIndex,
+        followed: &dyn Fn(u16) -> Position,
+        keep: u64,
+    ) -> Result<Trimmed, WalError> {
         let covered = covered(self.view(), &self.snapshots()?)?;
         let _one_at_a_time = self.removing();
         let segments = self.segments()?;
-        let removable = removable(&segments, index, &covered, followed)?;
+        let mut removable = removable(&segments, index, &covered, followed)?;
+        if keep < u64::MAX {
+            let all = self::removable(&segments, index, &covered, &|_| Position::MAX)?;
+            let bytes = |of: &[&SegmentInfo]| of.iter().map(|info| info.segment_bytes()).sum::<u64>();
+            let kept = bytes(&all) - bytes(&removable);
+            if kept > keep {
+                tracing::warn!(
+                    kept,
+                    keep,
+                    "a standby is further behind than the log is kept for: it is seeded anew"
+                );
+                removable = all;
+            }
+        }
         let mut mark = self.view().mark()?;
         for info in &removable {
             mark.set(info.stream(), begin_behind(info, &segments));

@@ -10,6 +10,7 @@ use crate::format::parse_file_name;
 use crate::index::{SegmentIndex, spans};
 use crate::mark::TrimMark;
 use crate::reader::{Segment, Tail};
+use crate::seeding::SEED;
 use crate::snapshot::{Snapshot, SnapshotFile};
 use crate::view::{DirView, SegmentInfo, check_chain, follow, list_names, without_unused};
 
@@ -104,7 +105,8 @@ fn look(view: &DirView) -> Verified {
     {
         out.bad(view.log(), &error);
     }
-    let log_is_whole = !out.is_bad();
+    // That of a standby which was just seeded is not as far as its snapshots yet.
+    let log_is_whole = !out.is_bad() && !view.path().join(SEED).exists();
     for partition in 0..view.partitions() {
         // Of a log that is known to be damaged, what is missing is said already.
         if log_is_whole && let Err(error) = view.base(&files, partition, spans[usize::from(partition)]) {

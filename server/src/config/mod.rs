@@ -190,6 +190,8 @@ pub struct Replication {
     pub acknowledge: Acknowledge,
     /// How long answers may wait for a standby before new requests are refused as busy.
     pub busy_after: Duration,
+    /// Bytes of log that are kept for a standby alone; one that is further behind is seeded from snapshots.
+    pub keep_log: u64,
     /// How often each core has one of its partitions compared with the standby's; zero: never.
     pub check: Duration,
 }
@@ -482,6 +484,7 @@ fn replication(source: &mut Source) -> Replication {
         listen: source.take("replication.listen", "off", &off_or_address()),
         acknowledge: source.take("replication.acknowledge", "local", &choice(ACKNOWLEDGE)),
         busy_after: source.take("replication.busy_after", "2s", &duration(Duration::from_millis(10)..=HOUR)),
+        keep_log: source.take("replication.keep_log", "4GiB", &bytes(MIB..=1024 * GIB)),
         check: source.take("replication.check", "1m", &duration(Duration::ZERO..=24 * HOUR)),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::link::Check;
 use super::status::{At, Shared, State};
-use crate::core::logged;
+use crate::core::{RecoveryError, load, logged};
 use frontrow_shard::{Limits, Lsn, Partition, ReplayError, Replayer};
 use frontrow_wal::stream::{Piece, SeekError, SegmentStart, Source, records};
 use frontrow_wal::{DataDir, History, WalError};
@@ -22,6 +22,8 @@ pub(super) enum ApplyError {
     Seek(#[from] SeekError),
     #[error(transparent)]
     Record(#[from] ReplayError),
+    #[error("its snapshots: {0}")]
+    Snapshot(#[from] RecoveryError),
     #[error(
         "partition {partition} is not what the primary has at record {lsn} (state {ours:016x}, there {theirs:016x}); keep both \
          data directories and report it, then make this node anew"
@@ -93,8 +95,17 @@ impl Applier {
         let mut idle = true;
         loop {
             let shared = Arc::clone(&self.shared);
-            let news = |state: &State| !idle || state.finish || state.stop || self.has_news(state);
+            let news = |state: &State| {
+                let held = state.hold && state.held;
+                state.finish || state.stop || (!held && (state.hold || !idle || self.has_news(state)))
+            };
             let mut state = shared.wait(TICK, news);
+            if state.hold && !state.stop {
+                drop(state);
+                idle = true;
+                self.let_go();
+                continue;
+            }
             let (finish, stop) = (state.finish, state.stop);
             self.checks.append(&mut state.checks);
             let plan = state.plan.as_ref().filter(|(number, ..)| *number != self.plan).cloned();
@@ -121,6 +132,15 @@ impl Applier {
                 return Ok(());
             }
         }
+    }
+
+    /// The log is about to be another one: nothing of it is held any more, and it is begun anew.
+    fn let_go(&mut self) {
+        self.lanes.clear();
+        (self.partitions, self.last, self.history) = (Vec::new(), Vec::new(), None);
+        self.replayer = Replayer::new(self.partitions.as_slice());
+        self.checks.clear();
+        self.shared.change(|state| state.held = true);
     }
 
     fn has_news(&self, state: &State) -> bool {
@@ -164,18 +184,24 @@ impl Applier {
                 tracing::warn!("the history has changed behind what was applied: the state is built anew");
             }
             self.lanes.clear();
-            let count = dir.partitions();
-            self.partitions = (0..count).map(|id| Partition::new(id, count, self.limits)).collect();
+            // One copy at a time.
+            self.partitions = Vec::new();
+            self.partitions = from_snapshots(dir, self.limits)?;
             self.replayer = Replayer::new(self.partitions.as_slice());
-            self.last = vec![0; usize::from(count)];
+            self.last = self.partitions.iter().map(Partition::lsn).collect();
         }
         for stream in 0..streams {
             let applied = self.lanes.get(&stream).map_or((0, 0), |lane| lane.applied);
-            let source = Source::seek(dir.clone(), stream, history.clone(), applied)?;
+            let (dir, history) = (dir.clone(), history.clone());
+            let source = match applied.0 {
+                0 => Source::from_start(dir, stream, history),
+                _ => Source::seek(dir, stream, history, applied)?,
+            };
             let segment = SegmentStart { epoch: 0, number: 0, first_position: 0, segment_bytes: 0 };
             self.lanes.insert(stream, Lane { source, segment, bytes: Vec::new(), offset: 0, applied });
         }
         (self.plan, self.history) = (number, Some(history));
+        self.shared.change(|state| state.begun = number);
         Ok(())
     }
 
@@ -270,6 +296,16 @@ impl Applier {
             }
         }
     }
+}
+
+/// The partitions as this node's newest snapshots have them; from their beginning where there is none.
+fn from_snapshots(dir: &DataDir, limits: Limits) -> Result<Vec<Partition>, ApplyError> {
+    let (files, count) = (dir.snapshots()?, dir.partitions());
+    let one = |id| {
+        let base = dir.view().newest_snapshot(&files, id)?;
+        Ok(load(base.as_ref(), id, count, limits)?)
+    };
+    (0..count).map(one).collect()
 }
 
 /// Compares a partition with what the primary says of it at this record; what is past is dropped.

@@ -3,7 +3,7 @@
 use super::link::Link;
 use crate::cluster::{Fence, Seen};
 use frontrow_wal::stream::{CONTROL, Hello};
-use frontrow_wal::{DataDir, History, NodeId, Position, WalError};
+use frontrow_wal::{DataDir, Floor, History, NodeId, Position, WalError};
 use std::collections::BTreeMap;
 use std::net::{Shutdown, TcpStream};
 use std::path::PathBuf;
@@ -47,6 +47,8 @@ struct State {
     followers: BTreeMap<u16, Follower>,
     /// Set when the last of the streams has caught up, until one is lost.
     whole: bool,
+    /// What a standby was seeded with: it does not count before its log has come that far.
+    floor: Floor,
 }
 
 /// The connection of one stream.
@@ -110,7 +112,7 @@ impl Hub {
             fence,
             look,
         } = parts;
-        let old = dir.segments()?.iter().map(|info| info.stream() + 1).max().unwrap_or(0);
+        let old = dir.streams()?;
         // In a cluster every epoch begins alone, and is on record so.
         let waits = policy && !history.alone && look.is_none();
         if policy && history.alone {
@@ -126,7 +128,13 @@ impl Hub {
             stuck_ns: (0..cores).map(|_| AtomicU64::new(0)).collect(),
             busy_after,
             check_every,
-            state: Mutex::new(State { marks: Vec::new(), history, followers: BTreeMap::new(), whole: false }),
+            state: Mutex::new(State {
+                marks: Vec::new(),
+                history,
+                followers: BTreeMap::new(),
+                whole: false,
+                floor: Floor::default(),
+            }),
             files: Mutex::new(Files { here: 1, ..Files::default() }),
             files_moved: Condvar::new(),
             clock: OnceLock::new(),
@@ -383,7 +391,9 @@ impl Hub {
         follower.acked = acked;
         let whole = |stream: u16| {
             let follower = state.followers.get(&stream);
-            follower.is_some_and(|f| f.socket.is_some() && self.is_whole(&state.history, stream, f.acked))
+            let ready =
+                |acked| self.is_whole(&state.history, stream, acked) && state.floor.is_reached(stream, acked);
+            follower.is_some_and(|f| f.socket.is_some() && ready(f.acked))
         };
         if state.whole {
             return self.publish(stream, acked);
@@ -398,6 +408,30 @@ impl Hub {
         }
         drop(state);
         self.look();
+    }
+
+    /// Up to where a stream's log has been read by whoever follows; `Position::MAX` if nobody does. A standby that is
+    /// about to ask for it has read nothing.
+    pub(crate) fn read_up_to(&self, stream: u16) -> Position {
+        let state = self.lock();
+        let here = |stream| state.followers.get(&stream).filter(|follower| follower.socket.is_some());
+        let former = usize::from(stream) >= self.links.len();
+        match here(stream) {
+            // Nothing more comes in it.
+            Some(f) if former && self.is_whole(&state.history, stream, f.acked) => Position::MAX,
+            Some(f) => f.acked.1,
+            None if here(CONTROL).is_some() => 0,
+            None => Position::MAX,
+        }
+    }
+
+    /// A standby is given the snapshots there are now: up to where its log must come to have what is in them.
+    pub(super) fn seeded(&self) -> Floor {
+        let durable = self.links.iter().map(|link| link.durable());
+        let floor = Floor { epoch: self.dir.epoch(), streams: (0..).zip(durable).collect() };
+        let mut state = self.lock();
+        (state.floor, state.whole) = (floor.clone(), false);
+        floor
     }
 
     fn publish(&self, stream: u16, (epoch, position): (u32, Position)) {

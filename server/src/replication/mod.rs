@@ -7,6 +7,8 @@
 //! | `hub` | the primary's side as a whole: who follows, what answers wait for |
 //! | `primary` | the primary's sockets and threads |
 //! | `standby` | the standby's sockets and threads: one session after the other |
+//! | `standby/seeding` | a standby that begins anew, from the primary's snapshots |
+//! | `trimmer` | the standby's own snapshots, and its log trimmed |
 //! | `applier` | from the standby's log to its partitions |
 //! | `files` | the catalogue's files on their way |
 //! | `status`, `http` | what a standby says of itself |
@@ -24,6 +26,7 @@ mod link;
 mod primary;
 mod standby;
 mod status;
+mod trimmer;
 
 pub(crate) use hub::HubParts;
 pub use hub::{Hub, StandbyStatus};

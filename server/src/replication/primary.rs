@@ -6,8 +6,8 @@ use super::hub::Hub;
 use super::link::{LIVE_BYTES_MAX, Link, Live, Taken};
 use frontrow_engine::Clock;
 use frontrow_wal::stream::{
-    CONTROL, FileMeta, Heard, Piece, RefusalCode, SeekError, SegmentStart, Sender, Source, StreamError,
-    whole_records,
+    CONTROL, FILE_PIECE_BYTES, FileMeta, Heard, Piece, RefusalCode, SeekError, SegmentStart, Sender, Source,
+    StreamError, whole_records,
 };
 use frontrow_wal::{Position, WalError};
 use std::collections::{HashMap, VecDeque};
@@ -52,6 +52,8 @@ enum Ended {
     Socket(#[from] io::Error),
     #[error(transparent)]
     Log(#[from] WalError),
+    #[error(transparent)]
+    Seek(#[from] SeekError),
     #[error("refused: {0}")]
     Refused(String),
 }
@@ -264,10 +266,12 @@ impl<'a> Connection<'a> {
         let mut there: HashMap<String, FileMeta> =
             there.into_iter().map(|meta| (meta.name.clone(), meta)).collect();
         let hub = Arc::clone(self.hub);
-        let ears = self.listen(move |heard| {
-            if let Heard::FilesDone { version } = heard {
-                hub.files_there(version);
-            }
+        let wanted = Arc::new(AtomicBool::new(false));
+        let asked = Arc::clone(&wanted);
+        let ears = self.listen(move |heard| match heard {
+            Heard::FilesDone { version } => hub.files_there(version),
+            Heard::SeedWanted => asked.store(true, Ordering::Release),
+            _ => {}
         })?;
         let mut shelf = Shelf::default();
         let mut sent = 0;
@@ -279,9 +283,29 @@ impl<'a> Connection<'a> {
                 sent = version;
                 self.sender().files_done(version);
             }
+            if result.is_ok() && wanted.swap(false, Ordering::AcqRel) {
+                result = self.send_seed();
+            }
             result = result.and_then(|()| self.beat(0));
         }
         self.end(ears, result)
+    }
+
+    /// Sends what stands in for the part of the log that is gone. The snapshots are open, so they may be replaced.
+    fn send_seed(&mut self) -> Result<(), Ended> {
+        let seed = self.hub.dir.seed()?;
+        // Behind all that is in them.
+        let floor = self.hub.seeded();
+        let bytes: u64 = seed.iter().map(|file| file.meta().len).sum();
+        tracing::info!(files = seed.len(), bytes, "a standby is seeded from the snapshots");
+        for file in &seed {
+            for (piece, at) in file.bytes().chunks(FILE_PIECE_BYTES).zip(0..) {
+                self.sender().piece(file.meta(), at * FILE_PIECE_BYTES as u64, piece);
+                self.beat(0)?;
+            }
+        }
+        self.sender().seed_done(seed.len() as u32, floor);
+        self.flush()
     }
 
     fn send_files(&mut self, shelf: &mut Shelf, there: &mut HashMap<String, FileMeta>) -> Result<(), Ended> {
@@ -403,7 +427,11 @@ impl Shipment<'_> {
             return Ok(some);
         }
         while sender.out_bytes() < SEND_BYTES {
-            match self.source.next(have)? {
+            let next = self.source.next(have);
+            if let Err(SeekError::Gone { first }) = next {
+                sender.refuse(RefusalCode::SnapshotNeeded, first.into());
+            }
+            match next? {
                 Piece::Segment(start) => {
                     sender.segment(start);
                     self.said = Some(start);

@@ -7,6 +7,7 @@ use super::http;
 use super::link::Check;
 use super::primary::SILENCE;
 use super::status::{Progress, Shared, State};
+use super::trimmer::Trimmer;
 use crate::cluster::{Change, Door, Member, Own};
 use crate::config::Config;
 use crate::identity::{Keys, KeysError};
@@ -20,6 +21,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+mod seeding;
 
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -134,7 +137,7 @@ pub fn follow(
 ) -> Result<Option<Promoted>, FollowError> {
     let shared = Arc::<Shared>::default();
     stop_on_signal(&shared)?;
-    let mut standby = Standby::new(config, leader, Arc::clone(&shared), Box::new(ready))?;
+    let mut standby = Standby::new(config, leader, limits, Arc::clone(&shared), Box::new(ready))?;
     let door = standby.take_part()?;
     let applier = Applier::new(Arc::clone(&shared), limits);
     let applier = spawn("repl-apply", move || applier.run())?;
@@ -191,6 +194,7 @@ struct Standby<'a> {
     path: std::path::PathBuf,
     config: Config,
     leader: Leader,
+    limits: Limits,
     shared: Arc<Shared>,
     dir: Option<DataDir>,
     node: NodeId,
@@ -198,6 +202,8 @@ struct Standby<'a> {
     sessions: u64,
     /// Whether the first segments of an epoch of its own are made already.
     spares: bool,
+    /// The primary's log begins behind what is here.
+    seed_needed: bool,
     /// Called once there is an HTTP side.
     ready: Option<Box<dyn FnOnce(SocketAddr) + 'a>>,
     http_thread: Option<JoinHandle<()>>,
@@ -207,6 +213,7 @@ impl<'a> Standby<'a> {
     fn new(
         config: &Config,
         leader: Leader,
+        limits: Limits,
         shared: Arc<Shared>,
         ready: Box<dyn FnOnce(SocketAddr) + 'a>,
     ) -> Result<Self, FollowError> {
@@ -215,12 +222,14 @@ impl<'a> Standby<'a> {
             path,
             config: config.clone(),
             leader,
+            limits,
             shared,
             dir: None,
             node: 0,
             role: None,
             sessions: 0,
             spares: false,
+            seed_needed: false,
             ready: Some(ready),
             http_thread: None,
         };
@@ -307,12 +316,14 @@ impl<'a> Standby<'a> {
         let (cluster, seen) = self.dir.as_ref().map_or((0, 0), |dir| (dir.cluster(), dir.epoch()));
         let mut receiver = Receiver::new(CONTROL, cluster, self.node, seen);
         let hello = control.hello(&mut receiver)?;
-        let (dir, resume) = self.prepare(&hello)?;
+        let (told, dir, resume) = self.fit(&mut control, &mut receiver, &hello)?;
         self.make_spares(&dir)?;
         self.serve_http()?;
         self.sessions += 1;
         let history = dir.history()?.unwrap_or_else(|| unreachable!("it was just written"));
         let plan = (self.sessions, dir.clone(), history);
+        let every = self.config.log.snapshot_every;
+        let mut trimmer = Trimmer::new(plan.clone(), hello.streams, &self.shared, self.limits, every)?;
         self.shared.change(|state| begin(state, plan, &hello, &resume));
         tracing::info!(%primary, epoch = hello.epoch, streams = hello.streams, "following");
         let mut threads = Vec::new();
@@ -328,13 +339,19 @@ impl<'a> Standby<'a> {
             };
             threads.push(spawn(&format!("repl-recv-{stream}"), move || follower.run())?);
         }
-        let ended = self.keep_files(&mut control, &mut receiver);
+        let ended = self.keep_files(&mut control, &mut receiver, told, &mut trimmer);
         self.shared.change(State::close);
         let mut first = Ok(());
         for thread in threads {
             let ended = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            self.seed_needed |= seeding::is_behind(&ended);
             first = first.and(ended);
         }
+        if self.shared.lock().is_ending() {
+            // Somebody waits for a promotion: what is being written ends by itself.
+            trimmer.leave();
+        }
+        trimmer.stop();
         // What ended a stream is the reason why the control connection ended, if both did.
         first.and(ended)
     }
@@ -357,6 +374,15 @@ impl<'a> Standby<'a> {
 
     /// Makes the directory, or its log, fit to be gone on with.
     fn prepare(&mut self, hello: &Hello) -> Result<(DataDir, BTreeMap<u16, Resume>), FollowError> {
+        let dir = self.join(hello)?;
+        let resume = dir.follow_history(hello, self.node)?;
+        self.role = Some(Role::Standby);
+        self.introduce();
+        Ok((dir, resume))
+    }
+
+    /// The directory, at the primary's epoch; made if it is not there.
+    fn join(&mut self, hello: &Hello) -> Result<DataDir, FollowError> {
         let dir = match self.dir.take() {
             Some(dir) if hello.epoch > dir.epoch() => dir.at_epoch(hello.epoch)?,
             Some(dir) => dir,
@@ -370,19 +396,24 @@ impl<'a> Standby<'a> {
             }
         };
         self.dir = Some(dir.clone());
-        let resume = dir.follow_history(hello, self.node)?;
-        self.role = Some(Role::Standby);
-        self.introduce();
-        Ok((dir, resume))
+        Ok(dir)
     }
 
-    /// The control connection's life.
-    fn keep_files(&self, control: &mut Wire, receiver: &mut Receiver) -> Result<(), FollowError> {
+    /// The control connection's life. `told`: the primary knows already which files are here.
+    fn keep_files(
+        &self,
+        control: &mut Wire,
+        receiver: &mut Receiver,
+        told: bool,
+        trimmer: &mut Trimmer,
+    ) -> Result<(), FollowError> {
         let folder = self.path.join("events");
-        let files = Shelf::default().list(&folder).map_err(FollowError::File)?;
-        receiver.files(files);
+        if !told {
+            receiver.files(Shelf::default().list(&folder).map_err(FollowError::File)?);
+        }
         let mut intake = Intake::new(folder);
         loop {
+            trimmer.look()?;
             control.send(receiver)?;
             if !control.read_into(receiver)? {
                 return Ok(());

@@ -26,6 +26,11 @@ pub(super) struct State {
     /// What the applier works from; the number tells a new one.
     pub(super) plan: Option<(u64, DataDir, History)>,
     pub(super) streams: BTreeMap<u16, Progress>,
+    /// The plan that the applier works from.
+    pub(super) begun: u64,
+    /// The applier is to let go of the log and of its state; and it has.
+    pub(super) hold: bool,
+    pub(super) held: bool,
     /// States to compare, in the order they came.
     pub(super) checks: Vec<Check>,
     /// By partition, the last record applied.

@@ -17,7 +17,7 @@ mod round;
 mod tests;
 
 pub(crate) use metrics::Progress;
-pub(crate) use round::Round;
+pub(crate) use round::{Readers, Round};
 
 use frontrow_engine::Clock;
 use rustix::thread::CpuSet;

@@ -39,13 +39,21 @@ pub(crate) struct Done {
     pub(crate) trimmed: Trimmed,
 }
 
+/// Who reads the log beside recovery, and how much of it is kept for them alone.
+pub(crate) struct Readers {
+    /// By stream, up to where they have read it; `Position::MAX` if nobody reads it.
+    pub(crate) read: Box<dyn Fn(u16) -> Position + Send>,
+    /// Bytes that are kept for them at most.
+    pub(crate) keep: u64,
+}
+
 /// What is kept from round to round.
 pub(crate) struct Round {
     dir: DataDir,
     limits: Limits,
     index: LogIndex,
-    /// Whether all of the log is kept, for a standby that begins at its first record.
-    keep_log: bool,
+    /// Who else reads the log.
+    readers: Option<Readers>,
     /// By receiver and sender: up to which message the receiver's newest snapshot has the sender's. What is
     /// durable there need not be sent again, and need not stay in the sender's snapshot.
     received: Vec<Vec<u64>>,
@@ -56,18 +64,20 @@ impl Round {
     /// `index` is what recovery found out about the segments.
     pub(crate) fn new(dir: DataDir, limits: Limits, index: LogIndex) -> Self {
         let count = usize::from(dir.partitions());
-        Self { dir, limits, index, keep_log: false, received: vec![vec![0; count]; count], body: Vec::new() }
+        Self { dir, limits, index, readers: None, received: vec![vec![0; count]; count], body: Vec::new() }
     }
 
-    /// The same, and the log is never trimmed.
-    pub(crate) fn keeping_log(self, keep_log: bool) -> Self {
-        Self { keep_log, ..self }
+    /// The same, and what others have not read yet is kept.
+    pub(crate) fn read_by(self, readers: Option<Readers>) -> Self {
+        Self { readers, ..self }
     }
 
     /// Removes what the snapshots stand in for.
     fn trim(&mut self) -> Result<Trimmed, WalError> {
-        let followed = if self.keep_log { 0 } else { Position::MAX };
-        self.dir.trim(&mut self.index, &|_| followed)
+        match &self.readers {
+            Some(Readers { read, keep }) => self.dir.trim_within(&mut self.index, read, *keep),
+            None => self.dir.trim(&mut self.index, &|_| Position::MAX),
+        }
     }
 
     /// Makes all snapshots, as far as `durable` says by stream that the log is; ends early, without a trim, when

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use super::error::{RefusalCode, StreamError};
 use crate::format::{PAYLOAD_BYTES_MAX, Position, bytes_at};
 use crate::history::{EpochEntry, History, NodeId};
+use crate::seed::Floor;
 
 /// Version of everything here.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 /// The stream number of a connection that carries files and time instead of a stream.
 pub const CONTROL: u16 = u16::MAX;
 /// Longest body before the other end has said who it is.
@@ -76,7 +77,7 @@ impl Refusal {
                 format!("it speaks version {detail} of replication; run the same version on both nodes")
             }
             RefusalCode::SnapshotNeeded => format!(
-                "its log begins at epoch {detail} by now; seed this node with a copy of the primary's data directory"
+                "its log begins at epoch {detail} by now, behind what is here; this node is seeded from its snapshots next"
             ),
             RefusalCode::NoSuchStream => {
                 format!("it has {detail} streams; run the same version on both nodes")
@@ -203,6 +204,15 @@ pub enum Frame<'a> {
         /// The version.
         version: u64,
     },
+    /// A standby cannot go on from what it has: it wants the mark and the snapshots that the log stands on.
+    SeedWanted,
+    /// All of them have been sent.
+    SeedDone {
+        /// How many files they were.
+        files: u32,
+        /// What of the log is in them.
+        floor: Floor,
+    },
 }
 
 impl Frame<'_> {
@@ -221,6 +231,8 @@ impl Frame<'_> {
             Frame::Heartbeat { .. } => 11,
             Frame::Files(_) => 12,
             Frame::FilesDone { .. } => 13,
+            Frame::SeedWanted => 14,
+            Frame::SeedDone { .. } => 15,
         }
     }
 }
@@ -312,6 +324,20 @@ fn write_body(frame: &Frame<'_>, out: &mut Vec<u8>) {
             }
         }
         Frame::FilesDone { version } => out.extend_from_slice(&version.to_le_bytes()),
+        Frame::SeedWanted => {}
+        Frame::SeedDone { files, floor } => {
+            out.extend_from_slice(&files.to_le_bytes());
+            out.extend_from_slice(&floor.epoch.to_le_bytes());
+            write_positions(&floor.streams, out);
+        }
+    }
+}
+
+fn write_positions(positions: &BTreeMap<u16, Position>, out: &mut Vec<u8>) {
+    out.extend_from_slice(&(positions.len() as u32).to_le_bytes());
+    for (stream, position) in positions {
+        out.extend_from_slice(&stream.to_le_bytes());
+        out.extend_from_slice(&position.to_le_bytes());
     }
 }
 
@@ -334,11 +360,7 @@ fn write_hello(hello: &Hello, out: &mut Vec<u8>) {
     for entry in &hello.epochs {
         out.extend_from_slice(&entry.epoch.to_le_bytes());
         out.extend_from_slice(&entry.node.to_le_bytes());
-        out.extend_from_slice(&(entry.ends.len() as u32).to_le_bytes());
-        for (stream, position) in &entry.ends {
-            out.extend_from_slice(&stream.to_le_bytes());
-            out.extend_from_slice(&position.to_le_bytes());
-        }
+        write_positions(&entry.ends, out);
     }
 }
 
@@ -452,6 +474,16 @@ impl<'a> Body<'a> {
         let count = self.u32()? as usize;
         (count <= self.0.len() / least_bytes).then_some(count)
     }
+    /// Positions by stream. One spelling only: rising, none twice.
+    fn positions(&mut self) -> Option<BTreeMap<u16, Position>> {
+        let mut found = BTreeMap::new();
+        for _ in 0..self.count(10)? {
+            let (stream, position) = (self.u16()?, self.u64()?);
+            let rising = found.last_key_value().is_none_or(|(last, _)| *last < stream);
+            (rising && found.insert(stream, position).is_none()).then_some(())?;
+        }
+        Some(found)
+    }
 }
 
 fn read_body(kind: u8, mut body: Body<'_>) -> Option<Frame<'_>> {
@@ -506,6 +538,11 @@ fn read_body(kind: u8, mut body: Body<'_>) -> Option<Frame<'_>> {
             Frame::Files((0..count).map(one).collect::<Option<_>>()?)
         }
         13 => Frame::FilesDone { version: body.u64()? },
+        14 => Frame::SeedWanted,
+        15 => {
+            let (files, epoch) = (body.u32()?, body.u32()?);
+            Frame::SeedDone { files, floor: Floor { epoch, streams: body.positions()? } }
+        }
         _ => return None,
     };
     body.0.is_empty().then_some(frame)
@@ -526,14 +563,7 @@ fn read_hello(body: &mut Body<'_>) -> Option<Hello> {
     let mut epochs = Vec::with_capacity(count);
     for _ in 0..count {
         let (epoch, node) = (body.u32()?, body.u64()?);
-        let mut ends = BTreeMap::new();
-        for _ in 0..body.count(10)? {
-            let (stream, position) = (body.u16()?, body.u64()?);
-            // One spelling only: rising, none twice.
-            let rising = ends.last_key_value().is_none_or(|(last, _)| *last < stream);
-            (rising && ends.insert(stream, position).is_none()).then_some(())?;
-        }
-        epochs.push(EpochEntry { epoch, node, ends });
+        epochs.push(EpochEntry { epoch, node, ends: body.positions()? });
     }
     let last: Option<&EpochEntry> = epochs.last();
     let good = version == PROTOCOL_VERSION
@@ -593,6 +623,11 @@ mod tests {
             Frame::Heartbeat { time_ms: 1, epoch: 2, durable: 3 },
             Frame::Files(vec![meta]),
             Frame::FilesDone { version: 6 },
+            Frame::SeedWanted,
+            Frame::SeedDone {
+                files: 3,
+                floor: Floor { epoch: 2, streams: BTreeMap::from([(0, 5), (7, 1 << 40)]) },
+            },
         ]
     }
 

@@ -125,7 +125,9 @@ fn make(dir: &DataDir, stream: u16, start: SegmentStart) -> Result<(), WalError>
         return Err(WalError::Corrupt { file: path, offset: 0, why });
     }
     let bytes = header.segment_bytes;
-    let made = create_segment_file(&**dir.disk(), log, &name, &header.encode(), bytes, None);
+    // What trimming took out of this node's log has its space already. The zeros are for a promotion.
+    let used = dir.retired().take_used(bytes);
+    let made = create_segment_file(&**dir.disk(), log, &name, &header.encode(), bytes, used.as_ref());
     made.map(drop).map_err(|error| {
         if is_full(&error) {
             return WalError::DiskFull { path: path.clone(), bytes };

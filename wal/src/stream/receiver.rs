@@ -10,6 +10,7 @@ use crate::format::{
     SEGMENT_HEADER_BYTES, bytes_at, checksum, record_bytes,
 };
 use crate::history::{EpochEntry, NodeId};
+use crate::seed::{Floor, is_seed_name};
 
 /// Something that has arrived and is right.
 #[derive(Debug, PartialEq, Eq)]
@@ -63,6 +64,22 @@ pub enum Received<'a> {
         /// The version.
         version: u64,
     },
+    /// A piece of a file of the seed that was asked for.
+    Seed {
+        /// The whole file.
+        meta: FileMeta,
+        /// Where the piece begins.
+        offset: u64,
+        /// The piece.
+        bytes: &'a [u8],
+    },
+    /// The seed has come.
+    SeedDone {
+        /// How many files it has.
+        files: u32,
+        /// What of the log is in it.
+        floor: Floor,
+    },
     /// The primary lives.
     Heartbeat {
         /// Its time.
@@ -98,7 +115,10 @@ enum State {
     AwaitHello,
     /// The caller has the hello and has not answered yet.
     Deciding(Known),
-    Control,
+    Control {
+        /// A seed was asked for and has not come.
+        seeding: bool,
+    },
     Streaming(Known, Want, Option<Current>),
 }
 
@@ -180,9 +200,16 @@ impl Receiver {
 
     /// After [`Received::Hello`] on a control connection: the files that are here.
     pub fn files(&mut self, files: Vec<FileMeta>) {
-        self.gate.state = State::Control;
+        self.gate.state = State::Control { seeding: false };
         self.decoder.set_limit(FRAME_BYTES_MAX);
         self.say(&Frame::Files(files));
+    }
+
+    /// After [`Receiver::files`]: what is here cannot be gone on with, so the mark and the snapshots that the primary's
+    /// log stands on are wanted.
+    pub fn want_seed(&mut self) {
+        self.gate.state = State::Control { seeding: true };
+        self.say(&Frame::SeedWanted);
     }
 
     /// Refuses the primary. Nothing is taken from it any more.
@@ -233,7 +260,17 @@ impl Gate {
                 _ => Err(StreamError::Unexpected("a primary's first word is its hello")),
             },
             State::Deciding(_) => Err(StreamError::Unexpected("it goes on before it was answered")),
-            State::Control => match frame {
+            State::Control { seeding } => match frame {
+                Frame::File { meta, offset, bytes } if is_seed_name(&meta.name) => {
+                    if !*seeding {
+                        return Err(StreamError::Unexpected("a seed that was not asked for"));
+                    }
+                    Ok(Received::Seed { meta, offset, bytes })
+                }
+                Frame::SeedDone { files, floor } if *seeding => {
+                    *seeding = false;
+                    Ok(Received::SeedDone { files, floor })
+                }
                 Frame::File { meta, offset, bytes } => Ok(Received::File { meta, offset, bytes }),
                 Frame::FilesDone { version } => Ok(Received::FilesDone { version }),
                 Frame::Heartbeat { time_ms, epoch, durable } => {
@@ -320,6 +357,13 @@ impl Known {
             None if want.epoch == 0 => {
                 if number != 0 || !self.nothing_between(stream, 0, epoch) {
                     return odd("the stream does not begin at its beginning");
+                }
+                Ok(fresh)
+            }
+            // All of the epoch is here: a later one is next.
+            None if epoch > want.epoch && self.end(want.epoch, stream) == Some(want.position) => {
+                if number != 0 || !self.nothing_between(stream, want.epoch, epoch) {
+                    return odd("an epoch does not follow on the one before");
                 }
                 Ok(fresh)
             }
@@ -456,7 +500,10 @@ pub(crate) fn fuzz(bytes: &[u8]) {
         receiver.push(bytes);
         loop {
             match receiver.receive() {
-                Ok(Some(Received::Hello(_))) if stream == CONTROL => receiver.files(Vec::new()),
+                Ok(Some(Received::Hello(_))) if stream == CONTROL => {
+                    receiver.files(Vec::new());
+                    receiver.want_seed();
+                }
                 Ok(Some(Received::Hello(_))) => receiver.welcome(0, 0, false),
                 Ok(Some(_)) => {}
                 Ok(None) | Err(_) => break,

@@ -7,6 +7,7 @@ use super::frame::{
 };
 use crate::format::{Position, SEGMENT_HEADER_BYTES};
 use crate::history::NodeId;
+use crate::seed::Floor;
 
 /// What a standby has said.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub enum Heard {
         /// The version.
         version: u64,
     },
+    /// It cannot go on from what it has: answer with [`Sender::piece`]s and [`Sender::seed_done`].
+    SeedWanted,
     /// It lives.
     Heartbeat,
 }
@@ -134,6 +137,7 @@ impl Sender {
             (State::Control, Frame::FilesDone { version }) if version <= self.files_sent => {
                 Ok(Some(Heard::FilesDone { version }))
             }
+            (State::Control, Frame::SeedWanted) => Ok(Some(Heard::SeedWanted)),
             (State::Streaming | State::Control, Frame::Heartbeat { .. }) => Ok(Some(Heard::Heartbeat)),
             _ => Err(StreamError::Unexpected("this frame has no place here")),
         }
@@ -207,12 +211,22 @@ impl Sender {
         loop {
             let end = contents.len().min(offset + FILE_PIECE_BYTES);
             let bytes = &contents[offset..end];
-            self.say(&Frame::File { meta: meta.clone(), offset: offset as u64, bytes });
+            self.piece(meta, offset as u64, bytes);
             offset = end;
             if offset == contents.len() {
                 return;
             }
         }
+    }
+
+    /// A piece of a file, of at most [`FILE_PIECE_BYTES`].
+    pub fn piece(&mut self, meta: &FileMeta, offset: u64, bytes: &[u8]) {
+        self.say(&Frame::File { meta: meta.clone(), offset, bytes });
+    }
+
+    /// All files of a seed have been sent.
+    pub fn seed_done(&mut self, files: u32, floor: Floor) {
+        self.say(&Frame::SeedDone { files, floor });
     }
 
     /// All files up to this version have been sent.

@@ -17,7 +17,8 @@ use crate::format::{
     CrcSeed, KIND_SEAL, Position, RECORD_HEADER_BYTES, RecordHeader, SEGMENT_HEADER_BYTES, SegmentHeader,
     file_name, parse_file_name, record_bytes,
 };
-use crate::history::History;
+use crate::history::{EpochEntry, History};
+use crate::mark::TrimMark;
 use crate::reader::Record;
 
 /// Bytes read at a time; a longer record is read whole.
@@ -64,6 +65,8 @@ pub struct Source {
     stream: u16,
     history: History,
     at: Option<At>,
+    /// Before the first segment: it is of a later epoch than this.
+    after: u32,
     buffer: Vec<u8>,
 }
 
@@ -83,7 +86,12 @@ impl At {
 }
 
 impl Source {
-    /// Stream `stream` of a primary whose history is `history`, from `position` of `epoch` on; from its beginning if
+    /// A stream from where this log begins by now.
+    pub fn from_start(dir: DataDir, stream: u16, history: History) -> Self {
+        Source { dir, stream, history, at: None, after: 0, buffer: Vec::new() }
+    }
+
+    /// Stream `stream` of a primary whose history is `history`, from `position` of `epoch` on; from its first record if
     /// the epoch is 0.
     pub fn seek(
         dir: DataDir,
@@ -91,16 +99,15 @@ impl Source {
         history: History,
         (epoch, position): (u32, Position),
     ) -> Result<Self, SeekError> {
-        let mut source = Source { dir, stream, history, at: None, buffer: Vec::new() };
-        let names = source.names()?;
-        let Some(&(first, number)) = names.first() else { return Ok(source) };
+        let mut source = Source::from_start(dir, stream, history);
+        let mark = source.dir.view().mark()?;
         if epoch == 0 {
-            if number != 0 {
-                return Err(SeekError::Gone { first });
-            }
-            source.at = source.open(first, 0)?;
-            return Ok(source);
+            return match mark.streams().get(&stream) {
+                Some(kept) => Err(SeekError::Gone { first: kept.epoch }),
+                None => Ok(source),
+            };
         }
+        let names = source.names()?;
         let mut found = None;
         for &(_, number) in names.iter().filter(|(of, _)| *of == epoch) {
             let Some(at) = source.open(epoch, number)? else { continue };
@@ -111,8 +118,16 @@ impl Source {
             }
         }
         let Some(mut at) = found else {
-            let gone = (epoch, 0) < names[0];
-            return Err(if gone { SeekError::Gone { first } } else { SeekError::NoRecord(position) });
+            // All of the epoch is there already, and what comes next is here.
+            if source.history.end(epoch, stream) == Some(position) && !source.is_gone_behind(&mark, epoch) {
+                source.after = epoch;
+                return Ok(source);
+            }
+            let first = mark.streams().get(&stream).map(|kept| kept.epoch);
+            return Err(match first.filter(|_| position < mark.up_to(stream, epoch)) {
+                Some(first) => SeekError::Gone { first },
+                None => SeekError::NoRecord(position),
+            });
         };
         source.walk_to(&mut at, position)?;
         source.at = Some(at);
@@ -139,10 +154,12 @@ impl Source {
 
     /// What comes next. `have` is the place up to where the stream is durable: of earlier epochs all is, up to
     /// their ends.
-    pub fn next(&mut self, have: (u32, Position)) -> Result<Piece<'_>, WalError> {
+    ///
+    /// [`SeekError::Gone`] if the log was trimmed faster than it was read.
+    pub fn next(&mut self, have: (u32, Position)) -> Result<Piece<'_>, SeekError> {
         loop {
             let Some(at) = &mut self.at else {
-                let first = self.names()?.first().copied();
+                let first = self.names()?.into_iter().find(|(epoch, _)| *epoch > self.after);
                 let Some((epoch, number)) = first.filter(|(epoch, _)| *epoch <= have.0) else {
                     return Ok(Piece::End);
                 };
@@ -161,6 +178,9 @@ impl Source {
                 return self.read(end);
             }
             let follows = if sealed { self.open(epoch, number + 1)? } else { None };
+            if sealed && follows.is_none() {
+                self.refuse_trimmed((epoch, number + 1))?;
+            }
             let next = match follows.filter(|next| next.start.first_position < end) {
                 None if epoch >= have.0 => None,
                 None => self.next_epoch(epoch)?,
@@ -172,20 +192,48 @@ impl Source {
     }
 
     /// The first segment of the next epoch that wrote anything in this stream.
-    fn next_epoch(&self, epoch: u32) -> Result<Option<At>, WalError> {
+    fn next_epoch(&self, epoch: u32) -> Result<Option<At>, SeekError> {
         let later = self.history.epochs.iter().filter(|entry| entry.epoch > epoch);
-        for entry in later {
-            if self.history.end(entry.epoch, self.stream) != Some(0)
-                && let Some(at) = self.open(entry.epoch, 0)?
-            {
+        for entry in later.filter(|entry| self.history.end(entry.epoch, self.stream) != Some(0)) {
+            if let Some(at) = self.open(entry.epoch, 0)? {
                 return Ok(Some(at));
             }
+            self.refuse_trimmed((entry.epoch, 0))?;
         }
         Ok(None)
     }
 
+    /// Whether the first that this stream wrote after an epoch was trimmed.
+    fn is_gone_behind(&self, mark: &TrimMark, epoch: u32) -> bool {
+        let wrote = |entry: &&EpochEntry| self.history.end(entry.epoch, self.stream) != Some(0);
+        let next = self.history.epochs.iter().filter(|entry| entry.epoch > epoch).find(wrote);
+        next.is_some_and(|next| mark.is_trimmed(self.stream, (next.epoch, 0)))
+    }
+
+    /// A segment that should be there is not: because it was trimmed?
+    fn refuse_trimmed(&self, place: (u32, u32)) -> Result<(), SeekError> {
+        let mark = self.dir.view().mark()?;
+        match mark.streams().get(&self.stream) {
+            Some(kept) if mark.is_trimmed(self.stream, place) => Err(SeekError::Gone { first: kept.epoch }),
+            _ => Ok(()),
+        }
+    }
+
     /// Reads whole records up to `end`.
-    fn read(&mut self, end: Position) -> Result<Piece<'_>, WalError> {
+    fn read(&mut self, end: Position) -> Result<Piece<'_>, SeekError> {
+        let place = self.at.as_ref().map_or((0, 0), |at| (at.start.epoch, at.start.number));
+        match self.read_records(end) {
+            Ok((segment, offset, used)) => Ok(Piece::Data { segment, offset, bytes: &self.buffer[..used] }),
+            Err(damage) => {
+                // A trimmed segment's file is written over as another.
+                self.refuse_trimmed(place)?;
+                Err(damage.into())
+            }
+        }
+    }
+
+    /// Fills the buffer with whole records: their segment, where they begin and how many bytes they are.
+    fn read_records(&mut self, end: Position) -> Result<(SegmentStart, u32, usize), WalError> {
         let Some(at) = &mut self.at else { unreachable!("the caller has one") };
         let position = at.position();
         let left = (end - position).min(at.start.segment_bytes - at.next) as usize;
@@ -212,7 +260,7 @@ impl Source {
             if used > 0 {
                 let (segment, offset) = (at.start, at.next as u32);
                 at.next += used as u64;
-                return Ok(Piece::Data { segment, offset, bytes: &self.buffer[..used] });
+                return Ok((segment, offset, used));
             }
             // Only a record longer than the piece: read it whole.
             if want < left {
@@ -248,13 +296,14 @@ impl Source {
 
     /// Epoch and number of the stream's segments that count, in order.
     fn names(&self) -> Result<Vec<(u32, u32)>, WalError> {
-        let log = self.dir.log_path();
+        let (log, mark) = (self.dir.log_path(), self.dir.view().mark()?);
         let mut names = Vec::new();
         for entry in std::fs::read_dir(log).map_err(WalError::io("cannot list", log))? {
             let name = entry.map_err(WalError::io("cannot list", log))?.file_name();
             if let Some((stream, epoch, number)) = name.to_str().and_then(parse_file_name)
                 && stream == self.stream
                 && self.history.end(epoch, stream) != Some(0)
+                && !mark.is_trimmed(stream, (epoch, number))
             {
                 names.push((epoch, number));
             }

@@ -1,0 +1,143 @@
+//! A standby whose log cannot be gone on with begins anew: from the primary's snapshots, and its log from there.
+
+use super::{FollowError, Standby, Wire};
+use crate::replication::files::{Intake, Shelf};
+use crate::replication::status::State;
+use frontrow_engine::Clock;
+use frontrow_wal::stream::{Hello, Received, Receiver, RefusalCode, StreamError};
+use frontrow_wal::{DataDir, Floor, Resume, SeedError, SeedIntake, WalError};
+use std::collections::BTreeMap;
+use std::io;
+use std::time::Duration;
+
+/// How often it is looked whether the applier has let go.
+const LOOK: Duration = Duration::from_millis(100);
+
+impl From<SeedError> for FollowError {
+    fn from(error: SeedError) -> Self {
+        match error {
+            SeedError::Log(error) => Self::Log(error),
+            SeedError::Stream(error) => Self::Stream(error),
+        }
+    }
+}
+
+/// Whether a stream ended because what this node wants is not in the primary's log any more.
+pub(super) fn is_behind(ended: &Result<(), FollowError>) -> bool {
+    let Err(FollowError::Stream(StreamError::Refused(refusal))) = ended else { return false };
+    refusal.code == RefusalCode::SnapshotNeeded
+}
+
+impl Standby<'_> {
+    /// Makes the directory fit to be gone on with: as it is if it can be, else from a seed. Whether the primary has
+    /// been told which files are here, and from where each stream goes on.
+    pub(super) fn fit(
+        &mut self,
+        control: &mut Wire,
+        receiver: &mut Receiver,
+        hello: &Hello,
+    ) -> Result<(bool, DataDir, BTreeMap<u16, Resume>), FollowError> {
+        if !self.seed_needed {
+            match self.prepare(hello) {
+                Err(FollowError::Log(error @ WalError::TrimmedStandby { .. })) => {
+                    tracing::warn!(%error, "this log cannot be gone on with");
+                }
+                fit => return fit.map(|(dir, resume)| (false, dir, resume)),
+            }
+        }
+        self.seed(control, receiver, hello)?;
+        self.seed_needed = false;
+        let (dir, resume) = self.prepare(hello)?;
+        Ok((true, dir, resume))
+    }
+
+    /// Asks for a seed and puts it in the place of what is here.
+    fn seed(
+        &mut self,
+        control: &mut Wire,
+        receiver: &mut Receiver,
+        hello: &Hello,
+    ) -> Result<(), FollowError> {
+        let dir = self.join(hello)?;
+        let folder = self.path.join("events");
+        receiver.files(Shelf::default().list(&folder).map_err(FollowError::File)?);
+        receiver.want_seed();
+        tracing::warn!(
+            "the primary's log begins behind what is here: this node is seeded from its snapshots"
+        );
+        let (mut files, mut seed) = (Intake::new(folder), SeedIntake::begin(&dir)?);
+        loop {
+            control.send(receiver)?;
+            if !control.read_into(receiver)? {
+                return Err(control.failed(io::ErrorKind::UnexpectedEof.into()));
+            }
+            while let Some(step) = self.take_piece(receiver, &mut files, &mut seed)? {
+                match step {
+                    Step::More => {}
+                    Step::Files(version) => receiver.files_done(version),
+                    Step::Whole(count, floor) => {
+                        if !self.let_go() {
+                            return Err(control.failed(io::ErrorKind::Interrupted.into()));
+                        }
+                        let history = dir.history_of(hello, self.node)?;
+                        let placed = seed.place(count, floor, &history);
+                        self.shared.change(|state| (state.hold, state.held) = (false, false));
+                        // What was made ahead lies aside as well.
+                        self.spares = false;
+                        return Ok(placed?);
+                    }
+                }
+                // Writing may take long, and the primary waits for a word.
+                control.beat(receiver, (0, 0));
+                control.send(receiver)?;
+            }
+            control.beat(receiver, (0, 0));
+        }
+    }
+
+    /// Takes one thing that has arrived; `None` if there is none.
+    fn take_piece(
+        &self,
+        receiver: &mut Receiver,
+        files: &mut Intake,
+        seed: &mut SeedIntake,
+    ) -> Result<Option<Step>, FollowError> {
+        match receiver.receive()? {
+            None => return Ok(None),
+            Some(Received::Seed { meta, offset, bytes }) => seed.take(&meta, offset, bytes)?,
+            Some(Received::SeedDone { files, floor }) => return Ok(Some(Step::Whole(files, floor))),
+            Some(Received::File { meta, offset, bytes }) => {
+                files.take(&meta, offset, bytes).map_err(FollowError::File)?;
+            }
+            Some(Received::FilesDone { version }) => return Ok(Some(Step::Files(version))),
+            Some(Received::Heartbeat { time_ms, .. }) if time_ms > 0 => {
+                let now = Clock::monotonic_ns();
+                self.shared.change(|state| state.clock = Some((time_ms, now)));
+            }
+            Some(_) => {}
+        }
+        Ok(Some(Step::More))
+    }
+
+    /// Has the applier let go of the log, which is about to be another one. False if the process is to end.
+    fn let_go(&self) -> bool {
+        self.shared.change(|state| {
+            state.hold = true;
+            (state.plan, state.streams) = (None, BTreeMap::new());
+            state.checks.clear();
+        });
+        let is_held = |state: &State| state.held || state.broken.is_some();
+        let done = |state: &State| is_held(state) || state.stop;
+        while !done(&self.shared.wait(LOOK, done)) {}
+        is_held(&self.shared.lock())
+    }
+}
+
+/// What has come.
+enum Step {
+    More,
+    /// All of the catalogue's files up to this version.
+    Files(u64),
+    /// All files of the seed.
+    Whole(u32, Floor),
+}
