@@ -591,6 +591,25 @@ mod tests {
     }
 
     #[test]
+    fn the_log_is_kept_for_who_follows_and_a_seeded_standby_counts_once_it_is_as_far_as_its_snapshots() {
+        let folder = tempfile::tempdir().unwrap();
+        let hub = start(folder.path());
+        assert_eq!(hub.read_up_to(0), Position::MAX, "nobody follows");
+        hub.enter(CONTROL, 7, socket()).unwrap();
+        assert_eq!(hub.read_up_to(0), 0, "it is about to ask");
+        hub.link(0).durable_at(9000);
+        let (now, floor) = (hub.dir.epoch(), hub.seeded());
+        assert_eq!((floor.epoch, floor.streams), (now, BTreeMap::from([(0, 9000), (1, 0)])));
+        let (a, b) = (hub.enter(0, 7, socket()).unwrap(), hub.enter(1, 7, socket()).unwrap());
+        hub.acked(1, b, (now, 10));
+        hub.acked(0, a, (now, 8999));
+        assert!(!hub.status().caught_up && hub.link(0).backup() == 0);
+        assert_eq!((hub.read_up_to(0), hub.read_up_to(1)), (8999, 10));
+        hub.acked(0, a, (now, 9000));
+        assert!(hub.status().caught_up && hub.link(0).backup() == 9000);
+    }
+
+    #[test]
     fn going_on_alone_is_recorded() {
         let folder = tempfile::tempdir().unwrap();
         let hub = start(folder.path());

@@ -9,7 +9,7 @@ use frontrow_wal::stream::{
     CONTROL, FILE_PIECE_BYTES, FileMeta, Heard, Piece, RefusalCode, SeekError, SegmentStart, Sender, Source,
     StreamError, whole_records,
 };
-use frontrow_wal::{Position, WalError};
+use frontrow_wal::{Position, SeedFile, WalError};
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -293,7 +293,7 @@ impl<'a> Connection<'a> {
 
     /// Sends what stands in for the part of the log that is gone. The snapshots are open, so they may be replaced.
     fn send_seed(&mut self) -> Result<(), Ended> {
-        let seed = self.hub.dir.seed()?;
+        let seed = self.make_seed()?;
         // Behind all that is in them.
         let floor = self.hub.seeded();
         let bytes: u64 = seed.iter().map(|file| file.meta().len).sum();
@@ -306,6 +306,17 @@ impl<'a> Connection<'a> {
         }
         self.sender().seed_done(seed.len() as u32, floor);
         self.flush()
+    }
+
+    /// Reads and checks all of the snapshots, which may take long: the standby hears that we live.
+    fn make_seed(&mut self) -> Result<Vec<SeedFile>, Ended> {
+        let dir = self.hub.dir.clone();
+        let making = std::thread::Builder::new().name("repl-seed".into()).spawn(move || dir.seed())?;
+        while !making.is_finished() {
+            self.beat(0)?;
+            std::thread::park_timeout(TICK);
+        }
+        Ok(making.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?)
     }
 
     fn send_files(&mut self, shelf: &mut Shelf, there: &mut HashMap<String, FileMeta>) -> Result<(), Ended> {
