@@ -3,7 +3,7 @@ CARGO ?= cargo
 # One target directory, so that nothing is built twice.
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: run test check unit python sim kills failovers drill edge bench-shard bench-table bench-peers bench-log bench-cold load bench-load fuzz fmt clean need-cargo need-python
+.PHONY: run test check unit python sim sim-bugs kills failovers drill edge bench-shard bench-table bench-peers bench-log bench-cold load bench-load fuzz fmt clean need-cargo need-python
 
 ## make run: builds and serves the sample hall on 127.0.0.1 (HTTP and WebSocket 7410, raw TCP 7411).
 run: need-cargo
@@ -39,7 +39,12 @@ load: need-cargo
 SEED ?= 0
 COUNT ?= 1
 sim: need-cargo
-	@$(CARGO) run --profile sim --quiet -p frontrow-sim -- $(SEED) $(COUNT)
+	@$(CARGO) run --quiet -p frontrow-sim -- $(SEED) $(COUNT)
+
+## make sim-bugs: every planted bug, until the simulator finds it; fails if one is not found within SEEDS seeds.
+SEEDS ?= 400
+sim-bugs: need-cargo
+	@$(CARGO) run --quiet -p frontrow-sim --features plant --target-dir target/planted -- --bugs $(SEEDS)
 
 ## A real server killed under load, KILLS times; everything acknowledged is compared after each.
 KILLS ?= 200

@@ -15,3 +15,4 @@ mod snapshots;
 pub use running::{
     JoinError, Running, StartError, follow, io_uring_works, join, promote_at_rest, start, take_over,
 };
+pub use snapshots::Rounds;

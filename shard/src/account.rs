@@ -7,6 +7,7 @@ use crate::ids::{EventId, PartitionId, Parts, UserId};
 use crate::op::{Mail, PartAction};
 use crate::partition::Partition;
 use crate::waiting::withdraw_push;
+use frontrow_plant::{Bug, planted};
 
 impl Partition {
     /// At the account home: counts the seats, if the limit allows.
@@ -19,7 +20,8 @@ impl Partition {
         let Ok(ev) = self.event_index(event) else { return };
         let part = &mut self.events[ev];
         let used = part.accounts.entry(user).or_insert(0);
-        let granted = u32::from(*used) + u32::from(count) <= u32::from(part.rules.max_per_user);
+        let granted = u32::from(*used) + u32::from(count) <= u32::from(part.rules.max_per_user)
+            || planted(Bug::CapIgnored);
         if granted {
             *used += u16::from(count);
         } else if *used == 0 {
@@ -82,6 +84,13 @@ impl Partition {
         if self.is_archived(mail.event()) {
             return;
         }
+        if planted(Bug::LetterTwice) && matches!(mail, Mail::Credit { .. } | Mail::Charge { .. }) {
+            self.deliver_once(from, mail, out);
+        }
+        self.deliver_once(from, mail, out);
+    }
+
+    fn deliver_once(&mut self, from: PartitionId, mail: Mail, out: &mut Effects) {
         match mail {
             Mail::Charge { event, user, count, slot } => self.charge(from, (event, user, count, slot), out),
             Mail::Charged { event, slot, granted } => self.charged(event, slot, granted, out),

@@ -4,6 +4,7 @@ mod saved;
 
 use crate::answer::{Answer, Code, Fence, flags};
 use crate::ids::{Lsn, Millis, Seats, UserId};
+use frontrow_plant::{Bug, planted};
 
 /// End of a list of arena indices.
 pub(crate) const NONE: u32 = u32::MAX;
@@ -104,7 +105,7 @@ impl Hold {
         now: Millis,
     ) -> Result<(), Answer> {
         let fenced = |why: u8| Err(Answer { flags: why, ..Answer::plain(Code::Fenced) });
-        if fence.user != user {
+        if fence.user != user && !planted(Bug::ForeignFence) {
             return fenced(flags::FOREIGN);
         }
         if self.lsn != fence.lsn {
@@ -120,7 +121,9 @@ impl Hold {
             return Err(Answer::plain(code));
         }
         let same_place = self.row == row && self.is_group() == group;
-        if self.nonce != fence.nonce || self.user != user || !same_place {
+        let nonce = self.nonce == fence.nonce || planted(Bug::NonceIgnored);
+        let own = self.user == user || planted(Bug::ForeignFence);
+        if !nonce || !own || !same_place {
             return fenced(flags::FORGED);
         }
         let code = match self.state {
@@ -128,10 +131,16 @@ impl Hold {
             HoldState::Released => Code::AlreadyReleased,
             HoldState::Cancelled => Code::AlreadyCancelled,
             HoldState::Expired => Code::Expired,
-            HoldState::Held | HoldState::Paying if self.expires_ms != fence.expires_ms => {
+            HoldState::Held | HoldState::Paying
+                if self.expires_ms != fence.expires_ms && !planted(Bug::StaleFence) =>
+            {
                 return fenced(if fence.expires_ms < self.expires_ms { flags::STALE } else { flags::FORGED });
             }
-            HoldState::Held | HoldState::Paying if now >= self.expires_ms => Code::Expired,
+            HoldState::Held | HoldState::Paying
+                if now >= self.expires_ms && !planted(Bug::ExpiredBookable) =>
+            {
+                Code::Expired
+            }
             HoldState::Held | HoldState::Paying => return Ok(()),
             _ => return fenced(flags::FORGED),
         };

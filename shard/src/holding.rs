@@ -8,6 +8,7 @@ use crate::op::{Mail, PartAction, Proof};
 use crate::partition::Partition;
 use crate::queue::Kind;
 use crate::row::Set;
+use frontrow_plant::{Bug, planted};
 
 impl Partition {
     pub(crate) fn extend(&mut self, user: UserId, proof: &Proof) -> Result<Answer, Answer> {
@@ -17,7 +18,7 @@ impl Partition {
         if hold.state == HoldState::Paying {
             return Err(Answer::plain(Code::AlreadyPaying));
         }
-        if hold.extensions >= rules.max_extensions {
+        if hold.extensions >= rules.max_extensions && !planted(Bug::ExtendForever) {
             return Err(Answer::plain(Code::ExtendLimit));
         }
         hold.extensions += 1;
@@ -30,11 +31,12 @@ impl Partition {
         let (ev, slot) = self.prove(user, proof.place, &proof.fence).map_err(|(refusal, _)| refusal)?;
         let (now, rules) = (self.now, self.events[ev].rules);
         let hold = &mut self.events[ev].holds[slot];
-        if hold.state == HoldState::Paying {
+        if hold.state == HoldState::Paying && !planted(Bug::PayTwice) {
             return Err(Answer::plain(Code::AlreadyPaying));
         }
         hold.state = HoldState::Paying;
-        hold.expires_ms = (now + Millis::from(rules.pay_ms)).max(hold.expires_ms + 1);
+        let pay_ms = if planted(Bug::PayForever) { 3_600_000 } else { rules.pay_ms };
+        hold.expires_ms = (now + Millis::from(pay_ms)).max(hold.expires_ms + 1);
         Ok(self.fence_answer(ev, slot, Code::Paying))
     }
 
@@ -94,7 +96,8 @@ impl Partition {
     pub(crate) fn expire(&mut self, event: EventId, slot: u32, lsn: Lsn, out: &mut Effects) -> Answer {
         let Ok(ev) = self.event_index(event) else { return Answer::plain(Code::UnknownEvent) };
         let Some(&hold) = self.events[ev].holds.get(slot) else { return Answer::plain(Code::Fenced) };
-        if hold.lsn != lsn || !hold.state.is_timed() || hold.expires_ms > self.now {
+        let early = if planted(Bug::ExpiresEarly) { 3000 } else { 0 };
+        if hold.lsn != lsn || !hold.state.is_timed() || hold.expires_ms > self.now + early {
             if hold.lsn == lsn && hold.state.is_timed() {
                 // It was extended after it had come up: its timer must come up again.
                 self.arm(ev, slot);
@@ -122,7 +125,7 @@ impl Partition {
             self.events[ev].groups.remove(group.mask);
         } else {
             let was = self.events[ev].holds.remove(slot, end);
-            if was.state == HoldState::Booked {
+            if was.state == HoldState::Booked && !planted(Bug::CancelKeepsSeat) {
                 self.events[ev].rows.take_from(was.row, Set::Booked, was.seats());
             }
             self.free_seats(ev, was.row, was.seats(), out);
@@ -169,7 +172,7 @@ impl Partition {
         if self.events[ev].sections[usize::from(line.section)].watched {
             self.report(ev, row, out);
         }
-        if line.queue == NONE {
+        if line.queue == NONE || planted(Bug::NeverTold) {
             return;
         }
         let supply = self.events[ev].rows.supply(row);

@@ -17,6 +17,7 @@ use crate::row::{Choice, RowState};
 use crate::rules::{EventRules, EventState};
 use crate::section::Task;
 use crate::wheel::{AHEAD, Timer, Wheel};
+use frontrow_plant::{Bug, planted};
 use std::cell::RefCell;
 
 /// How much of everything one partition may have. All of it is room set aside at start-up.
@@ -210,6 +211,9 @@ impl Partition {
             .then(|| self.event_index(request.command.place().event).ok())
             .flatten()
             .map(|ev| self.group_parts(ev, answer.slot));
+        if planted(Bug::AnswerForgotten) && answer.code == Code::Released {
+            return Applied { answer, recorded: true };
+        }
         self.requests.remember(request.id, digest, &answer, parts.as_ref(), self.now);
         Applied { answer, recorded: true }
     }
@@ -347,6 +351,9 @@ impl Partition {
         let hold = &mut self.events[ev].holds[slot];
         hold.state = HoldState::Held;
         hold.expires_ms = expires_ms;
+        if planted(Bug::OfferNotTimed) && hold.has(Hold::FROM_QUEUE) {
+            return self.fence_answer(ev, slot, Code::Granted);
+        }
         self.arm(ev, slot);
         self.fence_answer(ev, slot, Code::Granted)
     }
@@ -414,6 +421,9 @@ impl Partition {
 
     pub(crate) fn write(&mut self, to: PartitionId, mail: Mail, out: &mut Effects) {
         let letter = self.post.write(to, mail);
+        if planted(Bug::LetterDropped) && letter.seq % 8 == 5 {
+            return;
+        }
         out.letters.push(letter);
     }
 
@@ -489,7 +499,8 @@ impl Partition {
                 hold.bits &= !Hold::ARMED;
                 return Timer::Gone;
             }
-            if hold.expires_ms <= now {
+            let early = if planted(Bug::ExpiresEarly) { 3000 } else { 0 };
+            if hold.expires_ms <= now + early {
                 hold.bits &= !Hold::ARMED;
                 return Timer::At(hold.expires_ms);
             }
@@ -591,7 +602,8 @@ impl Partition {
             return Ok(self.fence_answer(ev, slot, Code::Granted));
         }
         let party = self.queues.find(place, user).ok_or(Answer::plain(Code::NotQueued))?;
-        Ok(Answer { slot: self.queues.position(party), ..Answer::plain(Code::Queued) })
+        let low = u32::from(planted(Bug::StatusWrong));
+        Ok(Answer { slot: self.queues.position(party) - low, ..Answer::plain(Code::Queued) })
     }
 
     /// The parts of the offer that [`Partition::status`] told of.

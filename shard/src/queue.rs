@@ -14,6 +14,7 @@ mod saved;
 use crate::hold::NONE;
 use crate::ids::{Lsn, MAX_PARTY, Millis, RequestId, RowRef, UserId};
 use crate::requests::Fold;
+use frontrow_plant::{Bug, planted};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
@@ -271,7 +272,7 @@ impl Queues {
             return fits(oldest).then_some(q.head);
         }
         classes(q.classes)
-            .map(|class| q.class_heads[class])
+            .map(|class| if planted(Bug::WaiterOrder) { q.class_tails[class] } else { q.class_heads[class] })
             .filter(|&index| fits(&self.parties[index as usize]))
             .min_by_key(|&index| self.parties[index as usize].ticket)
     }

@@ -15,6 +15,7 @@ use crate::partition::Partition;
 use crate::queue::{Kind, Party};
 use crate::rules::{EventState, Fairness};
 use crate::waiting::kind_of;
+use frontrow_plant::{Bug, planted};
 
 /// What a section can give, over all its rows.
 #[derive(Clone, Copy, Default)]
@@ -291,7 +292,7 @@ impl Partition {
     fn return_loans(&mut self, ev: usize, home: usize, section: RowRef, out: &mut Effects) {
         for row in 0..self.events[ev].homes[home].news.len() {
             let news = &mut self.events[ev].homes[home].news[row];
-            if std::mem::take(&mut news.lent) {
+            if std::mem::take(&mut news.lent) && !planted(Bug::LoanKept) {
                 let loan = news.loan;
                 let row = RowRef { row: row as u16, ..section };
                 self.write(row.partition(self.partitions), Mail::Return { row, loan }, out);

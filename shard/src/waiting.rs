@@ -9,6 +9,7 @@ use crate::op::Join;
 use crate::partition::Partition;
 use crate::queue::Kind;
 use crate::rules::{Adjacency, Fairness};
+use frontrow_plant::{Bug, planted};
 
 /// The kind of queue entry that serves a wish. An accessible seat is always wanted with its neighbours.
 pub(crate) fn kind_of(adjacency: Adjacency, accessible: bool) -> Kind {
@@ -109,6 +110,9 @@ impl Partition {
         }
         let (ev, row) = self.locate(place)?;
         let party = self.queues.find(place, user).ok_or(Answer::plain(Code::NotQueued))?;
+        if planted(Bug::LeaveIgnored) {
+            return Ok(Answer::plain(Code::Left));
+        }
         self.leave_row_queue(ev, row, party);
         // If everybody waited for this party, the next may be served now.
         if self.events[ev].rows.line(row).queue != NONE {

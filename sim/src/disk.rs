@@ -182,6 +182,8 @@ impl Disk for SimDisk {
             return Err(ErrorKind::StorageFull.into());
         }
         let mut file = file;
+        // A file that was used before has bytes of then, which would have to be overwritten.
+        file.set_len(0)?;
         file.write_all(header)?;
         // In memory a hole is as good as zeros, and nothing else fills this file system.
         file.set_len(bytes)

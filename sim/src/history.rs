@@ -8,13 +8,18 @@
 //! - of two holds of a seat the first had ended when the second began: by a release before it, or because its
 //!   time was over by the server's own clock; a booking ends by being cancelled only;
 //! - the same request id brings the same answer;
+//! - a hold is changed by its present fence alone, by its own user, while its time lasts, and no more often than the
+//!   rules allow; a fence that was told is never called forged;
+//! - of two parties of one size in a row's queue the first is served first; who left is not served;
+//! - nobody books more than the limit per user;
 //! - in the end the server's seats are booked exactly where clients were told so.
 
 use crate::server::Hall;
 use frontrow_protocol::Reply;
 use frontrow_server::http::LiveRow;
 use frontrow_shard::{
-    Answer, Code, Lsn, Millis, PartitionId, Parts, RequestId, RowRef, Seats, UserId, flags,
+    Answer, Code, Command, EventRules, Lsn, Millis, PartitionId, Parts, Proof, RequestId, RowRef, Seats,
+    UserId, flags,
 };
 use std::collections::BTreeMap;
 
@@ -24,6 +29,11 @@ type HoldId = (PartitionId, Lsn, u32);
 #[derive(Debug, Clone)]
 struct Hold {
     user: UserId,
+    nonce: u64,
+    /// Every expiry that a fence of it was told with.
+    fences: Vec<Millis>,
+    extended: u8,
+    paid: u8,
     place: RowRef,
     rows: Vec<(u16, Seats)>,
     /// When it was decided, by the server's clock.
@@ -39,11 +49,27 @@ struct Hold {
     ended: Option<Lsn>,
 }
 
+/// Somebody waits in a row's queue.
+#[derive(Debug, Clone)]
+struct Wait {
+    user: UserId,
+    place: RowRef,
+    count: u8,
+    /// Where the party joined: not before the first, not behind the second.
+    joined: (Lsn, Lsn),
+    served: Option<Lsn>,
+    over: bool,
+    /// Asked for again with another count meanwhile: which one holds is not known.
+    vague: bool,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Asked {
     /// The highest LSN of the partition that anybody had heard of when this was first asked.
     floor: Lsn,
     answer: Option<Answer>,
+    /// Seats of a party that it may become.
+    party: Option<u8>,
 }
 
 /// Everything that was heard.
@@ -57,6 +83,14 @@ pub struct History {
     holds: BTreeMap<HoldId, Hold>,
     codes: BTreeMap<&'static str, u64>,
     repeated: u64,
+    rules: EventRules,
+    waits: Vec<Wait>,
+    /// Who left a queue, and where in its history; until he asks for it again.
+    left: BTreeMap<(UserId, u64), Lsn>,
+    /// The smallest and the largest party anybody ever asked to be at a place.
+    wishes: BTreeMap<(UserId, u64), (u8, u8)>,
+    /// An operation may have been stalled by a full log: answers then tell a later time than that of the decision.
+    pub(crate) stalled: bool,
     /// What cannot be true.
     pub violations: Vec<String>,
 }
@@ -74,6 +108,11 @@ impl History {
             holds: BTreeMap::new(),
             codes: BTreeMap::new(),
             repeated: 0,
+            rules: hall.rules,
+            waits: Vec::new(),
+            left: BTreeMap::new(),
+            wishes: BTreeMap::new(),
+            stalled: false,
             violations: Vec::new(),
         }
     }
@@ -93,19 +132,37 @@ impl History {
         self.holds.values().filter(|hold| hold.booked).count() as u64
     }
 
+    /// Notes what cannot be true, by the rule that says so.
+    pub(crate) fn wrong(&mut self, rule: &str, why: &str) {
+        self.violations.push(format!("{rule}: {why}"));
+    }
+
     /// A request is on its way, for the first time or again.
-    pub(crate) fn ask(&mut self, id: RequestId, place: RowRef) {
+    pub(crate) fn ask(&mut self, id: RequestId, user: UserId, command: &Command) {
+        let place = command.place();
         let floor = self.heard.get(&place.partition(self.partitions)).copied().unwrap_or(0);
-        self.asked.entry(id).or_insert(Asked { floor, answer: None });
+        let party = match command {
+            Command::Join(join) => Some(join.count),
+            Command::ClaimBest(claim) if claim.or_join => Some(claim.count),
+            Command::ClaimSection(claim) if claim.or_join => Some(claim.count),
+            _ => None,
+        };
+        if let Some(count) = party {
+            self.left.remove(&(user, place.key()));
+            let wish = self.wishes.entry((user, place.key())).or_insert((count, count));
+            *wish = (wish.0.min(count), wish.1.max(count));
+        }
+        self.asked.entry(id).or_insert(Asked { floor, answer: None, party });
     }
 
     /// An answer was heard.
-    pub(crate) fn answer(&mut self, user: UserId, reply: &Reply, proof: Option<(Lsn, u32)>) {
+    pub(crate) fn answer(&mut self, user: UserId, reply: &Reply, proof: Option<&Proof>) {
         let Reply { id, place, ref answer, ref parts, durable, .. } = *reply;
         let plain = Answer { flags: answer.flags & !flags::REPEATED, ..*answer };
-        self.repeated += u64::from(plain.flags != answer.flags);
+        let repeated = plain.flags != answer.flags;
+        self.repeated += u64::from(repeated);
         let Some(asked) = self.asked.get_mut(&id) else { return };
-        let floor = asked.floor;
+        let (floor, party) = (asked.floor, asked.party);
         if matches!(plain.code, Code::Full | Code::QueueFull | Code::NotOwner | Code::BadRequestId) {
             // Not decided and not remembered: the same request may succeed later.
             *self.codes.entry(plain.code.name()).or_default() += 1;
@@ -114,58 +171,198 @@ impl History {
         match asked.answer {
             Some(before) if before == plain => return,
             Some(before) => {
-                return self
-                    .violations
-                    .push(format!("request {id:032x} was answered {before:?}, then {plain:?}"));
+                let why = format!("request {id:032x} was answered {before:?}, then {plain:?}");
+                return self.wrong("one answer", &why);
             }
             None => asked.answer = Some(plain),
         }
         *self.codes.entry(plain.code.name()).or_default() += 1;
         let partition = place.partition(self.partitions);
+        if let Some(proof) = proof {
+            self.judge_proof(user, reply, &plain, proof, (!repeated).then_some(reply.time_ms));
+        }
+        let fresh = (!repeated && plain.expires_ms > 0).then_some(reply.time_ms);
+        if let Some(now) = fresh
+            && matches!(plain.code, Code::Granted | Code::Extended | Code::Paying)
+            && plain.expires_ms > now + self.hold_ms + 16
+        {
+            let why = format!("user {user}: {} at {now} until {}", plain.code.name(), plain.expires_ms);
+            self.wrong("times", &why);
+        }
         match plain.code {
             Code::Granted => {
                 if plain.lsn <= floor {
-                    self.violations.push(format!(
+                    let why = format!(
                         "user {user}: granted at LSN {} of partition {partition}, asked after {floor} was heard",
                         plain.lsn
-                    ));
+                    );
+                    self.wrong("order", &why);
                 }
                 self.granted(user, place, &plain, parts, Some(durable));
             }
-            Code::Extended | Code::Paying => self.about((partition, plain.lsn, plain.slot), &plain, |hold| {
-                hold.expires_ms = hold.expires_ms.max(plain.expires_ms);
-            }),
-            Code::Booked => {
-                self.about((partition, plain.lsn, plain.slot), &plain, |hold| hold.booked = true);
+            Code::Extended | Code::Paying => {
+                let paying = plain.code == Code::Paying;
+                self.about((partition, plain.lsn, plain.slot), &plain, |hold| {
+                    hold.expires_ms = hold.expires_ms.max(plain.expires_ms);
+                    hold.fences.push(plain.expires_ms);
+                    hold.paid += u8::from(paying);
+                    hold.extended += u8::from(!paying);
+                });
             }
+            Code::Booked => self.about((partition, plain.lsn, plain.slot), &plain, |hold| {
+                hold.booked = true;
+                hold.fences.push(0);
+            }),
             Code::Released | Code::Cancelled => {
-                let (lsn, slot) = proof.unwrap_or_default();
+                let (lsn, slot) = proof.map(|proof| (proof.fence.lsn, proof.fence.slot)).unwrap_or_default();
                 self.about((partition, lsn, slot), &plain, |hold| hold.ended = Some(plain.lsn));
             }
-            _ if plain.lsn < floor => self.violations.push(format!(
-                "user {user}: {} at LSN {} of partition {partition}, asked after {floor} was heard",
-                plain.code.name(),
-                plain.lsn
-            )),
+            _ if plain.lsn < floor => {
+                let why = format!(
+                    "user {user}: {} at LSN {} of partition {partition}, asked after {floor} was heard",
+                    plain.code.name(),
+                    plain.lsn
+                );
+                self.wrong("order", &why);
+            }
+            Code::Queued => self.queued(user, place, party.unwrap_or(0), &plain),
+            Code::Left => {
+                self.left.insert((user, place.key()), plain.lsn);
+                self.out_of_queue(user, place, None);
+            }
+            Code::NotQueued => self.out_of_queue(user, place, None),
             _ => {}
         }
         self.position(partition, &plain);
     }
 
+    /// A request about a hold was answered: only the present fence of one's own hold does anything, only while its
+    /// time lasts, and nothing more often than the rules allow.
+    fn judge_proof(
+        &mut self,
+        user: UserId,
+        reply: &Reply,
+        plain: &Answer,
+        proof: &Proof,
+        now: Option<Millis>,
+    ) {
+        let partition = reply.place.partition(self.partitions);
+        let fence = proof.fence;
+        let Some(hold) = self.holds.get(&(partition, fence.lsn, fence.slot)).cloned() else { return };
+        let done = matches!(
+            plain.code,
+            Code::Extended | Code::Paying | Code::Booked | Code::Released | Code::Cancelled
+        );
+        let name = plain.code.name();
+        let told = hold.user == user && hold.nonce == fence.nonce && hold.fences.contains(&fence.expires_ms);
+        if done {
+            let present = match plain.code {
+                Code::Cancelled => [0, hold.expires_ms].contains(&fence.expires_ms),
+                _ => fence.expires_ms == hold.expires_ms,
+            };
+            if hold.user != user || hold.nonce != fence.nonce || !present {
+                let why = format!("user {user}: {name} by {fence:?}, of {hold:?}");
+                self.wrong("fence", &why);
+            }
+            if let Some(now) = now
+                && plain.code != Code::Cancelled
+                && now >= hold.expires_ms
+                && !self.stalled
+            {
+                let why = format!("user {user}: {name} at {now}, the hold ended at {}", hold.expires_ms);
+                self.wrong("times", &why);
+            }
+        } else if told && plain.code == Code::Fenced && plain.flags & (flags::FORGED | flags::FOREIGN) != 0 {
+            self.wrong("fence", &format!("user {user}: a fence that was told is no fence: {fence:?}"));
+        } else if plain.code == Code::Expired
+            && let Some(now) = now
+            && told
+            && now < hold.expires_ms
+        {
+            let why = format!("user {user}: expired at {now}, held until {}", hold.expires_ms);
+            self.wrong("times", &why);
+        }
+        let again = plain.code == Code::Paying && hold.paid > 0
+            || plain.code == Code::Extended && (hold.paid > 0 || hold.extended >= self.rules.max_extensions);
+        if again {
+            let why = format!("user {user}: {name} after {} and {}", hold.extended, hold.paid);
+            self.wrong("how often", &why);
+        }
+    }
+
+    fn queued(&mut self, user: UserId, place: RowRef, count: u8, answer: &Answer) {
+        if answer.slot == 0 {
+            self.wrong("position", &format!("user {user} is number 0 of the queue at {place:?}"));
+        }
+        let open =
+            self.waits.iter_mut().rev().find(|one| one.user == user && one.place == place && !one.over);
+        match open {
+            Some(wait) => {
+                wait.joined.1 = answer.lsn;
+                wait.vague |= wait.count != count;
+            }
+            None => {
+                let joined = (answer.lsn, answer.lsn);
+                self.waits.push(Wait { user, place, count, joined, served: None, over: false, vague: false });
+            }
+        }
+    }
+
+    /// A party is no longer in a queue: served, or for another reason.
+    pub(crate) fn out_of_queue(&mut self, user: UserId, place: RowRef, served: Option<Lsn>) {
+        let open =
+            self.waits.iter_mut().rev().find(|one| one.user == user && one.place == place && !one.over);
+        if let Some(wait) = open
+            && served.is_none_or(|lsn| lsn > wait.joined.1)
+        {
+            (wait.over, wait.served) = (true, served);
+        }
+    }
+
+    /// A place in a queue was told.
+    pub(crate) fn status(&mut self, user: UserId, place: RowRef, answer: &Answer) {
+        match answer.code {
+            Code::Queued if answer.slot == 0 => {
+                self.wrong("position", &format!("user {user} is number 0 of the queue at {place:?}"));
+            }
+            Code::NotQueued => self.out_of_queue(user, place, None),
+            _ => {}
+        }
+    }
+
     /// Seats from a queue were heard of, by news or by asking.
     pub(crate) fn offered(&mut self, user: UserId, place: RowRef, answer: &Answer, parts: &Parts) {
         *self.codes.entry("offered").or_default() += 1;
+        if let Some(&left) = self.left.get(&(user, place.key()))
+            && answer.lsn > left
+        {
+            let why = format!("user {user} left the queue at {left}, and was served at {}", answer.lsn);
+            self.wrong("left", &why);
+        }
         self.granted(user, place, answer, parts, None);
         self.position(place.partition(self.partitions), answer);
     }
 
     /// A hold ran out, and its user heard of it.
-    pub(crate) fn expired(&mut self, place: RowRef, answer: &Answer) {
+    pub(crate) fn expired(&mut self, user: UserId, place: RowRef, answer: &Answer, now: Millis) {
         *self.codes.entry("expired news").or_default() += 1;
         let id = (place.partition(self.partitions), answer.lsn, answer.slot);
-        if self.holds.get(&id).is_some_and(|hold| hold.booked) {
-            self.violations
-                .push(format!("the hold of LSN {} at {place:?} was booked, and ran out", answer.lsn));
+        let known = self.holds.get(&id).cloned();
+        if known.as_ref().is_some_and(|hold| hold.booked) {
+            self.wrong(
+                "booked",
+                &format!("the hold of LSN {} at {place:?} was booked, and ran out", answer.lsn),
+            );
+        }
+        if now < answer.expires_ms {
+            let why = format!(
+                "the hold of LSN {} at {place:?} ran out at {now}, held until {}",
+                answer.lsn, answer.expires_ms
+            );
+            self.wrong("times", &why);
+        }
+        if let Some(hold) = known.filter(|hold| hold.user != user) {
+            self.wrong("news", &format!("user {user} heard that user {}'s hold ran out", hold.user));
         }
     }
 
@@ -174,10 +371,11 @@ impl History {
         *heard = (*heard).max(answer.lsn);
         let known = *self.epochs.entry((partition, answer.lsn)).or_insert(answer.epoch);
         if known != answer.epoch {
-            self.violations.push(format!(
+            let why = format!(
                 "LSN {} of partition {partition} was decided in epoch {known} and in {}",
                 answer.lsn, answer.epoch
-            ));
+            );
+            self.wrong("one history", &why);
         }
     }
 
@@ -190,6 +388,10 @@ impl History {
         let id = (place.partition(self.partitions), answer.lsn, answer.slot);
         let hold = Hold {
             user,
+            nonce: answer.nonce,
+            fences: vec![answer.expires_ms],
+            extended: 0,
+            paid: 0,
             place,
             rows,
             begun_ms: answer.expires_ms.saturating_sub(self.hold_ms),
@@ -210,7 +412,10 @@ impl History {
                 .next();
         if let Some(other) = clash {
             let why = format!("LSN {} of partition {} granted seats to users {other} and {user}", id.1, id.0);
-            self.violations.push(why);
+            self.wrong("one history", &why);
+        }
+        if hold.from_queue {
+            self.out_of_queue(user, place, Some(answer.lsn));
         }
         self.holds.entry(id).or_insert(hold);
     }
@@ -218,17 +423,22 @@ impl History {
     fn about(&mut self, id: HoldId, answer: &Answer, change: impl FnOnce(&mut Hold)) {
         match self.holds.get_mut(&id) {
             Some(hold) => change(hold),
-            None => self.violations.push(format!(
-                "{} for a hold of partition {} that was never granted (LSN {})",
-                answer.code.name(),
-                id.0,
-                id.1
-            )),
+            None => {
+                let why = format!(
+                    "{} for a hold of partition {} that was never granted (LSN {})",
+                    answer.code.name(),
+                    id.0,
+                    id.1
+                );
+                self.wrong("granted", &why);
+            }
         }
     }
 
     /// Everything that needs all answers; `seats` is what the server says in the end, section by section.
     pub fn finish(&mut self, hall: &Hall, seats: &[Vec<LiveRow>]) {
+        let mut wrong = self.queues_in_order();
+        wrong.extend(self.caps_kept());
         let mut last: Option<((PartitionId, Lsn), u32)> = None;
         for (&at, &epoch) in &self.epochs {
             if let Some((before, earlier)) = last
@@ -239,7 +449,7 @@ impl History {
                     "partition {}: epoch {earlier} at LSN {}, then {epoch} at {}",
                     at.0, before.1, at.1
                 );
-                self.violations.push(why);
+                wrong.push(format!("one history: {why}"));
             }
             last = Some((at, epoch));
         }
@@ -260,7 +470,7 @@ impl History {
             });
             for pair in holds.windows(2) {
                 if let Some(why) = self.overlap(pair[0], pair[1]) {
-                    self.violations.push(format!("seat {seat:?}: {why}"));
+                    wrong.push(format!("one owner: seat {seat:?}: {why}"));
                 }
             }
         }
@@ -275,11 +485,48 @@ impl History {
                 let is = live.is_some_and(|row| is_booked(row, seat));
                 if told != is {
                     let (told, is) = (word(told), word(is));
-                    self.violations
-                        .push(format!("{row:?}, seat {seat}: {told} by what clients heard, {is} in the end"));
+                    let why = format!("{row:?}, seat {seat}: {told} by what clients heard, {is} in the end");
+                    wrong.push(format!("booked: {why}"));
                 }
             }
         }
+        self.violations.append(&mut wrong);
+    }
+
+    /// Of two parties of one size in a row's queue the first was served first, as far as that is certain.
+    fn queues_in_order(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for first in self.waits.iter().filter(|wait| !wait.vague) {
+            let Some(served) = first.served else { continue };
+            let before = |second: &&Wait| {
+                second.place == first.place
+                    && second.count == first.count
+                    && !second.vague
+                    && first.joined.1 < second.joined.0
+                    && second.served.is_some_and(|other| other < served)
+            };
+            if let Some(second) = self.waits.iter().find(before).filter(|_| !first.place.is_section()) {
+                wrong.push(format!("queue: {second:?} was served before {first:?}"));
+            }
+        }
+        wrong
+    }
+
+    /// Nobody has booked more than the event allows.
+    fn caps_kept(&self) -> Vec<String> {
+        let most = u32::from(self.rules.max_per_user);
+        let mut has: BTreeMap<UserId, u32> = BTreeMap::new();
+        for hold in self.holds.values().filter(|hold| hold.booked && hold.ended.is_none()) {
+            let seats: u32 = hold.rows.iter().map(|(_, seats)| u32::from(seats.count())).sum();
+            *has.entry(hold.user).or_default() += seats;
+        }
+        let over = has.into_iter().filter(|&(_, seats)| most > 0 && seats > most);
+        over.map(|(user, seats)| format!("cap: user {user} has {seats} seats, {most} are allowed")).collect()
+    }
+
+    /// The smallest and the largest party that a user may be waiting as.
+    pub(crate) fn wish(&self, user: UserId, place: RowRef) -> Option<(u8, u8)> {
+        self.wishes.get(&(user, place.key())).copied()
     }
 
     fn overlap(&self, first: HoldId, second: HoldId) -> Option<String> {

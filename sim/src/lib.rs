@@ -15,11 +15,14 @@
 //! | `server` | a node with the server's real cores |
 //! | `line`, `people` | clients: one connection; somebody who asks for everything |
 //! | `history` | what clients were told, and whether it can be true |
-//! | `run` | a scenario under a seed |
+//! | `scenario` | what a seed plays |
+//! | `run` | a scenario under a seed, and the questions at its end |
+//! | `campaign` | many seeds on several threads, and planted bugs |
 //! | `rng`, `trace` | chance, one stream a concern; the proof of repetition |
 //!
 //! What is simulated is the outside: time, sockets, threads' order. What runs inside is not changed for it.
 
+mod campaign;
 mod clocks;
 mod disk;
 mod engine;
@@ -29,16 +32,21 @@ mod net;
 mod people;
 mod rng;
 mod run;
+mod scenario;
 mod server;
 mod tasks;
 mod trace;
 mod world;
 
+#[cfg(feature = "plant")]
+pub use campaign::{Hunt, hunt};
+pub use campaign::{Totals, campaign};
 pub use disk::{DiskOptions, LogFile, SimDisk};
 pub use engine::{Listener, Reader, Sim, Writer};
 pub use history::History;
 pub use net::NetOptions;
 pub use rng::{Concern, Rng};
-pub use run::{Outcome, Scenario, run};
+pub use run::{Outcome, run};
+pub use scenario::Scenario;
 pub use server::{Hall, Server};
 pub use world::{Crash, Ended, NodeId, Options, ProcessEnded, World};

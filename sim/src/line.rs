@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 /// How long a client waits for an answer before it connects anew.
-const PATIENCE_NS: u64 = 4_000_000_000;
+const PATIENCE_NS: u64 = 2_000_000_000;
 
 /// What a client heard.
 #[derive(Debug, Clone)]

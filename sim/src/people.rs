@@ -25,7 +25,7 @@ pub(crate) const WHOLE_SECTION: u16 = 2;
 
 /// A hold or a booking, with the proof of it.
 #[derive(Debug, Clone, Copy)]
-struct Held {
+pub(crate) struct Held {
     place: RowRef,
     fence: Fence,
 }
@@ -44,6 +44,8 @@ pub(crate) struct Town {
     pub(crate) history: Rc<RefCell<History>>,
     /// Nothing new is to be asked.
     pub(crate) closing: Rc<Cell<bool>>,
+    /// Fences that somebody might have seen.
+    pub(crate) fences: Rc<RefCell<Vec<Held>>>,
     /// How many are done.
     pub(crate) home: Rc<Cell<usize>>,
 }
@@ -60,6 +62,43 @@ pub(crate) struct Person {
     /// What was decided about holds and bookings lately.
     past: VecDeque<Command>,
     waiting: Option<RowRef>,
+    /// What this connection heard of the server's time.
+    times: Times,
+    /// To be asked next.
+    brink: Option<(RequestId, Command)>,
+}
+
+/// The server's time on one connection: it goes on, about as fast as everybody's.
+#[derive(Debug, Default)]
+struct Times {
+    /// When the connection was begun, by the own clock.
+    begun_ns: u64,
+    /// What the server said first, and at most.
+    first_ms: u64,
+    last_ms: u64,
+    /// When it said the last, by the own clock.
+    heard_ns: u64,
+}
+
+impl Times {
+    fn heard(&mut self, time_ms: u64) -> Option<String> {
+        self.heard_ns = Clock::monotonic_ns();
+        if self.first_ms == 0 {
+            (self.first_ms, self.last_ms) = (time_ms, time_ms);
+        }
+        let (first, last) = (self.first_ms, self.last_ms);
+        self.last_ms = last.max(time_ms);
+        let passed_ms = (self.heard_ns - self.begun_ns) / 1_000_000;
+        let back = time_ms + 5_000 < last;
+        let ahead = time_ms > first + passed_ms + passed_ms / 20 + 1_000;
+        (back || ahead)
+            .then(|| format!("the server said {first}, {last}, and after {passed_ms} ms {time_ms}"))
+    }
+
+    /// About what the server's clock shows.
+    fn now_ms(&self) -> u64 {
+        self.last_ms + (Clock::monotonic_ns() - self.heard_ns) / 1_000_000
+    }
 }
 
 impl Person {
@@ -75,6 +114,8 @@ impl Person {
             bookings: Vec::new(),
             past: VecDeque::new(),
             waiting: None,
+            times: Times::default(),
+            brink: None,
         }
     }
 
@@ -85,10 +126,12 @@ impl Person {
             let now_s = Clock::wall_ms() / 1000;
             // Days, because clocks step.
             let token = minter().mint(self.user, now_s, 864_000);
+            self.times = Times { begun_ns: Clock::monotonic_ns(), ..Times::default() };
             let Ok((mut line, welcome)) = Line::open(self.town.server, &token).await else { continue };
             let random = self.rng.next_u64();
             let ids = self.ids.get_or_insert_with(|| RequestIds::new(welcome.server_time_ms, random));
             ids.heard(welcome.server_time_ms);
+            self.heard_time(welcome.server_time_ms);
             let _ = self.talk(&mut line).await;
         }
         self.town.home.set(self.town.home.get() + 1);
@@ -96,6 +139,20 @@ impl Person {
 
     fn is_done(&self) -> bool {
         self.town.closing.get() && self.pending.is_none()
+    }
+
+    /// Now and then waits until a hold is all but over, or just over: what is asked next is about that.
+    async fn wait_for_the_end(&mut self) {
+        let now = self.times.now_ms();
+        let soon = self.holds.iter().position(|held| (now..now + 3_000).contains(&held.fence.expires_ms));
+        let Some(at) = soon.filter(|_| self.rng.below(3) == 0) else { return };
+        let held = self.holds[at];
+        let left = held.fence.expires_ms - now + self.rng.below(60);
+        Sim::sleep(Duration::from_millis(left.saturating_sub(5))).await;
+        let proof = Proof { place: held.place, fence: held.fence };
+        if let Some(ids) = &mut self.ids {
+            self.brink = Some((ids.next(), Command::Book(proof)));
+        }
     }
 
     async fn pause(&mut self, most_ms: u64) {
@@ -111,6 +168,9 @@ impl Person {
         while !self.is_done() {
             if self.pending.is_none() {
                 let again = self.answered.filter(|_| self.rng.below(12) == 0);
+                if again.is_none() {
+                    self.wait_for_the_end().await;
+                }
                 let Some(next) = again.or_else(|| self.choose()) else {
                     if let Some(place) = self.waiting {
                         self.where_am_i(line, place).await?;
@@ -122,6 +182,9 @@ impl Person {
             }
             self.ask(line).await?;
             line.content();
+            if self.rng.below(40) == 0 {
+                self.misuse(line).await?;
+            }
             self.pause(400).await;
             if self.rng.below(60) == 0 {
                 return Ok(());
@@ -133,7 +196,7 @@ impl Person {
     /// Sends what is pending, and listens until it is answered or has to be asked again.
     async fn ask(&mut self, line: &mut Line) -> Result<(), Lost> {
         let Some((id, command)) = self.pending else { return Ok(()) };
-        self.town.history.borrow_mut().ask(id, command.place());
+        self.town.history.borrow_mut().ask(id, self.user, &command);
         line.send(&ClientMessage::Request { id, command }).await?;
         loop {
             match line.next().await? {
@@ -167,6 +230,7 @@ impl Person {
             match line.next().await? {
                 Heard::Answer(reply) if reply.id == id => {
                     self.heard_time(reply.time_ms);
+                    self.town.history.borrow_mut().status(self.user, place, &reply.answer);
                     match reply.answer.code {
                         Code::Granted => self.offered(reply.place, &reply.answer, &reply.parts),
                         Code::Queued => {}
@@ -183,7 +247,35 @@ impl Person {
         }
     }
 
+    /// Uses the id of an answered request for something else at the same place.
+    async fn misuse(&mut self, line: &mut Line) -> Result<(), Lost> {
+        let Some((id, command)) = self.answered.filter(|(_, command)| proof_of(command).is_some()) else {
+            return Ok(());
+        };
+        let command = Command::Leave(Leave { place: command.place() });
+        line.send(&ClientMessage::Request { id, command }).await?;
+        loop {
+            match line.next().await? {
+                Heard::Answer(reply) if reply.id == id => {
+                    if !matches!(reply.answer.code, Code::IdReused | Code::TooOld) {
+                        let why = format!("request {id:032x} was used twice: {}", reply.answer.code.name());
+                        self.town.history.borrow_mut().wrong("one answer", &why);
+                    }
+                    line.content();
+                    return Ok(());
+                }
+                Heard::News(news) => self.news(&news),
+                Heard::Refused { fatal: true, .. } => return Err(Lost),
+                Heard::Refused { id: of, .. } if of == id => return Ok(()),
+                _ => {}
+            }
+        }
+    }
+
     fn heard_time(&mut self, time_ms: u64) {
+        if let Some(why) = self.times.heard(time_ms) {
+            self.town.history.borrow_mut().wrong("clock", &why);
+        }
         if let Some(ids) = &mut self.ids {
             ids.heard(time_ms);
         }
@@ -191,7 +283,9 @@ impl Person {
 
     fn hold(&mut self, place: RowRef, answer: &Answer) {
         if !self.holds.iter().chain(&self.bookings).any(|held| held.is(place, answer)) {
-            self.holds.push(Held { place, fence: Fence::of(self.user, answer) });
+            let held = Held { place, fence: Fence::of(self.user, answer) };
+            self.holds.push(held);
+            self.town.fences.borrow_mut().push(held);
         }
     }
 
@@ -207,10 +301,11 @@ impl Person {
         match news.kind {
             NewsKind::Offered => self.offered(place, answer, &news.parts),
             NewsKind::Expired => {
-                self.town.history.borrow_mut().expired(place, answer);
+                self.town.history.borrow_mut().expired(self.user, place, answer, news.time_ms);
                 self.holds.retain(|held| !held.is(place, answer));
             }
             NewsKind::Unfillable | NewsKind::Closed | NewsKind::HoldCap => {
+                self.town.history.borrow_mut().out_of_queue(self.user, place, None);
                 self.waiting = self.waiting.filter(|at| *at != place);
             }
             NewsKind::Position => {}
@@ -219,8 +314,7 @@ impl Person {
 
     fn answer(&mut self, reply: &Reply, command: &Command) {
         let (place, answer) = (reply.place, &reply.answer);
-        let proof = proof_of(command).map(|proof| (proof.fence.lsn, proof.fence.slot));
-        self.town.history.borrow_mut().answer(self.user, reply, proof);
+        self.town.history.borrow_mut().answer(self.user, reply, proof_of(command).as_ref());
         let repeated = answer.flags & frontrow_shard::flags::REPEATED != 0;
         // What it says may be long over; whoever heard it the first time has noted it.
         if repeated && self.answered.is_some_and(|(id, _)| id == reply.id) {
@@ -263,6 +357,9 @@ impl Person {
         if self.town.closing.get() {
             return None;
         }
+        if let Some(next) = self.brink.take() {
+            return Some(next);
+        }
         let command = match self.rng.below(10) {
             0..=4 if !self.holds.is_empty() => self.about_a_hold(),
             5 if !self.bookings.is_empty() && self.rng.below(3) == 0 => {
@@ -282,6 +379,12 @@ impl Person {
 
     fn about_a_hold(&mut self) -> Option<Command> {
         let held = *self.rng.pick(&self.holds);
+        if self.rng.below(40) == 0 {
+            let fences = self.town.fences.borrow();
+            let other = *self.rng.pick(&fences);
+            let proof = Proof { place: other.place, fence: other.fence };
+            return Some(if self.rng.below(2) == 0 { Command::Book(proof) } else { Command::Release(proof) });
+        }
         let mut proof = Proof { place: held.place, fence: held.fence };
         if self.rng.below(40) == 0 {
             proof.fence.nonce ^= 1;
@@ -299,7 +402,7 @@ impl Person {
         let rows: Vec<RowRef> = self.town.hall.rows().filter(|row| row.section != WHOLE_SECTION).collect();
         let row = *self.rng.pick(&rows);
         let section = RowRef::new(row.event, WHOLE_SECTION, RowRef::SECTION);
-        let count = 1 + self.rng.below(3) as u8;
+        let count = (1 + self.rng.below(3) as u8).min(self.town.hall.seats);
         let (category, accessible, or_join) = (ANY_CATEGORY, false, self.rng.below(3) == 0);
         let adjacency = *self.rng.pick(&[Adjacency::Required, Adjacency::Preferred, Adjacency::Any]);
         match self.rng.below(10) {

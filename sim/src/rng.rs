@@ -20,6 +20,8 @@ pub enum Concern {
     Workload = 5,
     /// What a real process would take from the system's randomness.
     Secrets = 6,
+    /// What is played at all.
+    Scenario = 7,
 }
 
 /// A stream of numbers (SplitMix64: small, fast, and every seed is as good as any other).

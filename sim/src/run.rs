@@ -3,35 +3,17 @@
 use crate::history::History;
 use crate::people::{Person, Town};
 use crate::rng::{Concern, Rng};
+use crate::scenario::{self, Scenario};
 use crate::server::{Hall, Server};
 use crate::world::{Crash, Ended, NodeId, Options, World};
-use frontrow_shard::EventRules;
+use frontrow_server::core::Audit;
+use frontrow_server::http::LiveRow;
+use frontrow_shard::{Partition, RowRef};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
-
-/// What is played.
-#[derive(Debug, Clone)]
-pub struct Scenario {
-    /// Cores of the server.
-    pub cores: usize,
-    /// Clients.
-    pub people: u64,
-    /// How many faults strike, one after the other.
-    pub faults: u32,
-    /// Of a million writes: how many the disk acknowledges and loses. Not a fault to survive, but one to find.
-    pub lost_writes: u32,
-    /// Print every event.
-    pub aloud: bool,
-}
-
-impl Default for Scenario {
-    fn default() -> Self {
-        Self { cores: 2, people: 12, faults: 12, lost_writes: 0, aloud: false }
-    }
-}
 
 /// What came of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,23 +28,30 @@ pub struct Outcome {
     pub booked: u64,
     /// How often each answer was heard.
     pub codes: BTreeMap<&'static str, u64>,
+    /// How often each fault struck, and what else was done to the server.
+    pub faults: BTreeMap<&'static str, u64>,
     /// How often the server came to serve.
     pub starts: u32,
-    /// What cannot be true, or must not happen.
+    /// What cannot be true, or must not happen: the rule, and what was against it.
     pub violations: Vec<String>,
 }
 
 const PARTITIONS: u16 = 8;
+/// How long the quiet phase may last at most: who waits is offered seats one after the other, 10 s each.
+const QUIET_ROUNDS: u32 = 80;
 
 /// Plays a scenario under a seed.
 pub fn run(seed: u64, scenario: &Scenario) -> Outcome {
     let data = tempfile::Builder::new().prefix("frontrow-sim-").tempdir_in(memory_dir());
     let data =
         data.expect("a directory for the simulated disk: is there room in /dev/shm or the temporary one?");
-    let world = World::new(Options { aloud: scenario.aloud, ..Options::new(seed) });
+    let mut options = Options { aloud: scenario.aloud, ..Options::new(seed) };
+    options.net.give_up = Duration::from_secs(3);
+    let world = World::new(options);
     let mut faults = Rng::new(seed, Concern::Faults);
-    let hall = Rc::new(hall(&mut faults));
-    let server = Server::new(&world, Rc::clone(&hall), &data.path().join("data"), scenario.cores);
+    let hall = Rc::new(scenario::hall(&mut faults));
+    let data = data.path().join("data");
+    let server = Server::new(&world, Rc::clone(&hall), &data, scenario);
     world.disk(server.node(), |disk| disk.lost = scenario.lost_writes);
     server.start(&world);
     let town = Town {
@@ -70,6 +59,7 @@ pub fn run(seed: u64, scenario: &Scenario) -> Outcome {
         hall: Rc::clone(&hall),
         history: Rc::new(RefCell::new(History::new(&hall, PARTITIONS))),
         closing: Rc::new(Cell::new(false)),
+        fences: Rc::default(),
         home: Rc::new(Cell::new(0)),
     };
     let homes = [world.node(), world.node()];
@@ -78,22 +68,42 @@ pub fn run(seed: u64, scenario: &Scenario) -> Outcome {
         let person = Person::new(town.clone(), user, workload.fork());
         world.start(homes[(user % 2) as usize], move || person.live());
     }
-    let mut play = Play { world: &world, server: &server, homes, faults, troubles: Vec::new() };
+    let mut play = Play {
+        world: &world,
+        server: &server,
+        scenario,
+        data: &data,
+        homes,
+        rng: faults,
+        struck: BTreeMap::new(),
+        troubles: Vec::new(),
+        words: 0,
+        forgiven: false,
+        damaged: false,
+        town: &town,
+    };
     for _ in 0..scenario.faults {
         play.strike();
     }
-    play.calm(&town, scenario.people);
-    let seats = play.seats(&hall);
-    let mut violations = play.troubles;
+    play.calm();
+    let seats = play.quiet(&hall);
+    let booked = town.history.borrow().booked();
+    town.history.borrow_mut().finish(&hall, &seats);
+    play.compare(&hall);
+    let (snapshots, segments, wrong) = server.kept();
+    play.troubles.extend(wrong.into_iter().map(|why| format!("snapshot: {why}")));
+    *play.struck.entry("snapshots written").or_default() += snapshots;
+    *play.struck.entry("segments trimmed").or_default() += segments;
+    let (mut violations, faults) = (play.troubles, play.struck);
     let mut history = town.history.borrow_mut();
-    history.finish(&hall, &seats);
     violations.append(&mut history.violations);
     Outcome {
         trace: world.trace(),
         lasted: Duration::from_nanos(world.now_ns()),
         answered: history.answered(),
-        booked: history.booked(),
+        booked,
         codes: history.codes().clone(),
+        faults,
         starts: server.served(),
         violations,
     }
@@ -105,56 +115,96 @@ fn memory_dir() -> PathBuf {
     if shared.is_dir() { shared.into() } else { std::env::temp_dir() }
 }
 
-/// A small hall, so that people get in each other's way; some with a limit per user.
-fn hall(rng: &mut Rng) -> Hall {
-    let ten_seconds = 10_000;
-    let rules = EventRules {
-        hold_ms: ten_seconds,
-        offer_ms: ten_seconds,
-        pay_ms: ten_seconds,
-        max_per_user: if rng.below(3) == 0 { 12 } else { 0 },
-        ..EventRules::default()
-    };
-    Hall { event: 1, rules, sections: vec![3, 3, 4], seats: 8 }
-}
-
 struct Play<'w> {
     world: &'w World,
     server: &'w Server,
+    scenario: &'w Scenario,
+    data: &'w Path,
     homes: [NodeId; 2],
-    faults: Rng,
+    rng: Rng,
+    struck: BTreeMap<&'static str, u64>,
     troubles: Vec<String>,
+    /// Last words of the server that have been looked at.
+    words: usize,
+    /// A failing disk ends the server: that is as it should be.
+    forgiven: bool,
+    /// A snapshot has been damaged: another one may not be.
+    damaged: bool,
+    town: &'w Town,
 }
 
 impl Play<'_> {
     fn wait(&mut self, most_ms: u64) {
-        let ms = 1 + self.faults.below(most_ms);
+        let ms = 1 + self.rng.below(most_ms);
         self.world.run_for(Duration::from_millis(ms));
+    }
+
+    fn count(&mut self, what: &'static str) {
+        *self.struck.entry(what).or_default() += 1;
     }
 
     /// One fault, and its end.
     fn strike(&mut self) {
-        self.wait(4_000);
-        let (world, node) = (self.world, self.server.node());
-        let home = *self.faults.pick(&self.homes);
-        match self.faults.below(12) {
-            0..=2 => world.crash(node, Crash::Process),
-            3..=4 => world.crash(node, Crash::Power),
-            5 => world.cut(node, home),
-            6 => world.cut(home, node),
-            7 => world.pause(node),
-            8 => world.slow(home, node, Duration::from_millis(self.faults.below(800))),
-            9 => world.step_wall(node, self.faults.below(40_000).cast_signed() - 20_000),
-            10 => world.drift(node, (self.faults.below(20_000) as i32) - 10_000),
-            _ => world.disk(node, |disk| disk.full = true),
+        self.wait(3_000);
+        if self.scenario.snapshots {
+            self.server.snapshot(self.world);
+            self.wait(1_000);
         }
-        self.wait(6_000);
+        let (world, node) = (self.world, self.server.node());
+        let home = *self.rng.pick(&self.homes);
+        let what = match self.rng.below(14) {
+            0..=2 => {
+                world.crash(node, Crash::Process);
+                "process killed"
+            }
+            3..=5 => {
+                world.crash(node, Crash::Power);
+                "power lost"
+            }
+            6 => {
+                world.cut(node, home);
+                "answers cut"
+            }
+            7 => {
+                world.cut(home, node);
+                "requests cut"
+            }
+            8 => {
+                world.pause(node);
+                "server paused"
+            }
+            9 => {
+                world.slow(home, node, Duration::from_millis(self.rng.below(800)));
+                "network slow"
+            }
+            10 => {
+                world.step_wall(node, self.rng.below(40_000).cast_signed() - 20_000);
+                "wall clock stepped"
+            }
+            11 => {
+                world.drift(node, (self.rng.below(20_000) as i32) - 10_000);
+                "clocks drift"
+            }
+            12 => {
+                self.town.history.borrow_mut().stalled = true;
+                world.disk(node, |disk| disk.full = true);
+                "disk full"
+            }
+            _ => {
+                self.forgiven = true;
+                world.disk(node, |disk| disk.failing = 300_000);
+                "disk fails writes"
+            }
+        };
+        self.count(what);
+        self.wait(2_500);
         world.heal(node, home);
         world.heal(home, node);
         world.slow(home, node, Duration::ZERO);
         world.resume(node);
-        world.disk(node, |disk| disk.full = false);
+        world.disk(node, |disk| (disk.full, disk.failing) = (false, 0));
         self.restart();
+        self.forgiven = false;
     }
 
     /// Starts the server if it does not run; one that will not start is a trouble.
@@ -163,41 +213,157 @@ impl Play<'_> {
         if world.runs(server.node()) {
             return;
         }
-        for word in world.last_words(server.node()).iter().skip(self.troubles.len()) {
-            self.troubles.push(format!("the server stopped by itself: {word}"));
-        }
+        self.last_words();
         world.power_on(server.node());
+        if self.scenario.moves {
+            let cores = *self.rng.pick(&[1, 2, 4]);
+            server.set_cores(cores);
+            self.count("started with any number of cores");
+        }
+        if self.rng.below(4) == 0 {
+            self.damage_snapshot();
+        }
+        if self.rng.below(5) == 0 {
+            // It crashes again on its way up.
+            server.start(world);
+            self.wait(20);
+            world.crash(server.node(), if self.rng.below(2) == 0 { Crash::Process } else { Crash::Power });
+            world.power_on(server.node());
+            self.count("crashed while starting");
+        }
         let before = (server.served(), server.refused().len());
         server.start(world);
         let ended = world.run_until(Duration::from_secs(20), || {
             (server.served(), server.refused().len()) != before || !world.runs(server.node())
         });
-        if ended != Ended::Reached {
-            self.troubles.push("the server did not come to serve in 20 s".into());
+        if ended != Ended::Reached || server.served() == before.0 {
+            let why = server.refused().last().cloned().unwrap_or_default();
+            self.troubles.push(format!("serves again: the server did not come to serve in 20 s: {why}"));
         }
+    }
+
+    fn last_words(&mut self) {
+        let words = self.world.last_words(self.server.node());
+        for word in words.iter().skip(self.words).filter(|_| !self.forgiven) {
+            self.troubles.push(format!("goes on: the server stopped by itself: {word}"));
+        }
+        self.words = words.len();
+    }
+
+    /// Changes a byte of a partition's newest snapshot, if there is an older one.
+    fn damage_snapshot(&mut self) {
+        if self.damaged {
+            return;
+        }
+        let partition = format!("p{:04}-", self.rng.below(u64::from(PARTITIONS)));
+        let Ok(files) = std::fs::read_dir(self.data.join("snap")) else { return };
+        let names = files.flatten().filter_map(|file| file.file_name().into_string().ok());
+        let mut own: Vec<String> =
+            names.filter(|name| name.starts_with(&partition) && name.ends_with(".snap")).collect();
+        own.sort();
+        let [.., _, newest] = own.as_slice() else { return };
+        let path = self.data.join("snap").join(newest);
+        let Ok(mut bytes) = std::fs::read(&path) else { return };
+        let at = self.rng.index(bytes.len());
+        bytes[at] ^= 1;
+        std::fs::write(&path, bytes).expect("the simulation's own directory can be written");
+        self.damaged = true;
+        self.count("newest snapshot damaged");
     }
 
     /// Everybody finishes what was asked.
-    fn calm(&mut self, town: &Town, people: u64) {
+    fn calm(&mut self) {
         self.restart();
-        self.world.run_for(Duration::from_secs(5));
+        self.world.run_for(Duration::from_secs(1));
+        let (town, people) = (self.town, self.scenario.people);
         town.closing.set(true);
         let all_home = || town.home.get() as u64 == people;
-        if self.world.run_until(Duration::from_secs(120), all_home) != Ended::Reached {
+        if self.world.run_until(Duration::from_secs(60), all_home) != Ended::Reached {
             let home = town.home.get();
             self.troubles
-                .push(format!("only {home} of {people} clients got all answers in 120 quiet seconds"));
+                .push(format!("answers: only {home} of {people} got all answers in 60 quiet seconds"));
         }
-        // Messages between partitions arrive, holds run out.
-        self.world.run_for(Duration::from_secs(60));
+    }
+
+    /// Lets holds run out and offers be made, until every seat is free or booked. What the server says of its seats.
+    fn quiet(&mut self, hall: &Hall) -> Vec<Vec<LiveRow>> {
+        let mut seats = Vec::new();
+        for _ in 0..QUIET_ROUNDS {
+            self.world.run_for(Duration::from_secs(3));
+            seats = self.seats(hall);
+            if seats.iter().flatten().all(is_settled) {
+                break;
+            }
+        }
+        if let Some(row) = seats.iter().flatten().find(|row| !is_settled(row)) {
+            self.troubles.push(format!("comes free: seats of {row:?} are held for ever"));
+        }
+        if !self.world.runs(self.server.node()) {
+            self.last_words();
+        }
+        seats
     }
 
     /// What the server says of its seats.
-    fn seats(&mut self, hall: &Hall) -> Vec<Vec<frontrow_server::http::LiveRow>> {
+    fn seats(&mut self, hall: &Hall) -> Vec<Vec<LiveRow>> {
         let sections = 0..hall.sections.len() as u16;
         let asked: Vec<_> = sections.map(|section| self.server.section(self.world, section)).collect();
         let all = || asked.iter().all(|answer| answer.borrow().is_some());
         self.world.run_until(Duration::from_secs(5), all);
         asked.iter().map(|answer| answer.borrow_mut().take().unwrap_or_default()).collect()
     }
+
+    /// The log, replayed, gives what the cores have; no message is left; nobody waits for what is free.
+    fn compare(&mut self, hall: &Hall) {
+        if self.scenario.snapshots && self.rng.below(2) == 0 {
+            self.server.snapshot(self.world);
+        }
+        let asked = self.server.audit(self.world);
+        self.world.run_until(Duration::from_secs(5), || asked.borrow().is_some());
+        let live = asked.borrow_mut().take().unwrap_or_default();
+        self.world.crash(self.server.node(), Crash::Process);
+        let partitions = match self.server.recover() {
+            Ok(partitions) => partitions,
+            Err(why) => return self.troubles.push(format!("replay: the log is not replayed: {why}")),
+        };
+        let again: Vec<Audit> = partitions.iter().map(Audit::of).collect();
+        for (live, again) in live.iter().zip(&again) {
+            if live != again {
+                self.troubles.push(format!("replay: {live:?} live, {again:?} from the log"));
+            }
+            if again.unconfirmed > 0 {
+                self.troubles.push(format!("arrives: messages are left: {again:?}"));
+            }
+        }
+        for place in hall.rows().filter(|row| row.section != crate::people::WHOLE_SECTION) {
+            self.served(&partitions, place, &[place]);
+        }
+        let section = RowRef::new(hall.event, crate::people::WHOLE_SECTION, RowRef::SECTION);
+        let rows: Vec<RowRef> = hall.rows().filter(|row| row.section == section.section).collect();
+        self.served(&partitions, section, &rows);
+    }
+
+    /// Whoever waits longest at a place does not fit what its rows have free, and could fit one day.
+    fn served(&mut self, partitions: &[Partition], place: RowRef, rows: &[RowRef]) {
+        let of = |row: RowRef| &partitions[usize::from(row.partition(PARTITIONS))];
+        let Some(user) = of(place).waiting_at(place).next() else { return };
+        let supplies: Vec<_> = rows.iter().filter_map(|&row| of(row).supply(row)).collect();
+        let run = supplies.iter().map(|supply| supply.run).max().unwrap_or(0);
+        let ever = supplies.iter().map(|supply| supply.ever_run).max().unwrap_or(0);
+        let Some((least, most)) = self.town.history.borrow().wish(user, place) else {
+            return self.troubles.push(format!("waits: user {user} waits at {place:?} and never asked to"));
+        };
+        if run >= u16::from(most) {
+            self.troubles.push(format!("waits: user {user} waits at {place:?} for {most}, {run} are free"));
+        }
+        if ever < u16::from(least) && !place.is_section() {
+            self.troubles.push(format!("waits: user {user} waits at {place:?} for {least} for ever"));
+        }
+    }
+}
+
+/// Whether every seat of a row is free or booked.
+fn is_settled(row: &LiveRow) -> bool {
+    let has = |words: &[u64; 4], seat: u16| words[usize::from(seat / 64)] >> (seat % 64) & 1 == 1;
+    (0..row.state.seats).all(|seat| has(&row.state.free, seat) || has(&row.state.booked, seat))
 }

@@ -2,23 +2,28 @@
 
 use crate::disk::SimDisk;
 use crate::engine::Sim;
+use crate::scenario::Scenario;
 use crate::world::{NodeId, ProcessEnded, World};
 use frontrow_engine::Clock;
+use frontrow_server::Rounds;
 use frontrow_server::config::{self, Config, Machine};
-use frontrow_server::core::{self, Handle, Host, Setup};
+use frontrow_server::core::{self, Audit, Handle, Host, Setup};
 use frontrow_server::http::{Connections, LiveRow, Sales};
 use frontrow_server::identity::{Expected, Minter, Verifier};
 use frontrow_shard::{Code, EventId, EventRules, EventSpec, EventState, Limits, Partition, RowRef, RowSpec};
-use frontrow_wal::{DataDir, DirOptions};
+use frontrow_wal::{DataDir, DirOptions, WalError};
 use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Where the server listens for everybody.
 const PORT: u16 = 7411;
 const SECRET: &[u8] = b"the simulation's own secret, 32 B";
+/// Ten times a real server's: idle time then costs a tenth.
+const TICK: Duration = Duration::from_millis(50);
 const CLUSTER: u128 = 0x5EED;
 
 /// What is on sale: one event of equal rows.
@@ -71,6 +76,12 @@ pub struct Server {
     node: NodeId,
     hall: Rc<Hall>,
     config: Rc<Config>,
+    /// Cores of the next start.
+    cores: Cell<usize>,
+    /// Snapshots of the running cores.
+    rounds: Rc<RefCell<Option<Rounds>>>,
+    /// Snapshots written, segments removed, and what went wrong with them.
+    kept: Rc<RefCell<(u64, u64, Vec<String>)>>,
     /// The number of starts that have come to serve.
     served: Rc<Cell<u32>>,
     refused: Rc<RefCell<Vec<String>>>,
@@ -79,11 +90,65 @@ pub struct Server {
 
 impl Server {
     /// A node for a server of so many cores, whose data directory is `data`. [`Server::start`] starts it.
-    pub fn new(world: &World, hall: Rc<Hall>, data: &Path, cores: usize) -> Self {
+    pub fn new(world: &World, hall: Rc<Hall>, data: &Path, scenario: &Scenario) -> Self {
         let node = world.node();
-        let config = Rc::new(small(node, data, cores));
-        let (served, refused, handle) = (Rc::default(), Rc::default(), Rc::default());
-        Self { node, hall, config, served, refused, handle }
+        Self {
+            node,
+            hall,
+            config: Rc::new(small(node, data, scenario)),
+            cores: Cell::new(scenario.cores),
+            rounds: Rc::default(),
+            kept: Rc::default(),
+            served: Rc::default(),
+            refused: Rc::default(),
+            handle: Rc::default(),
+        }
+    }
+
+    /// The next start has so many cores.
+    pub fn set_cores(&self, cores: usize) {
+        self.cores.set(cores);
+    }
+
+    /// Snapshots written and segments removed so far, and what went wrong with them.
+    pub fn kept(&self) -> (u64, u64, Vec<String>) {
+        self.kept.borrow().clone()
+    }
+
+    /// A round of snapshots, beside the running cores.
+    pub fn snapshot(&self, world: &World) {
+        let (rounds, kept) = (Rc::clone(&self.rounds), Rc::clone(&self.kept));
+        world.start(self.node, move || async move {
+            let Some(mut running) = rounds.borrow_mut().take() else { return };
+            let done = running.run(&|| false);
+            let mut kept = kept.borrow_mut();
+            match done {
+                Ok((snapshots, segments)) => (kept.0, kept.1) = (kept.0 + snapshots, kept.1 + segments),
+                Err(why) => kept.2.push(why),
+            }
+            *rounds.borrow_mut() = Some(running);
+        });
+    }
+
+    /// What every partition of the running cores is.
+    pub fn audit(&self, world: &World) -> Rc<RefCell<Option<Vec<Audit>>>> {
+        let answer = Rc::new(RefCell::new(None));
+        let (out, handle) = (Rc::clone(&answer), self.handle.borrow().clone());
+        world.start(self.node, move || async move {
+            if let Some(handle) = handle {
+                let all = handle.audit().await;
+                *out.borrow_mut() = Some(all);
+            }
+        });
+        answer
+    }
+
+    /// What a start would find now. The process must not run.
+    pub fn recover(&self) -> Result<Vec<Partition>, String> {
+        self.rounds.borrow_mut().take();
+        let dir = open(&self.config, SimDisk(self.node)).map_err(|error| error.to_string())?;
+        let recovered = core::recover(&dir, limits(&self.config)).map_err(|error| error.to_string())?;
+        Ok(recovered.partitions)
     }
 
     /// The node.
@@ -94,12 +159,18 @@ impl Server {
     /// Starts its process.
     pub fn start(&self, world: &World) {
         let disk = SimDisk(self.node);
-        let (hall, config) = (Rc::clone(&self.hall), Rc::clone(&self.config));
+        let hall = Rc::clone(&self.hall);
+        let mut config = Config::clone(&self.config);
+        config.server.shard_cpus = (0..self.cores.get()).collect();
+        // The last process's would keep the directory locked.
+        self.rounds.borrow_mut().take();
+        let rounds = Rc::clone(&self.rounds);
         let (served, refused, handle) =
             (Rc::clone(&self.served), Rc::clone(&self.refused), Rc::clone(&self.handle));
         world.start(self.node, move || async move {
             match boot(&hall, &config, disk).await {
-                Ok(serving) => {
+                Ok((serving, snapshots)) => {
+                    *rounds.borrow_mut() = Some(snapshots);
                     served.set(served.get() + 1);
                     *handle.borrow_mut() = Some(serving);
                     std::future::pending::<()>().await;
@@ -149,7 +220,8 @@ pub(crate) fn minter() -> Minter {
 }
 
 /// A configuration with little room, so that limits are met.
-fn small(node: NodeId, data: &Path, cores: usize) -> Config {
+fn small(node: NodeId, data: &Path, scenario: &Scenario) -> Config {
+    let cores = scenario.cores;
     let machine = Machine { cpus: (0..cores).collect(), open_files: None };
     let mut config = config::read(None, [], &machine).config;
     config.server.tcp = node.addr(PORT);
@@ -159,31 +231,20 @@ fn small(node: NodeId, data: &Path, cores: usize) -> Config {
     config.server.shard_cpus = (0..cores).collect();
     config.server.log_cpus = Vec::new();
     config.partitions.count = 8;
-    config.partitions.requests_remembered = 4096;
-    config.partitions.waiting = 64;
-    config.partitions.queues = 16;
-    config.partitions.section_claims = 16;
-    config.log.segment = 64 << 10;
+    config.partitions.requests_remembered = 512;
+    config.partitions.waiting = if scenario.narrow { 3 } else { 64 };
+    config.partitions.queues = if scenario.narrow { 2 } else { 16 };
+    config.partitions.section_claims = if scenario.narrow { 2 } else { 16 };
+    config.log.segment = scenario.segment;
     config.log.ready_segments = 1;
     config.log.backlog = 64 << 10;
     config
 }
 
 /// From the data directory to cores that serve, as `frontrow_server::start` does it.
-async fn boot(hall: &Hall, config: &Config, disk: SimDisk) -> Result<Handle, Box<dyn Error>> {
-    let options = DirOptions {
-        created_ms: Clock::wall_ms(),
-        cluster: Some(CLUSTER),
-        disk: Arc::new(disk),
-        ..DirOptions::new(config.partitions.count)
-    };
-    let dir = DataDir::open(&config.server.data, options)?;
-    let limits = Limits {
-        requests: config.partitions.requests_remembered as usize,
-        parties: config.partitions.waiting as usize,
-        queues: config.partitions.queues as usize,
-        tasks: config.partitions.section_claims as usize,
-    };
+async fn boot(hall: &Hall, config: &Config, disk: SimDisk) -> Result<(Handle, Rounds), Box<dyn Error>> {
+    let dir = open(config, disk)?;
+    let limits = limits(config);
     let recovered = core::recover(&dir, limits)?;
     let on_sale = |partition: &Partition| {
         partition.event(hall.event).is_some_and(|(state, _)| state == EventState::Open)
@@ -192,11 +253,11 @@ async fn boot(hall: &Hall, config: &Config, disk: SimDisk) -> Result<Handle, Box
     let setup = Setup {
         config,
         engine: frontrow_engine::EngineKind::Auto,
-        dir,
+        dir: dir.clone(),
         partitions: recovered.partitions,
         verifier: Verifier::hs256(SECRET, Expected::default()),
         connections: Connections::new(config.limits.connections, 0),
-        host: Host { random: || Ok(Sim::secret()), stop: end_process, log_threads: false },
+        host: Host { random: || Ok(Sim::secret()), stop: end_process, log_threads: false, tick: TICK },
         hub: None,
         now_ms: None,
     };
@@ -204,13 +265,34 @@ async fn boot(hall: &Hall, config: &Config, disk: SimDisk) -> Result<Handle, Box
     for seat in plan.seats {
         Sim::start_core(move || core::serve_core::<Sim>(seat));
     }
-    let handle = Handle::new(&plan.starting.ready().await?);
+    let threads = plan.starting.ready().await?;
+    let rounds = Rounds::new(dir, limits, recovered.index, &threads);
+    let handle = Handle::new(&threads);
     if !all_open {
         let refused = |code: Code| format!("the event was refused: {}", code.name());
         handle.create_event(hall.specs(config.partitions.count)).await.map_err(refused)?;
         handle.set_state(hall.event, EventState::Open).await.map_err(refused)?;
     }
-    Ok(handle)
+    Ok((handle, rounds))
+}
+
+fn open(config: &Config, disk: SimDisk) -> Result<DataDir, WalError> {
+    let options = DirOptions {
+        created_ms: Clock::wall_ms(),
+        cluster: Some(CLUSTER),
+        disk: Arc::new(disk),
+        ..DirOptions::new(config.partitions.count)
+    };
+    DataDir::open(&config.server.data, options)
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits {
+        requests: config.partitions.requests_remembered as usize,
+        parties: config.partitions.waiting as usize,
+        queues: config.partitions.queues as usize,
+        tasks: config.partitions.section_claims as usize,
+    }
 }
 
 /// A core's last word ends the simulated process as it would end a real one.

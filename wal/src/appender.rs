@@ -1,5 +1,6 @@
 //! The core's end of a stream: append to RAM, hand over, never wait.
 
+use frontrow_plant::{Bug, planted};
 use std::cell::Cell;
 use std::io;
 use std::marker::PhantomData;
@@ -298,6 +299,9 @@ impl Appender {
         self.fill.rolls.push(moved);
         self.segment.number += 1;
         self.segment.first_position += self.segment.span;
+        if planted(Bug::PositionOff) {
+            self.segment.first_position += RECORD_HEADER_BYTES as u64;
+        }
         self.segment.used = 0;
         moved
     }

@@ -1,6 +1,7 @@
 //! Commits that the caller carries out by its own means, on its own thread: what to write comes out as
 //! [`Write`]s, one at a time, and goes back with how it ended. No thread is woken for a commit.
 
+use frontrow_plant::{Bug, planted};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -63,6 +64,9 @@ impl Caller {
     /// Begins a commit; none may be in flight.
     pub(crate) fn begin(&mut self, batch: Batch, shared: &Shared) {
         shared.begin_commit();
+        if planted(Bug::AckBeforeSync) {
+            shared.publish_durable(batch.end);
+        }
         self.plan.begin(&batch);
         self.flying = Some(batch);
     }
@@ -104,7 +108,9 @@ impl Caller {
             shared.poison("a commit's buffer was not given back");
             return None;
         }
-        if let Err(error) = result {
+        if let Err(error) = result
+            && !planted(Bug::FailedWriteIgnored)
+        {
             shared.poison(&format!("a commit failed: {error}"));
             return None;
         }

@@ -1,5 +1,6 @@
 //! The data directory as it is written: lock, manifest and epoch. What is in it: [`crate::DirView`].
 
+use frontrow_plant::{Bug, planted};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -280,6 +281,9 @@ fn checked(
 
 fn next_epoch(epoch: u32, path: &Path) -> Result<u32, WalError> {
     let why = || "its epoch is the last one there can be".into();
+    if planted(Bug::EpochNotBumped) && epoch > 0 {
+        return Ok(epoch);
+    }
     epoch.checked_add(1).ok_or_else(|| WalError::BadManifest { path: path.join(MANIFEST), why: why() })
 }
 

@@ -1,6 +1,7 @@
 //! A batch as block-aligned writes: which bytes to write next, and where. No I/O: the syncer thread or
 //! the caller carries the writes out and says when one is durable.
 
+use frontrow_plant::{Bug, planted};
 use std::ops::Range;
 
 use crate::batch::Batch;
@@ -123,6 +124,10 @@ impl Staging {
 
     /// Moves the open block to the front.
     fn keep(&mut self, open: Range<usize>) {
+        if planted(Bug::OpenBlockLost) {
+            let (from, to) = (self.start, self.start + open.len());
+            return self.bytes[from..to].fill(0);
+        }
         self.bytes.copy_within(self.start + open.start..self.start + open.end, self.start);
     }
 

@@ -4,6 +4,7 @@
 //! that is durable, they may be written again. Dying in between leaves files before the mark: they are not
 //! read any more, and the next trim takes them away. Nothing is removed while a directory is opened.
 
+use frontrow_plant::{Bug, planted};
 use std::collections::BTreeMap;
 
 use crate::dir::DataDir;
@@ -35,7 +36,8 @@ pub fn covered(view: &DirView, files: &[SnapshotFile]) -> Result<Vec<u64>, WalEr
     let of = |partition| {
         let own = files.iter().filter(|file| file.partition == partition);
         let good = readable(view, own, SNAPSHOTS_KEPT)?.good;
-        Ok(good.get(SNAPSHOTS_KEPT - 1).map_or(0, |snapshot| snapshot.meta().lsn))
+        let older = if planted(Bug::TrimToNewest) { 0 } else { SNAPSHOTS_KEPT - 1 };
+        Ok(good.get(older).map_or(0, |snapshot| snapshot.meta().lsn))
     };
     (0..view.partitions()).map(of).collect()
 }
@@ -57,6 +59,9 @@ pub fn removable<'a>(
         let read = followed(stream);
         for info in segments {
             if !info.is_closed() || info.end_position() > read || !index.of(info)?.is_covered(covered) {
+                if planted(Bug::TrimTooFar) && info.is_closed() {
+                    out.push(info);
+                }
                 break;
             }
             out.push(info);

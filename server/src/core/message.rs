@@ -5,7 +5,7 @@ use crate::http::Place;
 use crate::identity::Identity;
 use frontrow_engine::Carried;
 use frontrow_shard::{
-    Answer, Command, EventId, Letter, Op, PartitionId, ReadOut, RequestId, RowRef, RowState, UserId,
+    Answer, Command, EventId, Letter, Lsn, Op, Partition, PartitionId, ReadOut, RequestId, RowRef, RowState, UserId,
 };
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -84,6 +84,31 @@ pub(crate) struct AdminOps {
     pub(crate) reply: AdminReply,
 }
 
+/// A partition at one position of its history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// The partition.
+    pub partition: PartitionId,
+    /// Its last record.
+    pub lsn: Lsn,
+    /// All of its state there.
+    pub hash: u64,
+    /// Messages to other partitions that have not arrived.
+    pub unconfirmed: usize,
+}
+
+impl Audit {
+    /// What a partition is now.
+    pub fn of(partition: &Partition) -> Self {
+        Self {
+            partition: partition.id(),
+            lsn: partition.lsn(),
+            hash: partition.state_hash(),
+            unconfirmed: partition.unconfirmed().count(),
+        }
+    }
+}
+
 /// A message to a core.
 pub(crate) enum CoreMessage {
     /// Requests for partitions of this core.
@@ -117,6 +142,8 @@ pub(crate) enum CoreMessage {
     },
     /// An event is archived: its hints and marks are of no use any more.
     Forget(EventId),
+    /// What the partitions of this core are, for who compares them with the log.
+    Audit { reply: flume::Sender<Vec<Audit>> },
     /// Finish what is under way and end.
     Stop,
 }

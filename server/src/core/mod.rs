@@ -36,6 +36,7 @@ mod transport;
 mod users;
 mod watch;
 
+pub use message::Audit;
 pub use metrics::render as render_metrics;
 pub use recovery::{Recovered, RecoveryError, recover};
 pub(crate) use recovery::{load, logged};

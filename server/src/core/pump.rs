@@ -8,6 +8,7 @@ use super::space;
 use super::state::{CLASSES, Cause, Core, Stalled, State, read_clock};
 use crate::replication::{Check, Hub};
 use frontrow_engine::Engine;
+use frontrow_plant::{Bug, planted};
 use frontrow_protocol::{
     Delta, ErrorReply, News, NewsKind, Reply, WireCode, encode_delta, encode_error, encode_news,
     encode_reply, encode_snapshot,
@@ -294,7 +295,7 @@ fn news<E: Engine>(core: &Core<E>, state: &mut State<E>, push: &Push) {
         state.moved.insert(push.place);
     }
     let message = News::of(push, core.now_ms());
-    send_news(core, state, push.user, &message);
+    send_news(core, state, push.user + u64::from(planted(Bug::NewsToAnother)), &message);
 }
 
 fn send_news<E: Engine>(core: &Core<E>, state: &mut State<E>, user: UserId, message: &News) {
@@ -369,6 +370,14 @@ fn begin<E: Engine>(core: &Core<E>, state: &mut State<E>) -> bool {
             state.groups[state.filling].begun_ns = read_clock();
             state.flying = Some(state.appender.position());
             state.filling ^= 1;
+            let flying = state.filling ^ 1;
+            if planted(Bug::AnswerBeforeCommit) {
+                release(core, state, flying);
+            }
+            if planted(Bug::LettersBeforeCommit) {
+                let mut letters = std::mem::take(&mut state.groups[flying].letters);
+                mail(core, state, &mut letters, &mut Vec::new());
+            }
             true
         }
         Ok(false) => false,
@@ -399,6 +408,9 @@ fn release_durable<E: Engine>(core: &Rc<Core<E>>, state: &mut State<E>) {
         // First the next commit: the disk works while these answers leave.
         if state.appender.has_pending() {
             begin(core, state);
+        }
+        if planted(Bug::GroupsSwapped) {
+            release(core, state, done ^ 1);
         }
         release(core, state, done);
     }

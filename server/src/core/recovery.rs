@@ -2,6 +2,7 @@
 //! it is applied again and must come out as it did. Partitions are independent until the end, so several threads
 //! take some each; how many cores served before, and wrote which stream, does not matter.
 
+use frontrow_plant::{Bug, planted};
 use frontrow_shard::{Limits, Logged, Partition, ReplayError, ReplayFault, Replayer, SnapshotError};
 use frontrow_wal::{
     DataDir, LogIndex, Position, Record, Segment, SegmentIndex, SegmentInfo, Snapshot, SnapshotFile, Tail,
@@ -169,7 +170,11 @@ impl Log<'_> {
             share.partitions.push(base);
         }
         let mut replayer = Replayer::new(share.partitions.as_slice());
+        let newest = self.segments.iter().map(SegmentInfo::epoch).max().unwrap_or(0);
         for (info, index) in self.segments.iter().zip(self.indexes) {
+            if planted(Bug::EpochSkipped) && info.epoch() == newest && newest > 1 {
+                continue;
+            }
             if !has_news(index, &share.partitions) {
                 continue;
             }

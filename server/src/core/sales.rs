@@ -1,7 +1,7 @@
 //! The off-core side's handle on the cores: operators' operations and the HTTP side's questions.
 
 use super::hints::EventHints;
-use super::message::{AdminOps, Arrival, CoreMessage};
+use super::message::{AdminOps, Arrival, Audit, CoreMessage};
 use super::start::{Shared, Threads};
 use crate::http::{Adopted, CoreStatus, LiveRow, Sales, Soon};
 use frontrow_shard::{
@@ -54,6 +54,22 @@ impl Handle {
             }
         }
         result
+    }
+
+    /// Every partition as its core has it, by number. A core that has not the time says nothing.
+    pub async fn audit(&self) -> Vec<Audit> {
+        let cores = self.shared.cores.len();
+        let (reply, answers) = flume::bounded(cores);
+        for core in 0..cores {
+            let _ = self.send(core, CoreMessage::Audit { reply: reply.clone() });
+        }
+        drop(reply);
+        let mut all = Vec::new();
+        while let Ok(some) = answers.recv_async().await {
+            all.extend(some);
+        }
+        all.sort_unstable_by_key(|one| one.partition);
+        all
     }
 
     fn send(&self, core: usize, message: CoreMessage) -> Result<(), Code> {

@@ -3,7 +3,7 @@
 use super::changed::Changed;
 use super::connection::{self, About, ArrivalInfo};
 use super::hints::Hints;
-use super::message::{Arrival, CoreMessage};
+use super::message::{Arrival, Audit, CoreMessage};
 use super::metrics::Metrics;
 use super::pump;
 use super::staging::Group;
@@ -17,6 +17,7 @@ use frontrow_engine::{
     Clock, CoreSpec, Engine, EngineError, EngineKind, ListenOptions, Receiver, Sender, WithEngine, dispatch,
     inbox, notifier,
 };
+use frontrow_plant::{Bug, planted};
 use frontrow_protocol::{CoreAddress, Durability, ErrorReply, WireCode, encode_error};
 use frontrow_shard::record::Encoder;
 use frontrow_shard::{Effects, Epoch, Millis, Op, Partition, PartitionId, RowRef};
@@ -34,7 +35,6 @@ use std::time::Duration;
 const INBOX: usize = 1024;
 /// How often expiries, hints and watchers get their turn.
 const TICK: Duration = Duration::from_millis(5);
-const TICKS_PER_SECOND: u32 = 200;
 
 /// One core's counters.
 #[derive(Debug, Default)]
@@ -79,6 +79,9 @@ impl Shared {
     }
 
     pub(crate) fn now_ms(&self) -> Millis {
+        if planted(Bug::WallClockFollowed) {
+            return Clock::wall_ms();
+        }
         self.wall_ms + (mono_ns() - self.mono_ns) / 1_000_000
     }
 
@@ -87,7 +90,11 @@ impl Shared {
     }
 
     pub(crate) fn owner_of(&self, place: RowRef) -> u16 {
-        self.owners[usize::from(self.partition_of(place))]
+        let partition = self.partition_of(place);
+        if planted(Bug::WrongOwner) && self.epoch > 1 {
+            return (partition % 2).min(self.cores.len() as u16 - 1);
+        }
+        self.owners[usize::from(partition)]
     }
 
     pub(crate) fn addresses(&self) -> &[CoreAddress] {
@@ -135,12 +142,14 @@ pub struct Host {
     pub stop: fn(core: u16, why: &str) -> !,
     /// Whether the log may have threads of its own. Without, cores make segments themselves, and wait for it.
     pub log_threads: bool,
+    /// How often expiries, hints and watchers get their turn.
+    pub tick: Duration,
 }
 
 impl Default for Host {
     /// The system's randomness, and the end of this process.
     fn default() -> Self {
-        Self { random, stop, log_threads: true }
+        Self { random, stop, log_threads: true, tick: TICK }
     }
 }
 
@@ -515,7 +524,7 @@ fn prepare<E: Engine>(seat: Seat) -> Result<Prepared<E>, CoreError> {
     let cores = shared.cores.len();
     let mut groups = [Group::new(cores), Group::new(cores)];
     // What had not arrived before the crash goes out with the first commit.
-    groups[0].letters = letters;
+    groups[0].letters = if planted(Bug::LettersNotRepeated) { Vec::new() } else { letters };
     let changed = all_rows(&partitions, &seat.own, &seat.hints);
     // What recovery found, and this epoch's beginning, may not be at the standby yet: nothing rests on it before.
     let flying = shared.hub.as_ref().map(|_| appender.position());
@@ -683,6 +692,10 @@ fn take_in<E: Engine>(core: &Rc<Core<E>>, message: CoreMessage) {
             state.hints.remove(&event);
             state.changed.add(event, std::iter::empty());
         }
+        CoreMessage::Audit { reply } => {
+            let own = state.own.iter().filter_map(|&id| state.partitions[usize::from(id)].as_ref());
+            let _ = reply.try_send(own.map(Audit::of).collect());
+        }
         CoreMessage::Arrival(_) => unreachable!("handled by the caller, outside the borrow"),
         CoreMessage::Stop => {
             core.stopping.set(true);
@@ -710,11 +723,13 @@ fn arrive<E: Engine>(core: &Rc<Core<E>>, arrival: Arrival) {
 /// Gives expiries, hints, watchers and deadlines their turn.
 async fn tick<E: Engine>(core: Rc<Core<E>>) {
     let mut ticks = 0_u32;
+    let tick = core.shared.host.tick;
+    let ticks_per_second = (1000 / tick.as_millis().max(1)).max(1) as u32;
     loop {
-        E::sleep(TICK).await;
+        E::sleep(tick).await;
         core.state.borrow_mut().tick_due = true;
         ticks = ticks.wrapping_add(1);
-        if ticks.is_multiple_of(TICKS_PER_SECOND) {
+        if ticks.is_multiple_of(ticks_per_second) {
             pump::every_second(&core);
             sweep(&core);
         }

@@ -19,7 +19,10 @@ mod tests;
 pub(crate) use metrics::Progress;
 pub(crate) use round::{Readers, Round};
 
+use crate::core::Threads;
 use frontrow_engine::Clock;
+use frontrow_shard::Limits;
+use frontrow_wal::{DataDir, LogIndex};
 use rustix::thread::CpuSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -40,6 +43,26 @@ const NICE: i32 = 10;
 pub(crate) struct Snapshotter {
     stop: Sender<()>,
     thread: JoinHandle<()>,
+}
+
+/// Rounds that somebody else calls, without a thread.
+pub struct Rounds {
+    round: Round,
+    durable: Vec<Arc<AtomicU64>>,
+}
+
+impl Rounds {
+    /// For running cores, from what recovery found in `index`.
+    pub fn new(dir: DataDir, limits: Limits, index: LogIndex, threads: &Threads) -> Self {
+        Self { round: Round::new(dir, limits, index), durable: threads.durable() }
+    }
+
+    /// Makes every partition's next snapshot and trims the log; without the trim if `stopping` says so on the way.
+    /// Snapshots written and segments removed, or what is wrong.
+    pub fn run(&mut self, stopping: &dyn Fn() -> bool) -> Result<(u64, u64), String> {
+        let done = self.round.run(&self.durable, stopping).map_err(|error| error.to_string())?;
+        Ok((done.snapshots, done.trimmed.segments))
+    }
 }
 
 /// When rounds are due.
