@@ -117,7 +117,12 @@ impl Hold {
             if self.lsn < fence.lsn {
                 return fenced(flags::FORGED);
             }
-            let code = if now >= fence.expires_ms { Code::Expired } else { Code::AlreadyReleased };
+            // The fence of a booking's answer has no expiry, and only a cancellation ends a booking.
+            let code = match fence.expires_ms {
+                0 => Code::AlreadyCancelled,
+                until if now >= until => Code::Expired,
+                _ => Code::AlreadyReleased,
+            };
             return Err(Answer::plain(code));
         }
         let same_place = self.row == row && self.is_group() == group;

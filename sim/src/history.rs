@@ -277,9 +277,10 @@ impl History {
         } else if plain.code == Code::Expired
             && let Some(now) = now
             && told
-            && now < hold.expires_ms
+            && now < fence.expires_ms
         {
-            let why = format!("user {user}: expired at {now}, held until {}", hold.expires_ms);
+            // An older fence may be told so earlier: where its slot is used again, its own expiry is all there is.
+            let why = format!("user {user}: expired at {now}, held until {}", fence.expires_ms);
             self.wrong("times", &why);
         }
         let again = plain.code == Code::Paying && hold.paid > 0

@@ -1,5 +1,6 @@
 //! One run: a server, people, faults; then quiet, and the question whether all of it can be true.
 
+use crate::disk::DiskOptions;
 use crate::history::History;
 use crate::people::{Person, Town};
 use crate::rng::{Concern, Rng};
@@ -152,6 +153,12 @@ impl Play<'_> {
         }
         let (world, node) = (self.world, self.server.node());
         let home = *self.rng.pick(&self.homes);
+        if self.rng.below(2) == 0 {
+            // Much is on its way to the disk when the fault strikes.
+            world.disk(node, |disk| disk.latency_ns = 5_000_000..200_000_000);
+            self.count("disk slow");
+            self.wait(400);
+        }
         let what = match self.rng.below(14) {
             0..=2 => {
                 world.crash(node, Crash::Process);
@@ -202,7 +209,8 @@ impl Play<'_> {
         world.heal(home, node);
         world.slow(home, node, Duration::ZERO);
         world.resume(node);
-        world.disk(node, |disk| (disk.full, disk.failing) = (false, 0));
+        let usual = DiskOptions::default().latency_ns;
+        world.disk(node, |disk| (disk.full, disk.failing, disk.latency_ns) = (false, 0, usual));
         self.restart();
         self.forgiven = false;
     }
@@ -313,20 +321,37 @@ impl Play<'_> {
         asked.iter().map(|answer| answer.borrow_mut().take().unwrap_or_default()).collect()
     }
 
+    /// What the partitions are once nothing has changed for a second, so that all of it is durable.
+    fn at_rest(&mut self) -> Vec<Audit> {
+        let mut before = Vec::new();
+        for _ in 0..20 {
+            let asked = self.server.audit(self.world);
+            self.world.run_until(Duration::from_secs(5), || asked.borrow().is_some());
+            let now = asked.borrow_mut().take().unwrap_or_default();
+            if now == before && !now.is_empty() {
+                break;
+            }
+            before = now;
+            self.world.run_for(Duration::from_secs(1));
+        }
+        before
+    }
+
     /// The log, replayed, gives what the cores have; no message is left; nobody waits for what is free.
     fn compare(&mut self, hall: &Hall) {
         if self.scenario.snapshots && self.rng.below(2) == 0 {
             self.server.snapshot(self.world);
         }
-        let asked = self.server.audit(self.world);
-        self.world.run_until(Duration::from_secs(5), || asked.borrow().is_some());
-        let live = asked.borrow_mut().take().unwrap_or_default();
+        let live = self.at_rest();
         self.world.crash(self.server.node(), Crash::Process);
         let partitions = match self.server.recover() {
             Ok(partitions) => partitions,
             Err(why) => return self.troubles.push(format!("replay: the log is not replayed: {why}")),
         };
         let again: Vec<Audit> = partitions.iter().map(Audit::of).collect();
+        if live.len() != again.len() {
+            self.troubles.push("replay: the cores do not say what their partitions are".into());
+        }
         for (live, again) in live.iter().zip(&again) {
             if live != again {
                 self.troubles.push(format!("replay: {live:?} live, {again:?} from the log"));

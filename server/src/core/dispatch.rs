@@ -8,6 +8,7 @@ use super::pump::INDEX_AHEAD;
 use super::state::{CLASSES, Core, QUEUE_BOUND, State, mono_ns};
 use crate::identity::{Identity, IdentityError};
 use frontrow_engine::Engine;
+use frontrow_plant::{Bug, planted};
 use frontrow_protocol::{
     ClientMessage, ConnectionLimits, ErrorReply, MAX_BATCH, Topology, Welcome, WireCode, encode_error,
     encode_pong, encode_snapshot, encode_topology, encode_welcome,
@@ -197,7 +198,10 @@ fn ask<E: Engine>(core: &Rc<Core<E>>, conn: &Rc<Conn<E>>, id: RequestId, mut wha
         fill_candidates(&state.hints, claim);
     }
     let partition = shared.partition_of(what.place());
-    let owner = shared.owners[usize::from(partition)];
+    let mut owner = shared.owners[usize::from(partition)];
+    if planted(Bug::WrongOwner) && shared.epoch > 1 {
+        owner = (partition % 2).min(shared.cores.len() as u16 - 1);
+    }
     conn.went_to(owner);
     if let Ask::Command(
         Command::Join(_)

@@ -90,11 +90,7 @@ impl Shared {
     }
 
     pub(crate) fn owner_of(&self, place: RowRef) -> u16 {
-        let partition = self.partition_of(place);
-        if planted(Bug::WrongOwner) && self.epoch > 1 {
-            return (partition % 2).min(self.cores.len() as u16 - 1);
-        }
-        self.owners[usize::from(partition)]
+        self.owners[usize::from(self.partition_of(place))]
     }
 
     pub(crate) fn addresses(&self) -> &[CoreAddress] {
