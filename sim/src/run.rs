@@ -158,6 +158,11 @@ impl Play<'_> {
             world.disk(node, |disk| disk.latency_ns = 5_000_000..200_000_000);
             self.count("disk slow");
             self.wait(400);
+            if self.scenario.snapshots && self.rng.below(2) == 0 {
+                // What has not arrived then is in the snapshot, or nowhere.
+                self.server.snapshot(world);
+                self.wait(20);
+            }
         }
         let what = match self.rng.below(14) {
             0..=2 => {
