@@ -149,6 +149,10 @@ impl History {
         };
         if let Some(count) = party {
             self.left.remove(&(user, place.key()));
+            // The party may have left the queue unheard, and this may be another one.
+            let open =
+                self.waits.iter_mut().filter(|one| one.user == user && one.place == place && !one.over);
+            open.for_each(|wait| wait.vague = true);
             let wish = self.wishes.entry((user, place.key())).or_insert((count, count));
             *wish = (wish.0.min(count), wish.1.max(count));
         }

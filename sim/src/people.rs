@@ -206,7 +206,11 @@ impl Person {
                         return Ok(());
                     }
                     self.answer(&reply, &command);
-                    (self.pending, self.answered) = (None, Some((id, command)));
+                    // What was not decided is not remembered: the id is still free.
+                    let undecided =
+                        [Code::Full, Code::QueueFull, Code::NotOwner, Code::BadRequestId, Code::TooOld];
+                    let decided = !undecided.contains(&reply.answer.code);
+                    (self.pending, self.answered) = (None, decided.then_some((id, command)));
                     return Ok(());
                 }
                 Heard::News(news) => self.news(&news),
