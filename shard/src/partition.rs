@@ -503,7 +503,7 @@ impl Partition {
             let early = if planted(Bug::ExpiresEarly) { 3000 } else { 0 };
             if hold.expires_ms <= now + early {
                 hold.bits &= !Hold::ARMED;
-                return Timer::At(hold.expires_ms);
+                return Timer::At(hold.expires_ms - early);
             }
             Timer::At(hold.expires_ms.min(now + quantum))
         };
