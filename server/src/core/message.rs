@@ -5,7 +5,8 @@ use crate::http::Place;
 use crate::identity::Identity;
 use frontrow_engine::Carried;
 use frontrow_shard::{
-    Answer, Command, EventId, Letter, Lsn, Op, Partition, PartitionId, ReadOut, RequestId, RowRef, RowState, UserId,
+    Answer, Command, EventId, Letter, Lsn, Op, Partition, PartitionId, ReadOut, RequestId, RowRef, RowState,
+    UserId,
 };
 use std::net::SocketAddr;
 use std::sync::Arc;
