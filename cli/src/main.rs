@@ -73,7 +73,7 @@ async fn talk(session: &Session, command: Command, out: Out) -> Result<(), Failu
         Command::Watch(it) => live::watch(session, &it, out).await,
         Command::Token => browse::token(session, out).await,
         Command::Event(it) => admin::run(session, it, out).await,
-        Command::Promote(promote) => backup::promote(session, promote, out).await,
+        Command::Promote(promote) => backup::promote(session, &promote, out).await,
         Command::Replication(it) => backup::replication(session, &it, out).await,
         Command::Serve(_) | Command::Backup(_) | Command::Plan(_) | Command::Tune(_) | Command::Wal(_) => {
             unreachable!("done before anything was connected")

@@ -65,7 +65,7 @@ async fn verify(server: &Server, answers: &Answers) {
     for user in 1..=CLIENTS {
         clients.push(server.client(user).await);
     }
-    let last: Vec<_> = answers.borrow().iter().rev().take(3000).cloned().collect();
+    let last: Vec<_> = answers.borrow().iter().rev().take(3000).copied().collect();
     for (user, id, command, before) in last {
         let again = clients[user as usize - 1].decide_as(id, command).await.expect("an answer");
         let place = |reply: &Reply| {

@@ -50,7 +50,7 @@ impl Partition {
         let rows = &self.events[ev].rows;
         let mut looked_at = claim.seats;
         if planted(Bug::OverlapGranted) && looked_at.mask.count_ones() > 1 {
-            looked_at.mask &= !(1 << (63 - looked_at.mask.leading_zeros()));
+            looked_at.mask &= !(1 << looked_at.mask.ilog2());
         }
         if let Some(refusal) = rows.conflict(row, looked_at) {
             return Err(refusal);

@@ -301,15 +301,12 @@ impl History {
         }
         let open =
             self.waits.iter_mut().rev().find(|one| one.user == user && one.place == place && !one.over);
-        match open {
-            Some(wait) => {
-                wait.joined.1 = answer.lsn;
-                wait.vague |= wait.count != count;
-            }
-            None => {
-                let joined = (answer.lsn, answer.lsn);
-                self.waits.push(Wait { user, place, count, joined, served: None, over: false, vague: false });
-            }
+        if let Some(wait) = open {
+            wait.joined.1 = answer.lsn;
+            wait.vague |= wait.count != count;
+        } else {
+            let joined = (answer.lsn, answer.lsn);
+            self.waits.push(Wait { user, place, count, joined, served: None, over: false, vague: false });
         }
     }
 
@@ -426,18 +423,16 @@ impl History {
     }
 
     fn about(&mut self, id: HoldId, answer: &Answer, change: impl FnOnce(&mut Hold)) {
-        match self.holds.get_mut(&id) {
-            Some(hold) => change(hold),
-            None => {
-                let why = format!(
-                    "{} for a hold of partition {} that was never granted (LSN {})",
-                    answer.code.name(),
-                    id.0,
-                    id.1
-                );
-                self.wrong("granted", &why);
-            }
+        if let Some(hold) = self.holds.get_mut(&id) {
+            return change(hold);
         }
+        let why = format!(
+            "{} for a hold of partition {} that was never granted (LSN {})",
+            answer.code.name(),
+            id.0,
+            id.1
+        );
+        self.wrong("granted", &why);
     }
 
     /// Everything that needs all answers; `seats` is what the server says in the end, section by section.

@@ -271,8 +271,12 @@ impl Play<'_> {
         let partition = format!("p{:04}-", self.rng.below(u64::from(PARTITIONS)));
         let Ok(files) = std::fs::read_dir(self.data.join("snap")) else { return };
         let names = files.flatten().filter_map(|file| file.file_name().into_string().ok());
-        let mut own: Vec<String> =
-            names.filter(|name| name.starts_with(&partition) && name.ends_with(".snap")).collect();
+        let mut own: Vec<String> = names
+            .filter(|name| {
+                name.starts_with(&partition)
+                    && Path::new(name.as_str()).extension().is_some_and(|end| end == "snap")
+            })
+            .collect();
         own.sort();
         let [.., _, newest] = own.as_slice() else { return };
         let path = self.data.join("snap").join(newest);

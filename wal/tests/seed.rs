@@ -231,8 +231,7 @@ fn seed(primary: &Primary, dir: &DataDir, mut budget: usize) -> Result<bool, See
         bytes.truncate(budget);
         budget -= bytes.len();
         receiver.push(&bytes);
-        loop {
-            let Some(received) = receiver.receive()? else { break };
+        while let Some(received) = receiver.receive()? {
             match received {
                 Received::Hello(_) => {
                     receiver.files(Vec::new());

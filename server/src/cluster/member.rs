@@ -17,7 +17,7 @@ use tokio::sync::{Notify, watch};
 const AGAIN: Duration = Duration::from_millis(50);
 
 /// What is written if nothing has changed: keys and values, and the keys with the revisions they must have.
-type Candidacy = (Vec<Put>, Vec<(String, i64)>);
+type Candidacy = (Vec<Put>, Vec<Unchanged>);
 
 /// How often it looks while the standby is about to be recorded.
 const NEARLY: Duration = Duration::from_millis(5);

@@ -236,8 +236,7 @@ impl Booking {
 
 /// Bookings of an event, by user.
 #[derive(Serialize, ToSchema)]
-#[allow(clippy::struct_field_names, reason = "the names are the API's")]
-pub(super) struct Bookings {
+pub(super) struct BookingList {
     event: EventId,
     /// How many there are, of this user or in all.
     total: usize,
