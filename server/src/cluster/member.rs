@@ -448,6 +448,9 @@ impl Talk {
             let recorded = state.view.standing.as_ref().and_then(|(standing, _)| standing.in_sync.clone());
             (hub, recorded.and_then(|node| NodeId::from_str_radix(&node, 16).ok()))
         };
+        if recorded.is_some() {
+            hub.trust(recorded);
+        }
         let now_ns = Clock::monotonic_ns();
         let seen = hub.seen(now_ns);
         match self.pairing.next(recorded, &seen, now_ns, self.member.patience_ns) {
@@ -457,8 +460,12 @@ impl Talk {
                     || seen.stuck_ns > LONG_NS);
             }
             Deed::Wait => hub.set_waits(true),
-            Deed::Free => hub.set_waits(false),
+            Deed::Free => {
+                hub.set_waits(false);
+                hub.trust(None);
+            }
             Deed::Record(Some(node)) => {
+                hub.trust(Some(node));
                 self.pairing.doubt = true;
                 if self.record(Some(node)).await? {
                     self.pairing.doubt = false;
@@ -472,6 +479,7 @@ impl Talk {
                         "etcd has it on record that this primary is alone: answers leave without a standby"
                     );
                     hub.set_waits(false);
+                    hub.trust(None);
                     if seen.stuck_ns > LONG_NS {
                         // It may come back, and be waited for, when it can be talked to.
                         hub.close();

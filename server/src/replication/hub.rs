@@ -47,6 +47,9 @@ struct State {
     followers: BTreeMap<u16, Follower>,
     /// Set when the last of the streams has caught up, until one is lost.
     whole: bool,
+    /// The only standby whose word counts: it may be on record as in sync, and take over by itself. What another one
+    /// has would not be there then.
+    trusted: Option<NodeId>,
     /// What a standby was seeded with: it does not count before its log has come that far.
     floor: Floor,
 }
@@ -133,6 +136,7 @@ impl Hub {
                 history,
                 followers: BTreeMap::new(),
                 whole: false,
+                trusted: None,
                 floor: Floor::default(),
             }),
             files: Mutex::new(Files { here: 1, ..Files::default() }),
@@ -163,6 +167,25 @@ impl Hub {
         state.marks = self.links.iter().map(|link| link.durable().max(link.backup())).collect();
         drop(state);
         self.free_cores();
+    }
+
+    /// Whose word alone counts from now on; `None`: any standby's. Before it may be on record as in sync.
+    pub(crate) fn trust(&self, node: Option<NodeId>) {
+        let mut state = self.lock();
+        if state.trusted == node {
+            return;
+        }
+        state.trusted = node;
+        let counts = |follower: &Follower| node.is_none_or(|node| node == follower.node);
+        if state.whole && state.followers.values().all(counts) {
+            self.publish_all(&state);
+        }
+    }
+
+    fn publish_all(&self, state: &State) {
+        for (&stream, follower) in &state.followers {
+            self.publish(stream, follower.acked);
+        }
     }
 
     /// What is to be seen of the standby.
@@ -389,6 +412,8 @@ impl Hub {
             return;
         };
         follower.acked = acked;
+        let node = follower.node;
+        let counts = state.trusted.is_none_or(|trusted| trusted == node);
         let whole = |stream: u16| {
             let follower = state.followers.get(&stream);
             let ready =
@@ -396,15 +421,18 @@ impl Hub {
             follower.is_some_and(|f| f.socket.is_some() && ready(f.acked))
         };
         if state.whole {
-            return self.publish(stream, acked);
+            if counts {
+                self.publish(stream, acked);
+            }
+            return;
         }
         if !(0..self.streams).all(whole) {
             return;
         }
         state.whole = true;
         tracing::info!(epoch = self.dir.epoch(), "the backup has caught up");
-        for (&stream, follower) in &state.followers {
-            self.publish(stream, follower.acked);
+        if counts {
+            self.publish_all(&state);
         }
         drop(state);
         self.look();
@@ -588,6 +616,23 @@ mod tests {
         assert!(!hub.seen(1).reached && hub.seen(1).follower == Some(8));
         hub.acked(0, a, (now, 5500));
         assert!(hub.seen(1).reached);
+    }
+
+    #[test]
+    fn only_who_may_be_on_record_lets_answers_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let hub = Hub { look: Some(Box::new(|| {})), ..start(folder.path()) };
+        let now = hub.dir.epoch();
+        hub.set_waits(true);
+        hub.trust(Some(7));
+        let (a, b) = (hub.enter(0, 8, socket()).unwrap(), hub.enter(1, 8, socket()).unwrap());
+        hub.acked(0, a, (now, 5000));
+        hub.acked(1, b, (now, 6000));
+        hub.acked(0, a, (now, 5500));
+        assert!(hub.status().caught_up && hub.seen(1).follower == Some(8));
+        assert_eq!((hub.link(0).backup(), hub.link(1).backup()), (0, 0), "7 would take over without it");
+        hub.trust(None);
+        assert_eq!((hub.link(0).backup(), hub.link(1).backup()), (5500, 6000));
     }
 
     #[test]
