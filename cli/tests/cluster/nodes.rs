@@ -17,7 +17,8 @@ pub(crate) struct Node {
     folder: tempfile::TempDir,
     ports: [u16; 3],
     child: Option<Child>,
-    starts: u32,
+    /// How often it was started.
+    pub(crate) starts: u32,
 }
 
 impl Node {
