@@ -8,6 +8,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+/// Of a row that nobody has told of yet: it may have anything. Were it nothing, the first to come would be told that
+/// all is sold.
+const UNTOLD: u64 = u64::MAX;
+
 /// One event's hints: a word per row.
 #[derive(Debug)]
 pub(crate) struct EventHints {
@@ -16,7 +20,7 @@ pub(crate) struct EventHints {
 
 impl EventHints {
     pub(crate) fn new(section_rows: &[u16]) -> Arc<Self> {
-        let section = |&rows: &u16| (0..rows).map(|_| AtomicU64::new(0)).collect();
+        let section = |&rows: &u16| (0..rows).map(|_| AtomicU64::new(UNTOLD)).collect();
         Arc::new(Self { sections: section_rows.iter().map(section).collect() })
     }
 
@@ -99,6 +103,16 @@ mod tests {
             or_join: false,
             hopeless: false,
             candidates: [NO_ROW; CANDIDATES],
+        }
+    }
+
+    #[test]
+    fn before_anything_is_told_there_may_be_seats() {
+        let hints = Hints::from([(1, EventHints::new(&[5]))]);
+        for adjacency in [Adjacency::Required, Adjacency::Any] {
+            let mut early = claim(4, adjacency);
+            fill_candidates(&hints, &mut early);
+            assert!(!early.hopeless && early.candidates[0] != NO_ROW, "{early:?}");
         }
     }
 
