@@ -193,7 +193,7 @@ fn space(host: &Host) -> Finding {
         size(first)
     );
     let finding = Finding::ok("disk-space", text, SOURCE);
-    let why = "a full disk refuses every claim as busy; a claim takes about 130 B of log, and logs are not trimmed yet";
+    let why = "on a full disk whoever wants something new hears `read_only`; a claim takes about 130 B of log until a snapshot trims it";
     let mend = "free space, or lower log.segment and log.ready_segments";
     if space.free < first {
         finding.because(Severity::Bad, why).by_hand(mend)
