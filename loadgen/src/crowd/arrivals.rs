@@ -58,6 +58,25 @@ impl Stream {
         self.next += self.threads;
         (at_s < self.end_s).then_some((at_s * 1e9) as Nanos)
     }
+
+    /// How many of this thread's persons come before `until`, if the next one comes at `next`. A Poisson stream
+    /// and a burst say what is to be expected: to draw millions one by one takes longer than the answer is worth.
+    pub(crate) fn due(&self, next: Nanos, until: Nanos) -> u64 {
+        let (next_s, until_s) = (next as f64 / 1e9, (until as f64 / 1e9).min(self.end_s));
+        if next_s >= until_s {
+            return 0;
+        }
+        let after = match self.shape {
+            Shape::Uniform | Shape::Poisson => (until_s - next_s) * self.rate_per_s / self.threads as f64,
+            Shape::Burst => {
+                let share = |at_s: f64| 1.0 - (-(at_s - self.start_s) / self.half_life_s).exp2();
+                let more = (share(until_s) - share(next_s)) / share(self.end_s);
+                (more * self.people as f64 / self.threads as f64)
+                    .min(self.people.saturating_sub(self.next) as f64 / self.threads as f64)
+            }
+        };
+        1 + after as u64
+    }
 }
 
 #[cfg(test)]
@@ -104,6 +123,21 @@ mod tests {
         let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
         let variance = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / gaps.len() as f64;
         assert!((variance.sqrt() / mean - 1.0).abs() < 0.03, "exponential gaps vary as much as their mean");
+    }
+
+    #[test]
+    fn whoever_is_still_to_come_is_counted_without_being_drawn() {
+        for shape in [Shape::Uniform, Shape::Poisson, Shape::Burst] {
+            let mut stream = Stream::new(&arrivals(shape), 11.0, Dice::new(5, 0), 0, 2);
+            let next = stream.next().expect("somebody comes");
+            let counted = stream.due(next, 4_000_000_000) as f64;
+            let mut drawn = 1.0;
+            while stream.next().is_some_and(|at| at < 4_000_000_000) {
+                drawn += 1.0;
+            }
+            assert!((counted / drawn - 1.0).abs() < 0.03, "{shape:?}: {counted} for {drawn}");
+            assert_eq!(stream.due(next, next), 0, "not before it is due");
+        }
     }
 
     #[test]

@@ -110,6 +110,8 @@ pub trait Carried {
     fn news(&mut self, connection: ConnectionId, news: &News, now: Nanos);
     /// No new visits from now on; those under way may end.
     fn wind_down(&mut self, now: Nanos);
+    /// The load ends: nothing is asked any more, whatever is due.
+    fn stopped(&mut self, _now: Nanos) {}
     /// Whether nobody is under way any more.
     fn is_done(&self) -> bool;
 }

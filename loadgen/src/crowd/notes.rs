@@ -46,6 +46,14 @@ impl Notes {
         self.batch.visits += 1;
     }
 
+    pub(crate) fn person_came(&mut self) {
+        self.batch.people += 1;
+    }
+
+    pub(crate) fn people_missed(&mut self, people: u64) {
+        self.batch.people_missed += people;
+    }
+
     pub(crate) fn visit_won(&mut self) {
         self.batch.visits_won += 1;
     }

@@ -262,8 +262,19 @@ impl Crowd {
         for group in 0..self.next.len() {
             while let Some(at) = self.next[group].filter(|&at| began + at <= now && !self.winding_down) {
                 self.next[group] = self.streams[group].next();
+                self.notes.person_came();
                 self.begin_visit(group as u16, began + at);
             }
+        }
+    }
+
+    /// Nobody comes any more: whoever was due by now and has not come is counted.
+    fn close_door(&mut self, now: Nanos) {
+        let came = std::mem::replace(&mut self.winding_down, true);
+        let Some(began) = self.began.filter(|_| !came) else { return };
+        let until = now.saturating_sub(began);
+        for (stream, next) in self.streams.iter().zip(&self.next) {
+            self.notes.people_missed(next.map_or(0, |next| stream.due(next, until)));
         }
     }
 
@@ -367,8 +378,12 @@ impl Carried for Crowd {
     }
 
     fn wind_down(&mut self, now: Nanos) {
-        self.winding_down = true;
+        self.close_door(now);
         self.send_home(now);
+    }
+
+    fn stopped(&mut self, now: Nanos) {
+        self.close_door(now);
     }
 
     fn is_done(&self) -> bool {

@@ -189,12 +189,12 @@ impl<C: Carried> Carrier<C> {
             Action::Request { connection, tag, intended, command, repeats } => {
                 let id = if repeats { self.unknown.remove(tag) } else { None };
                 let ask = Ask::Command(command);
-                self.hand_over(connection, Waiting { tag, intended, ask, id, held_back: false }, now);
+                self.hand_over(connection, Waiting { tag, intended, ask, id, held_back: None }, now);
                 1
             }
             Action::Status { connection, tag, intended, place } => {
                 let ask = Ask::Status(place);
-                self.hand_over(connection, Waiting { tag, intended, ask, id: None, held_back: false }, now);
+                self.hand_over(connection, Waiting { tag, intended, ask, id: None, held_back: None }, now);
                 1
             }
         }
@@ -213,10 +213,10 @@ impl<C: Carried> Carrier<C> {
             return;
         };
         let line = &mut self.lines[at];
-        waiting.held_back = !line.takes_more();
+        waiting.held_back = (!line.takes_more()).then(|| now.saturating_sub(waiting.intended));
         line.waiting.push_back(waiting);
         self.waiting += 1;
-        if !waiting.held_back && line.waiting.len() == 1 {
+        if waiting.held_back.is_none() && line.waiting.len() == 1 {
             line.wake.wake();
         }
     }
@@ -235,9 +235,8 @@ impl<C: Carried> Carrier<C> {
         let mut sent = 0;
         let fill = line.fill(out, now, |waiting| {
             sent += 1;
-            if !waiting.held_back {
-                meter.late(now.saturating_sub(waiting.intended));
-            }
+            // What it waited for its connection is not the load's doing.
+            meter.late(waiting.held_back.unwrap_or_else(|| now.saturating_sub(waiting.intended)));
         });
         meter.tally.sent += sent;
         drop(meter);

@@ -122,10 +122,14 @@ impl<C: Carried> Carrier<C> {
     /// The load is over: nothing more is asked. What is in flight may still be answered, as long as patience lasts:
     /// that the load has ended is not the server's doing.
     pub(super) fn close_down(&mut self, now: Nanos) -> Next {
+        if self.stopped_at.is_none() {
+            self.crowd.stopped(now);
+        }
         let since = *self.stopped_at.get_or_insert(now);
         for at in 0..self.lines.len() {
             let waiting = std::mem::take(&mut self.lines[at].waiting);
             if !waiting.is_empty() {
+                self.meter().tally.left_over += waiting.len() as u64;
                 self.never_sent(waiting, now);
             }
         }

@@ -76,8 +76,8 @@ pub(super) struct Waiting {
     pub(super) ask: Ask,
     /// The id of an earlier try.
     pub(super) id: Option<RequestId>,
-    /// Whether the connection could not have taken it when it was handed over.
-    pub(super) held_back: bool,
+    /// If the connection could not have taken it when it was handed over: how late that was.
+    pub(super) held_back: Option<Nanos>,
 }
 
 /// A request in flight.

@@ -97,6 +97,8 @@ pub struct Tally {
     pub abandoned: u64,
     /// Requests that were due and never sent, because their connection ended before.
     pub unsent: u64,
+    /// Of those: requests whose connection was open, and had not had its turn when the load was ended.
+    pub left_over: u64,
     /// Connections that were let in.
     pub connected: u64,
     /// Attempts that were not.
@@ -118,8 +120,8 @@ pub struct Tally {
     pub all: Histogram<u64>,
     /// From the actual send to the answer, all classes: what a tool that forgets waiting would claim.
     pub uncorrected: Histogram<u64>,
-    /// From the intended time to the actual send, of requests that their connection would have taken at once:
-    /// how late the load itself was.
+    /// How late the load itself was: from the intended time to the actual send; of requests that their connection
+    /// would not have taken at once, to when they were handed to it.
     pub late: Histogram<u64>,
     /// From the actual send to the answer, of requests refused for want of capacity: how quickly overload is told.
     pub busy: Histogram<u64>,
@@ -138,6 +140,7 @@ impl Default for Tally {
             unanswered: 0,
             abandoned: 0,
             unsent: 0,
+            left_over: 0,
             connected: 0,
             connect_failed: 0,
             connections_lost: 0,
@@ -190,6 +193,7 @@ impl Tally {
             (&mut self.unanswered, other.unanswered),
             (&mut self.abandoned, other.abandoned),
             (&mut self.unsent, other.unsent),
+            (&mut self.left_over, other.left_over),
             (&mut self.connected, other.connected),
             (&mut self.connect_failed, other.connect_failed),
             (&mut self.connections_lost, other.connections_lost),

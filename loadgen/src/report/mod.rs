@@ -18,7 +18,7 @@ mod summary;
 mod svg;
 mod usl;
 mod verdict;
-mod words;
+pub(crate) mod words;
 
 pub use capacity::{Capacity, Cores, Fit, Question, capacity};
 pub use compare::{Change, Comparison, Judgement, compare};

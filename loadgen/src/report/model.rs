@@ -159,6 +159,15 @@ pub struct Totals {
     pub visits: u64,
     /// See `visits`.
     pub visits_won: u64,
+    /// People who came; one who tries again later makes another visit. 0 in reports that did not count them.
+    #[serde(default)]
+    pub people: u64,
+    /// People who were to come by the plan, and did not before the run ended: the load could not keep up.
+    #[serde(default)]
+    pub people_missed: u64,
+    /// Requests that were due when the run ended and had not left.
+    #[serde(default)]
+    pub left_over: u64,
     /// Requests that were due.
     pub intended: u64,
     /// Requests sent.

@@ -99,6 +99,9 @@ pub(crate) fn add(report: &mut RunReport, sale: &Sale, played: &Played) {
 fn add_totals(totals: &mut Totals, tally: &Tally, books: &Books) {
     totals.visits += books.visits;
     totals.visits_won += books.visits_won;
+    totals.people += books.people;
+    totals.people_missed += books.people_missed;
+    totals.left_over += tally.left_over;
     totals.intended += tally.intended;
     totals.sent += tally.sent;
     totals.answered += tally.answered;

@@ -95,6 +95,11 @@ impl<'a> Steps<'a> {
         let met = step.met;
         self.report.steps.push(step);
         assemble::add(&mut self.report, &sale, &played);
+        if !met {
+            // A rate that failed was meant to be tried: what it left undone spoils no figure of another.
+            self.report.totals.people_missed -= played.books.people_missed;
+            self.report.totals.left_over -= played.total.left_over;
+        }
         self.total.add(&played.total);
         self.keep_best(met, rate_per_s, played.steady);
         self.cut_short = played.cut_short;
@@ -120,6 +125,8 @@ impl<'a> Steps<'a> {
             format!("{} violations", played.verified.violation_count)
         } else if tally.answered == 0 {
             "nothing was answered".to_owned()
+        } else if doubts::too_few(played.books.people, played.books.people + played.books.people_missed) {
+            format!("only {} of the visits due could be made", played.books.people)
         } else {
             self.objective.misses(&step)
         };

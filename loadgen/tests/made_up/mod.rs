@@ -172,6 +172,9 @@ pub(crate) fn report() -> RunReport {
         totals: Totals {
             visits: 210_000,
             visits_won: 23_800,
+            people: 200_000,
+            people_missed: 0,
+            left_over: 0,
             intended: sum(|s| s.intended),
             sent: sum(|s| s.sent),
             answered: sum(|s| s.answered),

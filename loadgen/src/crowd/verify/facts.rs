@@ -88,6 +88,8 @@ pub(crate) struct Batch {
     pub(crate) violation_count: u64,
     pub(crate) visits: u64,
     pub(crate) visits_won: u64,
+    pub(crate) people: u64,
+    pub(crate) people_missed: u64,
     /// When the thread's arrivals began, if it was since it last spoke.
     pub(crate) began_ns: Option<Nanos>,
 }

@@ -64,6 +64,8 @@ impl Ledger {
         self.checks.merge(&batch.checks);
         self.books.visits += batch.visits;
         self.books.visits_won += batch.visits_won;
+        self.books.people += batch.people;
+        self.books.people_missed += batch.people_missed;
         self.books.violations += batch.violation_count.saturating_sub(batch.violations.len() as u64);
         if let Some(began) = batch.began_ns {
             self.books.began_ns = Some(self.books.began_ns.map_or(began, |known| known.min(began)));

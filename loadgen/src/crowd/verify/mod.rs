@@ -37,6 +37,10 @@ pub struct Books {
     pub visits: u64,
     /// Visits that booked.
     pub visits_won: u64,
+    /// People who came; one who tries again later makes another visit.
+    pub people: u64,
+    /// People who should have come by the plan, and did not before the load was ended.
+    pub people_missed: u64,
     /// Seats granted so far, by claims and offers.
     pub seats_granted: u64,
     /// When the last seat that was free at the start was booked, in nanoseconds since the start of the run.
