@@ -142,6 +142,24 @@ fn scenarios_are_listed_and_printed() {
     loadgen(&["compare", "a", "b"], at.path()).expect(2, &["a"]);
 }
 
+#[test]
+fn the_report_of_an_earlier_run_is_not_overwritten() {
+    let server = Server::start();
+    let out = server.folder.path().join("kept");
+    let path = out.to_str().expect("UTF-8");
+    std::fs::create_dir(&out).expect("made");
+    std::fs::write(out.join("report.json"), "{}").expect("written");
+    std::fs::write(out.join("index.html"), "its page").expect("written");
+    server.load(&["steady", "--quick", "--quiet", "--out", path]).expect(2, &["earlier run", "--out"]);
+    let at = server.folder.path();
+    loadgen(&["history", path], at).expect(2, &["the folder of one run", "load-reports"]);
+    for missing in ["no-such", "kept/index.html"] {
+        let said = loadgen(&["history", missing], at).expect(2, &["holds the runs' folders"]);
+        assert!(!said.err.contains("--out"), "{}", said.err);
+    }
+    assert_eq!(std::fs::read_to_string(out.join("index.html")).expect("there"), "its page");
+}
+
 /// A tiny run over WebSocket, through a proxy that does mischief.
 fn run_through(mischief: Mischief) -> Said {
     let server = Server::start();

@@ -40,6 +40,27 @@ pub enum ReportError {
         /// What is wrong with it.
         why: String,
     },
+    /// Not a folder of runs.
+    #[error("{}: there is no such folder; name the folder that holds the runs' folders, like load-reports", path.display())]
+    NoResults {
+        /// What was named.
+        path: PathBuf,
+    },
+    /// One run's folder, whose page a history would overwrite.
+    #[error(
+        "{}: this is the folder of one run, and a history would overwrite its page; name the folder that holds the runs' folders, like load-reports",
+        path.display()
+    )]
+    OneRun {
+        /// What was named.
+        path: PathBuf,
+    },
+    /// The place of an earlier run.
+    #[error("{}: the report of an earlier run is there; name another folder with --out, or remove this one", path.display())]
+    Taken {
+        /// What was named.
+        path: PathBuf,
+    },
     /// Of another version.
     #[error(
         "{}: a report of model {found}, and this program reads model {MODEL}; read it with the program of its commit, or run again",

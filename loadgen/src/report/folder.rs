@@ -15,7 +15,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 /// The file that a run is read from.
-const REPORT: &str = "report.json";
+pub(crate) const REPORT: &str = "report.json";
 
 /// Writes the run's files into `folder`, which is made if need be. `histograms` are in nanoseconds, by class;
 /// class `all` becomes `all.hgrm`. Numbers that are not finite are written as 0: JSON has no word for them.

@@ -2,7 +2,7 @@
 
 use super::chart::sparkline;
 use super::error::ReportError;
-use super::folder::place;
+use super::folder::{REPORT, place};
 use super::model::{RunKind, RunReport};
 use super::saturation::Saturation;
 use super::style::document;
@@ -120,6 +120,12 @@ pub struct History {
 
 /// Reads `results/history.ndjson`, and makes `results/index.html` from it anew.
 pub fn history(results: &Path) -> Result<History, LoadError> {
+    if !results.is_dir() {
+        return Err(ReportError::NoResults { path: results.to_owned() }.into());
+    }
+    if results.join(REPORT).exists() {
+        return Err(ReportError::OneRun { path: results.to_owned() }.into());
+    }
     let past = past(results)?;
     place(&results.join("index.html"), &index_page(&past.entries, &past.damaged))?;
     Ok(past)

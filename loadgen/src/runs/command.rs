@@ -4,7 +4,7 @@ use crate::LoadError;
 use crate::crowd::Scenario;
 use crate::options::{Cli, Command, LoadOptions};
 use crate::report::model::RunKind;
-use crate::report::{self};
+use crate::report::{self, ReportError};
 use crate::runs::assemble::Outcome;
 use crate::runs::interrupt::Interrupt;
 use crate::runs::verdict::Verdict;
@@ -69,6 +69,9 @@ fn loaded(
     run: impl AsyncFnOnce(&Interrupt) -> Result<Outcome, LoadError>,
 ) -> Result<Verdict, LoadError> {
     options.check()?;
+    if let Some(out) = options.out.as_deref().filter(|out| out.join("report.json").exists()) {
+        return Err(ReportError::Taken { path: out.to_owned() }.into());
+    }
     let outcome = runtime()?.block_on(async { run(&Interrupt::by_signals()).await })?;
     Ok(deliver::deliver(outcome, options))
 }
