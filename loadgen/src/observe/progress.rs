@@ -87,12 +87,13 @@ impl Progress {
 
 fn line(sample: &Sample, seats: u64, violations: u64, at_s: f64) -> String {
     let refused = 100.0 * sample.refused as f64 / sample.answered.max(1) as f64;
-    let sold = 100.0 * sample.seats_booked as f64 / seats.max(1) as f64;
+    // Rounded down: a hall with a seat left is not sold out.
+    let sold = 100 * sample.seats_booked / seats.max(1);
     let violations = if violations > 0 { format!("  {violations} VIOLATIONS") } else { String::new() };
     let waiting = if sample.waiting > 0 { format!("  {} waiting", sample.waiting) } else { String::new() };
     format!(
         "{at_s:>4.0}s  {:>7} answers/s  p50 {:>6}  p99 {:>6}  max {:>6}  {refused:>3.0}% refused  {} in flight  \
-         {sold:.0}% sold, {} held, {} left{waiting}{violations}",
+         {sold}% sold, {} held, {} left{waiting}{violations}",
         HumanCount(sample.answered).to_string(),
         micros(sample.p50_us),
         micros(sample.p99_us),
@@ -124,6 +125,8 @@ mod tests {
         for part in ["7s", "12,345 answers/s", "p99  4.2ms", "1.5s", "10% refused", "50% sold", "400 left"] {
             assert!(text.contains(part), "{part} is not in {text}");
         }
+        let nearly = Sample { seats_booked: 999, ..Sample::default() };
+        assert!(line(&nearly, 1000, 0, 7.0).contains("99% sold"));
         assert!(!text.contains("VIOLATIONS") && !text.contains("waiting"), "{text}");
         assert!(line(&sample, 1000, 3, 7.0).contains("3 VIOLATIONS"));
     }

@@ -111,7 +111,7 @@ impl LoadOptions {
         let mistake = if self.connections.is_some_and(|it| !(1..=1_000_000).contains(&it)) {
             "--connections is a number from 1 to 1000000"
         } else if self.rate.is_some_and(|rate| !number(rate) || rate > 1e8) {
-            "--rate is a number of visits per second, above 0"
+            "--rate is a number of visits per second, above 0 and at most 100000000"
         } else if !(1..=1024).contains(&self.depth) {
             "--depth is a number from 1 to 1024, a server's default limit of requests in flight"
         } else if self.threads.is_some_and(|it| !(1..=256).contains(&it)) {
