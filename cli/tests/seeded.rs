@@ -131,7 +131,7 @@ fn a_standby_behind_a_trimmed_log_catches_up_from_snapshots_and_takes_over() {
         // Its state is the primary's, it makes snapshots and trims its own log as well.
         let http = standby.http();
         let goes_on = async || {
-            let status = http.standby_status().await.expect("a status");
+            let status = http.node().await.expect("a status");
             assert_eq!(status["applier"], "ok");
             let mark = std::fs::read_to_string(b.path().join("data/TRIM")).unwrap_or_default();
             let enough = answers.borrow().len() >= paired + 1000;

@@ -333,7 +333,7 @@ fn a_standby_says_who_is_primary_and_one_that_is_not_in_sync_stays_one() {
         // The standby is not promoted, and says why.
         cluster.nodes[second].start(&cluster.etcd, &[]);
         let why = loop {
-            let status = cluster.nodes[second].http().standby_status().await;
+            let status = cluster.nodes[second].http().node().await;
             if let Some(why) = status.ok().as_ref().and_then(|status| status["cluster"]["why_not"].as_str()) {
                 break why.to_owned();
             }

@@ -211,8 +211,8 @@ impl Http {
         self.get("/v1/admin/replication").await
     }
 
-    /// What a standby says of itself.
-    pub async fn standby_status(&self) -> Result<Value, HttpError> {
+    /// What the node says of itself, primary or standby.
+    pub async fn node(&self) -> Result<Value, HttpError> {
         self.get("/v1/status").await
     }
 
