@@ -8,7 +8,6 @@
 //!   crowd on another event (a quarter of the capacity) is measured before, and while the holds end.
 //! - **reconnect storm**: all connections drop at once and come back.
 
-use crate::LoadError;
 use crate::machine;
 use crate::options::{BenchOptions, BenchPart, LoadOptions, SearchOptions};
 use crate::report::{self, model::RunKind};
@@ -16,10 +15,11 @@ use crate::runs::assemble::Outcome;
 use crate::runs::expiry;
 use crate::runs::figures::{Figure, Figures};
 use crate::runs::interrupt::Interrupt;
-use crate::runs::own_server::{self, OwnServer};
+use crate::runs::own_server::OwnServer;
 use crate::runs::steps::Steps;
 use crate::runs::verdict::Verdict;
 use crate::runs::{once, plan, search};
+use crate::{LoadError, child};
 use std::path::{Path, PathBuf};
 
 /// Where evidence goes.
@@ -45,7 +45,7 @@ pub(crate) async fn bench(
     let server = if options.running {
         None
     } else {
-        let program = own_server::program(options.frontrow.as_ref())?;
+        let program = child::program(options.frontrow.as_ref())?;
         let above = program.parent().map(Path::to_owned).unwrap_or_default();
         Some(OwnServer::start(&program, &above).await?)
     };
