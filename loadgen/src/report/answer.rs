@@ -38,7 +38,7 @@ pub(super) fn played(report: &RunReport) -> String {
     };
     let busiest = report.series.iter().map(|sample| sample.answered).max().unwrap_or(0);
     let per_s = ratio(busiest as f64, super::buyers::step_s(report));
-    format!("{who}{seats}, on {on}: {came}; up to {} requests/s were answered.", number(per_s))
+    format!("{who}{seats}, on {on}: {came}; up to {} requests were answered in a second.", number(per_s))
 }
 
 /// Why a run bears no firm answer, as the end of a sentence that says `because`; `None` if it does.
@@ -129,7 +129,7 @@ pub(super) fn shaky(question: Question, demand: f64, answered_per_s: f64, why: &
         ),
     };
     format!(
-        "{}: NO FIRM ANSWER. At least {} requests/s were answered here; how many more could not be found out because {why}.{peak}",
+        "{}: NO FIRM ANSWER. At least {} requests/s were answered here, in the best three seconds; how many more could not be found out because {why}.{peak}",
         asked(question),
         number(answered_per_s)
     )

@@ -49,8 +49,11 @@ impl Gate {
     /// Whether this connection may pass.
     fn lets(&self, client: &TcpStream) -> bool {
         let mut passing = self.passing();
+        if self.shut.load(SeqCst) {
+            return false;
+        }
         passing.extend(client.try_clone());
-        !self.shut.load(SeqCst)
+        true
     }
 }
 
