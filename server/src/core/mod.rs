@@ -18,6 +18,7 @@
 //! Invariants: no borrow lives across an await; a core never waits for another; nothing leaves before the
 //! log position it was decided at is durable; every queue is bounded and refuses when full.
 
+mod buffers;
 mod changed;
 mod connection;
 mod dispatch;

@@ -1,5 +1,6 @@
 //! Threads, and the little that they share.
 
+use super::buffers::Buffers;
 use super::changed::Changed;
 use super::connection::{self, About, ArrivalInfo};
 use super::hints::Hints;
@@ -538,6 +539,7 @@ fn prepare<E: Engine>(seat: Seat) -> Result<Prepared<E>, CoreError> {
         deferred: HashMap::new(),
         outbound: (0..cores).map(|_| Outbound::default()).collect(),
         conns: Conns::new(),
+        buffers: Buffers::default(),
         ending: Vec::new(),
         users: super::users::Users::default(),
         watches: super::watch::Watches::default(),
