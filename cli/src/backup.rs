@@ -125,6 +125,10 @@ fn standby(node: &Value) -> String {
             position("applied")
         );
     }
+    let _ = match node["age_ms"].as_u64() {
+        Some(age) => write!(text, "\nseats are shown here, at most {age} ms old"),
+        None => write!(text, "\nseats are not shown here: {}", word(node, "unreadable").replace('_', " ")),
+    };
     for key in ["trouble", "why_not"] {
         if let Some(why) = node["cluster"][key].as_str() {
             let _ =

@@ -38,9 +38,13 @@ mod users;
 mod watch;
 
 pub use message::Audit;
+pub(crate) use message::ConnId;
 pub use metrics::render as render_metrics;
 pub use recovery::{Recovered, RecoveryError, recover};
 pub(crate) use recovery::{load, logged};
 pub use sales::Handle;
 pub(crate) use start::cpu_set;
+pub(crate) use transport::{Incoming, Ws};
+pub(crate) use watch::Watched;
+
 pub use start::{CoreError, Host, Plan, Seat, Setup, Starting, Threads, launch, plan, serve_core};

@@ -11,12 +11,15 @@
 //! | `trimmer` | the standby's own snapshots, and its log trimmed |
 //! | `applier` | from the standby's log to its partitions |
 //! | `files` | the catalogue's files on their way |
-//! | `status`, `http` | what a standby says of itself |
+//! | `view` | what the applier shows of its partitions, and how |
+//! | `status`, `http` | what a standby says of itself, and what can be read there |
+//! | `watchers`, `watchers/session` | clients that watch seats at a standby |
 //!
 //! The bytes and the rules of the conversation are `frontrow_wal::stream`'s.
 //!
 //! Invariants: a core never waits for a socket or a standby's disk; a standby's position is believed only once all
-//! streams have caught up with the epoch under way; a standby never decides anything.
+//! streams have caught up with the epoch under way; a standby never decides anything, and its applier never waits for
+//! whoever looks at what is applied.
 
 mod applier;
 mod files;
@@ -27,6 +30,8 @@ mod primary;
 mod standby;
 mod status;
 mod trimmer;
+mod view;
+mod watchers;
 
 pub(crate) use hub::HubParts;
 pub use hub::{Hub, StandbyStatus};
