@@ -84,10 +84,7 @@ pub(crate) enum Command {
     /// Wait in a queue until seats are offered.
     Wait(Wait),
     /// Say where you stand in a queue; without a place, what the server is: primary or standby, and how far.
-    Status {
-        #[command(flatten)]
-        place: Option<Place>,
-    },
+    Status(Status),
     /// Follow a section's seats as they change.
     Watch(Watch),
     /// Print a token for --user from the server's development mode.
@@ -247,6 +244,26 @@ pub(crate) struct SeatsArgs {
     pub(crate) event: String,
     /// The section: its name, or a word of it.
     pub(crate) section: Option<String>,
+}
+
+/// A queue's place, or none.
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// The event: its number, or words of its name.
+    #[arg(requires = "section")]
+    pub(crate) event: Option<String>,
+    /// The section: its name, or a word of it.
+    pub(crate) section: Option<String>,
+    /// The row's label; without it, the section as a whole.
+    pub(crate) row: Option<String>,
+}
+
+impl Status {
+    /// The place, if there is one.
+    pub(crate) fn place(self) -> Option<Place> {
+        let Self { event, section, row } = self;
+        Some(Place { event: event?, section: section?, row })
+    }
 }
 
 /// A row, or a whole section.
