@@ -3,6 +3,7 @@
 use super::dispatch::{self, Verdict};
 use super::message::{Arrival, ConnId, CoreMessage, Origin};
 use super::metrics::Metrics;
+use super::room::Room;
 use super::state::{Core, mono_ns, read_clock};
 use super::transport::{Incoming, Transport, Ws};
 use crate::http::Place;
@@ -17,8 +18,6 @@ use std::cell::{Cell, RefCell};
 use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
 
-/// Bytes read from a socket at a time, at least.
-const READ_BYTES: usize = 16 * 1024;
 /// Requests for one other core in a row before the connection moves there.
 const MOVE_AFTER: u32 = 4;
 
@@ -202,6 +201,7 @@ pub(crate) async fn serve<E: Engine>(
         dispatch::admit(&core, &conn, identity, true);
     }
     let mut buffer = arrival.about.leftover;
+    let mut room = Room::default();
     let moved = loop {
         if !buffer.is_empty() {
             if !process(&core, &conn, &mut buffer) {
@@ -224,9 +224,11 @@ pub(crate) async fn serve<E: Engine>(
         if conn.closing.get() {
             break None;
         }
-        buffer.reserve(READ_BYTES);
+        room.make(&mut buffer);
+        let (had, spare) = (buffer.len(), buffer.capacity() - buffer.len());
         let (result, back) = E::recv(&mut reader, buffer).await;
         buffer = back;
+        room.came(buffer.len() - had, spare);
         match result {
             Ok(0) | Err(_) => break None,
             Ok(_) => conn.heard_ns.set(read_clock()),

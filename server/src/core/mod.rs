@@ -28,6 +28,7 @@ mod message;
 mod metrics;
 mod pump;
 mod recovery;
+mod room;
 mod sales;
 mod space;
 mod staging;
