@@ -152,9 +152,18 @@ fn a_damaged_archive_is_named_and_all_else_is_served() {
             http.map(EVENT).await.expect("the map is another file");
             server.kill();
         }
-        std::fs::write(archive(data), good).unwrap();
+        std::fs::write(archive(data), &good).unwrap();
         let server = Server::start(data, &[]);
-        assert_eq!(look(&server.operator(data)).await.1.total, 1, "put back, it is read again");
+        let http = server.operator(data);
+        assert_eq!(look(&http).await.1.total, 1, "put back, it is read again");
+        // And once more while it is in use.
+        for bytes in [0, 70] {
+            std::fs::File::options().write(true).open(archive(data)).unwrap().set_len(bytes).unwrap();
+            let error = http.bookings(EVENT, None, 0).await.expect_err("it is cut short");
+            assert_eq!(refused(&error).1, "archive_damaged");
+            std::fs::write(archive(data), &good).unwrap();
+            assert_eq!(look(&http).await.1.total, 1, "put back, it is read again");
+        }
     });
 }
 

@@ -1,10 +1,12 @@
-//! One archive as a file: its header, and the mapping.
+//! One archive as a file: its header, and its bytes in memory.
 
-use std::fs::File;
-use std::io::ErrorKind;
+use std::fs::{File, Metadata};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use frontrow_shard::{ColdView, EventId};
+use memmap2::{Mmap, MmapMut};
 
 use super::ColdFileError;
 
@@ -39,51 +41,95 @@ pub fn header(cluster: u128, event: EventId, body: &[u8]) -> [u8; HEADER] {
     out
 }
 
-/// An archive, mapped and checked.
+/// What tells a file from every other one, and from itself once somebody has written to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileIdentity {
+    place: (u64, u64),
+    bytes: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl FileIdentity {
+    pub(crate) fn of(about: &Metadata) -> Self {
+        Self {
+            place: (about.dev(), about.ino()),
+            bytes: about.len(),
+            modified: (about.mtime(), about.mtime_nsec()),
+            changed: (about.ctime(), about.ctime_nsec()),
+        }
+    }
+}
+
+/// An archive, read and checked. Its bytes are this process's own: what becomes of the file does not touch them.
 #[derive(Debug)]
 pub struct Cold {
-    mapping: memmap2::Mmap,
+    bytes: Mmap,
+    identity: FileIdentity,
 }
 
 impl Cold {
-    /// Maps the archive of `event` of `cluster` and checks every byte of it.
+    /// Reads the archive of `event` of `cluster` and checks every byte of it.
     pub fn open(path: &Path, cluster: u128, event: EventId) -> Result<Self, ColdFileError> {
         let failed = |source| ColdFileError::File { path: path.to_path_buf(), source };
-        let file = File::open(path).map_err(|source| match source.kind() {
+        let mut file = File::open(path).map_err(|source| match source.kind() {
             ErrorKind::NotFound => ColdFileError::Missing { path: path.to_path_buf() },
             _ => failed(source),
         })?;
-        if file.metadata().map_err(failed)?.len() < HEADER as u64 {
-            return Err(damaged(path, "it is cut short"));
-        }
-        // SAFETY: no code writes to or truncates a finished archive: it is only ever replaced by a rename, which
-        // leaves the mapped file as it was. That others keep their hands off the data directory is the operator's
-        // promise, as for the log.
-        let mapping = unsafe { memmap2::Mmap::map(&file) }.map_err(failed)?;
-        let (head, body) = mapping.split_at(HEADER);
-        check_header(path, head, cluster, event)?;
-        if head[32..40] != (body.len() as u64).to_le_bytes() {
+        // Before the first byte is read: what changes from here on makes it another file.
+        let about = file.metadata().map_err(failed)?;
+        let mut read = |to: &mut [u8]| {
+            file.read_exact(to).map_err(|source| match source.kind() {
+                ErrorKind::UnexpectedEof => damaged(path, "it is cut short"),
+                _ => failed(source),
+            })
+        };
+        let mut head = [0; HEADER];
+        read(&mut head)?;
+        check_header(path, &head, cluster, event)?;
+        let body = about.len().saturating_sub(HEADER as u64);
+        if head[32..40] != body.to_le_bytes() {
             return Err(damaged(path, "its length is not the one that was written"));
         }
-        if head[40..44] != crc32c::crc32c(body).to_le_bytes() {
-            return Err(damaged(path, "its checksum does not fit"));
-        }
-        let view = ColdView::check(body).map_err(|error| damaged(path, &error.to_string()))?;
-        if view.event() != event {
-            return Err(ColdFileError::Foreign { path: path.to_path_buf(), why: "it is another event's" });
-        }
-        Ok(Self { mapping })
+        let mut bytes = MmapMut::map_anon(about.len() as usize).map_err(failed)?;
+        bytes[..HEADER].copy_from_slice(&head);
+        read(&mut bytes[HEADER..])?;
+        let bytes = bytes.make_read_only().map_err(failed)?;
+        check_body(path, &bytes, event)?;
+        Ok(Self { bytes, identity: FileIdentity::of(&about) })
     }
 
     /// What is in it.
     pub fn view(&self) -> ColdView<'_> {
-        // SAFETY: `open` has checked these bytes, and a mapped archive does not change (see there).
-        unsafe { ColdView::checked_before(&self.mapping[HEADER..]) }
+        // SAFETY: `open` has checked these very bytes, and they are a private mapping that nobody can write to.
+        unsafe { ColdView::checked_before(&self.bytes[HEADER..]) }
+    }
+
+    /// The whole file as it was read.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The file it was read from, as that was.
+    pub(super) fn identity(&self) -> FileIdentity {
+        self.identity
     }
 }
 
 fn damaged(path: &Path, why: &str) -> ColdFileError {
     ColdFileError::Damaged { path: path.to_path_buf(), why: why.to_owned() }
+}
+
+fn check_body(path: &Path, bytes: &[u8], event: EventId) -> Result<(), ColdFileError> {
+    let (head, body) = bytes.split_at(HEADER);
+    if head[40..44] != crc32c::crc32c(body).to_le_bytes() {
+        return Err(damaged(path, "its checksum does not fit"));
+    }
+    let view = ColdView::check(body).map_err(|error| damaged(path, &error.to_string()))?;
+    if view.event() != event {
+        return Err(ColdFileError::Foreign { path: path.to_path_buf(), why: "it is another event's" });
+    }
+    Ok(())
 }
 
 fn check_header(path: &Path, head: &[u8], cluster: u128, event: EventId) -> Result<(), ColdFileError> {

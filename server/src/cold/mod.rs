@@ -1,13 +1,15 @@
-//! Events that are over: their archives' files, and which of them are mapped.
+//! Events that are over: their archives' files, and which of them are in memory.
 //!
 //! `7.archive` lies beside the event's other files: a header of 64 bytes, then the event as
-//! [`frontrow_shard::cold`] writes it. It is mapped read-only when somebody asks, checked whole then, and unmapped
-//! again when nobody has asked for a while.
+//! [`frontrow_shard::cold`] writes it. When somebody asks, it is read into a mapping of its own, checked whole, made
+//! read-only, searched in place, and unmapped again when nobody has asked for a while. The file itself is not mapped: it
+//! would change under the reader with the disk, and truncating it would end the process (`SIGBUS`). Before each question
+//! the file is held against the one that was read, and read anew if it is another.
 
 mod file;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -15,10 +17,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use frontrow_shard::{EventId, Millis};
 
+pub(crate) use file::FileIdentity;
 pub use file::{Cold, header};
 
-/// How long an archive stays mapped when nobody asks for it, in milliseconds.
+/// How long an archive stays in memory when nobody asks for it, in milliseconds.
 const IDLE_MS: Millis = 60_000;
+/// Bytes of archives in memory: beyond that, those go that were not asked for the longest. The last one read stays.
+const HELD_BYTES_MAX: usize = 1 << 30;
 
 /// Why an archive cannot be read. Everything else goes on.
 #[derive(Debug, thiserror::Error)]
@@ -63,17 +68,26 @@ pub enum ColdFileError {
     },
 }
 
-/// The archives that are mapped at present.
+/// The archives that are in memory at present.
 #[derive(Debug)]
 pub struct Archives {
     cluster: u128,
-    mapped: Mutex<HashMap<EventId, (Arc<Cold>, Millis)>>,
+    room: usize,
+    held: Mutex<HashMap<EventId, Held>>,
+    /// Held while one is read: those who ask for the same one wait for it, and no more than one comes on top of the room.
+    reading: Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Held {
+    cold: Arc<Cold>,
+    used_ms: Millis,
 }
 
 impl Archives {
-    /// Archives of this cluster; none is mapped yet.
+    /// Archives of this cluster; none is in memory yet.
     pub fn new(cluster: u128) -> Self {
-        Self { cluster, mapped: Mutex::default() }
+        Self { cluster, room: HELD_BYTES_MAX, held: Mutex::default(), reading: Mutex::default() }
     }
 
     /// The cluster they must be of.
@@ -81,20 +95,51 @@ impl Archives {
         self.cluster
     }
 
-    /// The archive of `event` at `path`, mapped and checked. Reads all of it the first time: not for an async thread.
+    /// The archive of `event` at `path`, checked. Reads all of it the first time, and whenever the file is another one
+    /// than it was: not for an async thread.
     pub fn open(&self, event: EventId, path: &Path, now_ms: Millis) -> Result<Arc<Cold>, ColdFileError> {
-        if let Some((cold, used)) = self.lock().get_mut(&event) {
-            *used = now_ms;
-            return Ok(Arc::clone(cold));
+        if let Some(cold) = self.as_read(event, path, now_ms) {
+            return Ok(cold);
+        }
+        let _one_at_a_time = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(cold) = self.as_read(event, path, now_ms) {
+            return Ok(cold);
         }
         let cold = Arc::new(Cold::open(path, self.cluster, event)?);
-        self.lock().insert(event, (Arc::clone(&cold), now_ms));
+        let mut held = self.lock();
+        held.insert(event, Held { cold: Arc::clone(&cold), used_ms: now_ms });
+        self.make_room(&mut held, event);
         Ok(cold)
+    }
+
+    /// What was read before, if the file is still the one it was.
+    fn as_read(&self, event: EventId, path: &Path, now_ms: Millis) -> Option<Arc<Cold>> {
+        let now = std::fs::metadata(path).ok().map(|about| FileIdentity::of(&about));
+        let mut held = self.lock();
+        let found = held.get_mut(&event)?;
+        if now == Some(found.cold.identity()) {
+            found.used_ms = now_ms;
+            return Some(Arc::clone(&found.cold));
+        }
+        tracing::warn!(event, path = %path.display(), "an archive has changed since it was read; it is read anew");
+        held.remove(&event);
+        None
+    }
+
+    /// Lets go of the others that were not asked for the longest until there is room.
+    fn make_room(&self, held: &mut HashMap<EventId, Held>, but: EventId) {
+        while held.values().map(|it| it.cold.bytes().len()).sum::<usize>() > self.room {
+            let others = held.iter().filter(|(event, _)| **event != but);
+            let Some(oldest) = others.min_by_key(|(_, it)| it.used_ms).map(|(event, _)| *event) else {
+                return;
+            };
+            held.remove(&oldest);
+        }
     }
 
     /// Lets go of what nobody has asked for lately.
     pub fn sweep(&self, now_ms: Millis) {
-        self.lock().retain(|_, (_, used)| now_ms.saturating_sub(*used) < IDLE_MS);
+        self.lock().retain(|_, it| now_ms.saturating_sub(it.used_ms) < IDLE_MS);
     }
 
     /// Lets go of one that has been written anew.
@@ -102,12 +147,12 @@ impl Archives {
         self.lock().remove(&event);
     }
 
-    /// How many are mapped.
-    pub fn mapped(&self) -> usize {
+    /// How many are in memory.
+    pub fn held(&self) -> usize {
         self.lock().len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<EventId, (Arc<Cold>, Millis)>> {
-        self.mapped.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<EventId, Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

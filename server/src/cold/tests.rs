@@ -8,7 +8,7 @@ use super::*;
 const CLUSTER: u128 = 0x1234_5678_9abc_def0;
 
 /// A row of twelve seats, three of them booked by user 5.
-fn archived() -> Vec<u8> {
+fn archived(event: u32) -> Vec<u8> {
     let mut part =
         Partition::new(0, 1, frontrow_shard::Limits { requests: 64, parties: 4, queues: 4, tasks: 4 });
     let row = RowSpec {
@@ -19,33 +19,38 @@ fn archived() -> Vec<u8> {
         accessible: Vec::new(),
     };
     let spec = EventSpec {
-        event: 7,
+        event,
         rules: EventRules::default(),
         section_rows: vec![1],
         section_seats: vec![12],
         rows: vec![row],
     };
-    let place = RowRef::new(7, 0, 0);
+    let place = RowRef::new(event, 0, 0);
     let now = 1_700_000_000_000;
     let mut out = Effects::default();
     let mut apply = |op: &Op| part.apply(now, op, &mut out).answer;
     apply(&Op::Begin { epoch: 1, secret: 7 });
     apply(&Op::CreateEvent(Box::new(spec)));
-    apply(&Op::SetEventState { event: 7, state: EventState::Open });
+    apply(&Op::SetEventState { event, state: EventState::Open });
     let ask = |id: u128, command| Op::Request(Request { id: (u128::from(now) << 80) | id, user: 5, command });
     let best = ClaimBest { row: place, count: 3, category: u8::MAX, accessible: false, or_join: false };
     let granted = apply(&ask(1, Command::ClaimBest(best)));
     apply(&ask(2, Command::Book(Proof { place, fence: Fence::of(5, &granted) })));
-    apply(&Op::SetEventState { event: 7, state: EventState::Closed });
-    apply(&Op::Archive { event: 7, step: ArchiveStep::Begin });
-    let read = part.read_out(7, true).unwrap();
+    apply(&Op::SetEventState { event, state: EventState::Closed });
+    apply(&Op::Archive { event, step: ArchiveStep::Begin });
+    let read = part.read_out(event, true).unwrap();
     assert!(!read.running);
-    frontrow_shard::ColdEvent::new(7, 1, now, vec![read]).to_bytes().unwrap().to_vec()
+    frontrow_shard::ColdEvent::new(event, 1, now, vec![read]).to_bytes().unwrap().to_vec()
+}
+
+/// An archive of this event, as a file.
+pub(crate) fn file_of(cluster: u128, event: u32) -> Vec<u8> {
+    let body = archived(event);
+    [&header(cluster, event, &body)[..], &body].concat()
 }
 
 fn file() -> Vec<u8> {
-    let body = archived();
-    [&header(CLUSTER, 7, &body)[..], &body].concat()
+    file_of(CLUSTER, 7)
 }
 
 #[test]
@@ -62,9 +67,9 @@ fn what_was_written_is_read_in_place() {
     assert_eq!(cold.view().bookings(Some(6)).len(), 0);
     assert_eq!((cold.view().totals().booked, cold.view().totals().bookings), (3, 1));
     archives.sweep(1000 + IDLE_MS - 1);
-    assert_eq!(archives.mapped(), 1);
+    assert_eq!(archives.held(), 1);
     archives.sweep(1000 + IDLE_MS);
-    assert_eq!(archives.mapped(), 0, "nobody has asked for it");
+    assert_eq!(archives.held(), 0, "nobody has asked for it");
 }
 
 #[test]
@@ -107,10 +112,71 @@ fn no_flipped_bit_and_no_cut_is_read() {
         refused(&good[..cut], cut);
     }
     // Past the checksum, too, nothing may panic.
-    let body = archived();
+    let body = archived(7);
     for at in 0..body.len() * 8 {
         let mut bad = body.clone();
         bad[at / 8] ^= 1 << (at % 8);
         frontrow_shard::cold::fuzz_read(&bad);
     }
+}
+
+/// An archive is in use, and its file becomes another one: every answer is of the bytes that were checked, or none.
+#[test]
+fn a_file_that_changes_under_its_readers_is_read_anew() {
+    use std::os::unix::fs::FileExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("7.archive");
+    let good = file();
+    let archives = Archives::new(CLUSTER);
+    let booked = || archives.open(7, &path, 1000).map(|cold| cold.view().totals().booked);
+    let on_file = |change: &dyn Fn(&std::fs::File)| {
+        change(&std::fs::OpenOptions::new().write(true).open(&path).unwrap());
+    };
+    std::fs::write(&path, &good).unwrap();
+    let before = archives.open(7, &path, 1000).unwrap();
+    for at in [good.len() - 4, good.len() - 8, good.len() - 12, good.len() / 2, HEADER_BYTES] {
+        on_file(&|file| file.write_all_at(&[good[at] ^ 0x40], at as u64).unwrap());
+        set_back(&path, at);
+        assert!(matches!(booked(), Err(ColdFileError::Damaged { .. })), "{at}");
+        on_file(&|file| file.write_all_at(&[good[at]], at as u64).unwrap());
+        assert_eq!(booked().unwrap(), 3, "mended at its place, it is read again");
+    }
+    for bytes in [0, 70] {
+        on_file(&|file| file.set_len(bytes).unwrap());
+        assert!(matches!(booked(), Err(ColdFileError::Damaged { .. })), "{bytes}");
+        on_file(&|file| file.write_all_at(&good, 0).unwrap());
+        assert_eq!(booked().unwrap(), 3);
+    }
+    // Another event's, copied over it; and none.
+    std::fs::write(&path, file_of(CLUSTER, 8)).unwrap();
+    assert!(matches!(booked(), Err(ColdFileError::Foreign { .. })));
+    std::fs::remove_file(&path).unwrap();
+    assert!(matches!(booked(), Err(ColdFileError::Missing { .. })));
+    // Whoever was reading all the while has what was checked.
+    assert_eq!((before.view().totals().booked, before.bytes()), (3, &good[..]));
+}
+
+const HEADER_BYTES: usize = 64;
+
+/// Gives the file a time of last writing of its own: the test is faster than the clock of some file systems.
+fn set_back(path: &Path, by: usize) {
+    let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_600_000_000 + by as u64);
+    std::fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+}
+
+#[test]
+fn there_is_room_for_so_many_bytes_of_archives() {
+    let folder = tempfile::tempdir().unwrap();
+    let archives = Archives { room: file().len() * 5 / 2, ..Archives::new(CLUSTER) };
+    let open = |event: u32, now_ms| {
+        let path = folder.path().join(format!("{event}.archive"));
+        std::fs::write(&path, file_of(CLUSTER, event)).unwrap();
+        archives.open(event, &path, now_ms).unwrap()
+    };
+    let first = open(1, 10);
+    for event in 2..=5 {
+        open(event, 10 + Millis::from(event));
+        assert_eq!(archives.held(), 2);
+    }
+    assert_eq!(first.view().totals().booked, 3, "whoever has it goes on reading");
 }
