@@ -35,13 +35,15 @@ pub(super) fn archive_name(id: EventId) -> String {
 /// What is in the folder.
 pub(super) struct Listing {
     pub(super) ids: Vec<EventId>,
+    /// Events that have an archive and no head.
+    pub(super) headless: Vec<EventId>,
     pub(super) foreign: Vec<CatalogueError>,
 }
 
 /// Finds the heads. What a crash left unfinished is removed; it never was an event.
 pub(super) fn list(folder: &Path) -> Result<Listing, CatalogueError> {
     let failed = |source| CatalogueError::File { path: folder.to_path_buf(), source };
-    let mut listing = Listing { ids: Vec::new(), foreign: Vec::new() };
+    let mut listing = Listing { ids: Vec::new(), headless: Vec::new(), foreign: Vec::new() };
     let mut parts = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
@@ -52,7 +54,9 @@ pub(super) fn list(folder: &Path) -> Result<Listing, CatalogueError> {
             listing.foreign.push(CatalogueError::Foreign { path, why });
         } else if name == head_name(id) {
             listing.ids.push(id);
-        } else if name == plan_name(id) || name == map_name(id) || name == archive_name(id) {
+        } else if name == archive_name(id) {
+            listing.headless.push(id);
+        } else if name == plan_name(id) || name == map_name(id) {
             parts.push((id, path));
         } else if name.ends_with(UNFINISHED) {
             remove(&path);
@@ -62,6 +66,8 @@ pub(super) fn list(folder: &Path) -> Result<Listing, CatalogueError> {
         }
     }
     listing.ids.sort_unstable();
+    // No creation leaves an archive: the head was lost, and the bookings in the archive are not to follow it.
+    listing.headless.retain(|id| listing.ids.binary_search(id).is_err());
     parts.iter().filter(|(id, _)| listing.ids.binary_search(id).is_err()).for_each(|(_, path)| remove(path));
     Ok(listing)
 }
@@ -120,30 +126,33 @@ pub(super) fn write_head(folder: &Path, head: &Head) -> Result<(), CatalogueErro
 pub(super) fn read_head(folder: &Path, id: EventId) -> Result<Head, CatalogueError> {
     let path = folder.join(head_name(id));
     let failed = |source| CatalogueError::File { path: path.clone(), source };
-    let foreign = |why: &str| CatalogueError::Foreign { path: path.clone(), why: why.to_owned() };
     if std::fs::metadata(&path).map_err(failed)?.len() > HEAD_BYTES_MAX {
-        return Err(foreign("it is far too large"));
+        return Err(CatalogueError::Damaged { path, why: "it is far too large".to_owned() });
     }
-    let bytes = std::fs::read(&path).map_err(failed)?;
-    let value: Value = match serde_json::from_slice(&bytes) {
+    decode_head(&path, id, &std::fs::read(&path).map_err(failed)?)
+}
+
+/// The head of event `id` in these bytes, which are those of the file at `path`. A file of this name that is none is
+/// a damaged head, not a foreign file: moved away, it would be missed.
+pub(super) fn decode_head(path: &Path, id: EventId, bytes: &[u8]) -> Result<Head, CatalogueError> {
+    let damaged = |why: &str| CatalogueError::Damaged { path: path.to_path_buf(), why: why.to_owned() };
+    let value: Value = match serde_json::from_slice(bytes) {
         Ok(value) => value,
-        Err(error) if error.is_eof() => {
-            return Err(CatalogueError::Damaged { path, why: "it is cut short".to_owned() });
-        }
-        Err(_) => return Err(foreign("it is not JSON")),
+        Err(error) if error.is_eof() => return Err(damaged("it is cut short")),
+        Err(_) => return Err(damaged("it is not JSON")),
     };
     if value.get("frontrow").and_then(Value::as_str) != Some(MARK) {
-        return Err(foreign("it is not marked as an event of Frontrow"));
+        return Err(damaged("it is not marked as an event of Frontrow"));
     }
     let version = value.get("version").and_then(Value::as_u64).unwrap_or(0);
     if version != u64::from(VERSION) {
-        return Err(CatalogueError::Version { path, found: version });
+        return Err(CatalogueError::Version { path: path.to_path_buf(), found: version });
     }
     if value.get("id").and_then(Value::as_u64) != Some(u64::from(id)) {
-        return Err(foreign("the number in it is not that of its name"));
+        return Err(damaged("the number in it is not that of its name"));
     }
     let head: Result<Head, _> = serde_json::from_value(value);
-    head.map_err(|error| CatalogueError::Damaged { path, why: error.to_string() })
+    head.map_err(|error| damaged(&error.to_string()))
 }
 
 /// Checks a file's length and checksum.

@@ -9,6 +9,7 @@
 mod files;
 mod head;
 mod map;
+pub(crate) mod sound;
 mod specs;
 
 #[cfg(test)]
@@ -137,7 +138,10 @@ pub enum CatalogueError {
         found: u64,
     },
     /// A file that is shorter or longer than it was written, or has other bytes.
-    #[error("{} is damaged ({why}); restore it, and the event's other files, from a backup", path.display())]
+    #[error(
+        "{} is damaged ({why}); put it back, and the event's other files with it, from the other node's events/ folder or \
+         from a backup", path.display()
+    )]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -197,6 +201,12 @@ impl Catalogue {
             .map_err(|error| LoadErrors(vec![error]))?;
         let mut errors = loaded.foreign;
         let (mut events, mut highest) = (BTreeMap::new(), 0);
+        for id in loaded.headless {
+            // Its number is not given to another event.
+            highest = highest.max(u64::from(id));
+            let path = folder.join(files::archive_name(id));
+            tracing::warn!(path = %path.display(), "an archive of an event that is not known; it is left alone");
+        }
         for id in loaded.ids {
             highest = highest.max(u64::from(id));
             match load_event(&folder, id) {

@@ -1,72 +1,101 @@
 //! The catalogue's files on their way: what there is, what the standby lacks, and how it takes a file in.
+//!
+//! Neither node trusts a disk. What is sent is checked before, what arrives is checked before it has a name, and what it
+//! replaces is kept aside unless it is an older state of the same head. A file that is damaged is spoken of as one of
+//! length 0, which no file of a catalogue has: the standby asks for another one by that, and the primary says by it
+//! that it has none to give.
 
+use crate::catalogue::sound::{self, Found, Looked, Part, Said, Shelf, Verdict, part_of};
+use frontrow_shard::EventId;
 use frontrow_wal::stream::FileMeta;
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 /// What an unfinished file's name ends in; the catalogue clears such files away.
 const UNFINISHED: &str = ".new";
 /// The largest file that is taken in: far beyond any plan.
 const FILE_BYTES_MAX: u64 = 4 << 30;
 
-/// A folder's files and what is in them; a file is read again only if it has changed.
-#[derive(Default)]
-pub(super) struct Shelf {
-    known: HashMap<String, (u64, SystemTime, FileMeta)>,
+/// A file as its name, length and checksum.
+pub(super) fn meta_of(found: &Found) -> FileMeta {
+    let (len, crc) = found.stamp;
+    FileMeta { name: found.name.clone(), len, crc }
 }
 
-impl Shelf {
-    /// All finished files; of each event the head comes last, for it is what makes the event exist.
-    pub(super) fn list(&mut self, folder: &Path) -> io::Result<Vec<FileMeta>> {
-        let mut found = Vec::new();
-        let entries = match std::fs::read_dir(folder) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
-            Err(error) => return Err(error),
-        };
-        for entry in entries {
-            let entry = entry?;
-            let Some(name) = entry.file_name().to_str().map(str::to_owned) else { continue };
-            if place(&name).is_none() {
-                continue;
-            }
-            match self.look(&entry.path(), &name) {
-                Ok(meta) => found.push(meta),
-                // Taken back meanwhile.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
-        }
-        found.sort_by_key(|meta| place(&meta.name));
-        Ok(found)
-    }
-
-    fn look(&mut self, path: &Path, name: &str) -> io::Result<FileMeta> {
-        let about = std::fs::metadata(path)?;
-        let (len, changed) = (about.len(), about.modified()?);
-        if let Some((known_len, known_changed, meta)) = self.known.get(name)
-            && (*known_len, *known_changed) == (len, changed)
-        {
-            return Ok(meta.clone());
-        }
-        let bytes = std::fs::read(path)?;
-        let meta = FileMeta { name: name.to_owned(), len: bytes.len() as u64, crc: crc32c::crc32c(&bytes) };
-        self.known.insert(name.to_owned(), (len, changed, meta.clone()));
-        Ok(meta)
-    }
+/// How a damaged file is spoken of.
+pub(super) fn damaged(name: &str) -> FileMeta {
+    FileMeta { name: name.to_owned(), len: 0, crc: 0 }
 }
 
-/// The event of a file of the catalogue, and whether it is the head; `None` for any other file.
-fn place(name: &str) -> Option<(u32, bool)> {
-    let (id, rest) = name.split_once('.')?;
-    let id = id.parse().ok()?;
-    match rest {
-        "json" => Some((id, true)),
-        "plan.json" | "map.json" | "archive" => Some((id, false)),
-        _ => None,
+/// Which files a standby has, to be told to its primary.
+pub(super) fn listed(folder: &Path, cluster: u128) -> io::Result<Vec<FileMeta>> {
+    let tell = |found: &Found| match &found.verdict {
+        Verdict::Bad(why) => {
+            let file = &found.name;
+            tracing::error!(%file, %why, "a file of the catalogue is damaged here; the primary is asked for its own");
+            damaged(file)
+        }
+        Verdict::Good | Verdict::Unknown => meta_of(found),
+    };
+    Ok(Shelf::new(cluster).list(folder)?.iter().map(tell).collect())
+}
+
+/// What a primary does about one of its files.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Deed {
+    /// The standby has it, or it is of an event that is only coming to be.
+    Nothing,
+    /// It is to be sent.
+    Send(FileMeta),
+    /// It is damaged here, which the standby is to be told.
+    Confess(FileMeta),
+}
+
+/// Holds a file of this node against what the standby said of its own, and logs where they differ.
+pub(super) fn deed(folder: &Path, found: &Found, there: Option<&FileMeta>) -> Deed {
+    let file = &found.name;
+    match &found.verdict {
+        Verdict::Unknown => Deed::Nothing,
+        Verdict::Bad(why) => {
+            let (path, data) = (folder.join(file), folder.parent().unwrap_or(folder));
+            let at = path.display();
+            let aside = data.join(format!("{file}.part"));
+            let aside = aside.display();
+            if there.is_some_and(|there| there.len > 0) {
+                tracing::error!(
+                    %file, %why,
+                    "a file of the catalogue is damaged here and is not sent; the standby has a good one: copy that from its \
+                     events/ folder to {aside}, then `mv {aside} {at}`"
+                );
+            } else {
+                tracing::error!(
+                    %file, %why,
+                    "a file of the catalogue is damaged here and is not sent, and the standby has no good one: put one from a \
+                     backup at {aside}, then `mv {aside} {at}`"
+                );
+            }
+            Deed::Confess(damaged(file))
+        }
+        Verdict::Good => {
+            let meta = meta_of(found);
+            match there {
+                Some(there) if *there == meta => return Deed::Nothing,
+                Some(there) if there.len == 0 => {
+                    tracing::warn!(%file, "a file of the catalogue is damaged at the standby; it is sent again");
+                }
+                // A head changes with its event's state.
+                Some(_) if found.place.1 != Part::Head => {
+                    tracing::warn!(
+                        %file,
+                        "the standby has another file of this name: it is sent this one, and keeps what it had in cut/events/"
+                    );
+                }
+                _ => {}
+            }
+            Deed::Send(meta)
+        }
     }
 }
 
@@ -84,8 +113,12 @@ pub(super) fn read(folder: &Path, meta: &FileMeta) -> io::Result<Option<Vec<u8>>
 
 /// Takes files in, one after the other, piece by piece.
 pub(super) struct Intake {
+    data: PathBuf,
     folder: PathBuf,
+    cluster: u128,
     open: Option<Open>,
+    /// Plans and maps that are not what the head here says: they wait, unfinished, for a head that does.
+    waiting: HashMap<String, FileMeta>,
 }
 
 struct Open {
@@ -96,18 +129,25 @@ struct Open {
 }
 
 impl Intake {
-    pub(super) fn new(folder: PathBuf) -> Self {
-        Self { folder, open: None }
+    /// Takes files into `data`/events, of this cluster.
+    pub(super) fn new(data: &Path, cluster: u128) -> Self {
+        let (data, folder) = (data.to_path_buf(), data.join("events"));
+        Self { data, folder, cluster, open: None, waiting: HashMap::new() }
     }
 
-    /// Takes one piece. With the last one the file is whole, checked, durable, and has its name.
+    /// Takes one piece. With the last one the file is whole; if it is good it is made durable and has its name.
+    /// What is not good is logged, and what was there stays.
     pub(super) fn take(&mut self, meta: &FileMeta, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let bad =
             |why: &str| Err(io::Error::new(io::ErrorKind::InvalidData, format!("{}: {why}", meta.name)));
-        if place(&meta.name).is_none() || meta.len > FILE_BYTES_MAX {
+        let Some(place) = part_of(&meta.name).filter(|_| meta.len <= FILE_BYTES_MAX) else {
             return bad("no file of a catalogue");
+        };
+        if meta.len == 0 {
+            self.hear_of_damage(&meta.name);
+            return Ok(());
         }
-        let unfinished = self.folder.join(format!("{}{UNFINISHED}", meta.name));
+        let unfinished = self.unfinished(&meta.name);
         if offset == 0 {
             std::fs::create_dir_all(&self.folder)?;
             let file = OpenOptions::new().write(true).create(true).truncate(true).open(&unfinished)?;
@@ -127,43 +167,123 @@ impl Intake {
         }
         open.file.sync_all()?;
         self.open = None;
-        std::fs::rename(&unfinished, self.folder.join(&meta.name))?;
+        self.settle(meta, place)
+    }
+
+    fn unfinished(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("{name}{UNFINISHED}"))
+    }
+
+    fn hear_of_damage(&self, file: &str) {
+        let path = self.folder.join(file);
+        if path.exists() {
+            tracing::error!(
+                %file,
+                "the primary's own is damaged; the one here is kept: copy {} to the primary, its log says where to",
+                path.display()
+            );
+        } else {
+            tracing::error!(%file, "the primary's own is damaged, and there is none here");
+        }
+    }
+
+    /// A file has arrived as it was sent. Whether it is what it should be is looked at before it replaces anything.
+    fn settle(&mut self, meta: &FileMeta, place: (EventId, Part)) -> io::Result<()> {
+        let (event, part) = place;
+        if matches!(part, Part::Plan | Part::Map) {
+            if self.head(event)?.is_some_and(|head| head.fits(part, (meta.len, meta.crc))) {
+                return self.put(&meta.name, place, None);
+            }
+            self.waiting.insert(meta.name.clone(), meta.clone());
+            return Ok(());
+        }
+        let unfinished = self.unfinished(&meta.name);
+        let looked = sound::look(&unfinished, place, self.cluster)?;
+        if let Some(why) = looked.fault {
+            let file = &meta.name;
+            tracing::error!(%file, %why, "the primary has sent a damaged file: it is not taken, and what was here stays");
+            return std::fs::remove_file(unfinished);
+        }
+        if let Some(head) = looked.said {
+            self.put_what_waits(event, &head)?;
+        }
+        self.put(&meta.name, place, looked.said)
+    }
+
+    /// A head has come: the plan and map that came before it are taken if they are what it says.
+    fn put_what_waits(&mut self, event: EventId, head: &Said) -> io::Result<()> {
+        for (part, name) in
+            [(Part::Plan, format!("{event}.plan.json")), (Part::Map, format!("{event}.map.json"))]
+        {
+            let Some(meta) = self.waiting.remove(&name) else { continue };
+            if head.fits(part, (meta.len, meta.crc)) {
+                self.put(&name, (event, part), None)?;
+            } else {
+                tracing::error!(file = %name, "it is not what its event's head says: it is not taken, and what was here stays");
+                std::fs::remove_file(self.unfinished(&name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the head here says, if there is a good one.
+    fn head(&self, event: EventId) -> io::Result<Option<Said>> {
+        let path = self.folder.join(format!("{event}.json"));
+        Ok(self.look_at(&path, (event, Part::Head))?.and_then(|looked| looked.said))
+    }
+
+    fn look_at(&self, path: &Path, place: (EventId, Part)) -> io::Result<Option<Looked>> {
+        match sound::look(path, place, self.cluster) {
+            Ok(looked) => Ok(Some(looked)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gives a file its name, durably. What had that name is kept, unless it is a head of the same event.
+    fn put(&self, name: &str, place: (EventId, Part), new: Option<Said>) -> io::Result<()> {
+        let (unfinished, path) = (self.unfinished(name), self.folder.join(name));
+        if let Some(old) = self.look_at(&path, place)? {
+            let same_event = old.said.zip(new).is_some_and(|(old, new)| old.is_of_the_same(&new));
+            if !same_event {
+                let head = if place.1 == Part::Head { None } else { self.head(place.0)? };
+                let is_bad = matches!(sound::judge(place.1, &old, head.as_ref()), Verdict::Bad(_));
+                let kept = self.keep(&path, name, if is_bad { "damaged" } else { "cut" })?;
+                let (file, kept) = (name, kept.display());
+                if is_bad {
+                    tracing::warn!(%file, %kept, "the damaged one is replaced by the primary's");
+                } else {
+                    tracing::warn!(%file, %kept, "the primary has another one, which is taken; what was here is kept");
+                }
+            }
+        }
+        std::fs::rename(&unfinished, path)?;
         File::open(&self.folder)?.sync_all()
+    }
+
+    /// Gives the file at `path` a second name below `data`/`aside`/events, durably, which outlives that it is replaced.
+    fn keep(&self, path: &Path, name: &str, aside: &str) -> io::Result<PathBuf> {
+        let folder = self.data.join(aside).join("events");
+        std::fs::create_dir_all(&folder)?;
+        for number in 1_u32.. {
+            let to = folder.join(format!("{name}-{number:04}"));
+            match std::fs::hard_link(path, &to) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                // Not every file system has second names.
+                Err(_) => {
+                    std::fs::copy(path, &to)?;
+                    File::open(&to)?.sync_all()?;
+                }
+            }
+            for folder in [&folder, &self.data.join(aside), &self.data] {
+                File::open(folder)?.sync_all()?;
+            }
+            return Ok(to);
+        }
+        Err(io::Error::other("all names for what is kept aside are taken; clear them away"))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_listed_here_is_taken_in_there() {
-        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        for (name, text) in [("7.json", "head"), ("7.archive", "cold"), ("7.archive.new", "half"), ("x", "")]
-        {
-            std::fs::write(from.path().join(name), text).unwrap();
-        }
-        let mut shelf = Shelf::default();
-        let files = shelf.list(from.path()).unwrap();
-        let names: Vec<&str> = files.iter().map(|meta| meta.name.as_str()).collect();
-        assert_eq!(names, ["7.archive", "7.json"], "the head comes last");
-        let mut intake = Intake::new(to.path().join("events"));
-        for meta in &files {
-            let bytes = read(from.path(), meta).unwrap().unwrap();
-            intake.take(meta, 0, &bytes[..2]).unwrap();
-            intake.take(meta, 2, &bytes[2..]).unwrap();
-        }
-        assert_eq!(Shelf::default().list(&to.path().join("events")).unwrap(), files);
-    }
-
-    #[test]
-    fn a_file_that_is_not_what_it_was_said_to_be_gets_no_name() {
-        let to = tempfile::tempdir().unwrap();
-        let mut intake = Intake::new(to.path().to_path_buf());
-        let meta = |name: &str, crc| FileMeta { name: name.into(), len: 4, crc };
-        assert!(intake.take(&meta("7.json", 1), 0, b"head").is_err());
-        assert!(intake.take(&meta("7.json", 1), 2, b"ad").is_err());
-        assert!(intake.take(&meta("MANIFEST", crc32c::crc32c(b"head")), 0, b"head").is_err());
-        assert!(Shelf::default().list(to.path()).unwrap().is_empty());
-    }
-}
+mod tests;

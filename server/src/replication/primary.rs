@@ -1,16 +1,17 @@
 //! The primary's sockets and threads: one that listens, and for every connection one that sends and one that hears.
 //! None of them is a shard core.
 
-use super::files::{self, Shelf};
+use super::files::{self, Deed};
 use super::hub::Hub;
 use super::link::{LIVE_BYTES_MAX, Link, Live, Taken};
+use crate::catalogue::sound::{Shelf, Verdict};
 use frontrow_engine::Clock;
 use frontrow_wal::stream::{
     CONTROL, FILE_PIECE_BYTES, FileMeta, Heard, Piece, RefusalCode, SeekError, SegmentStart, Sender, Source,
     StreamError, whole_records,
 };
 use frontrow_wal::{Position, SeedFile, WalError};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -273,13 +274,14 @@ impl<'a> Connection<'a> {
             Heard::SeedWanted => asked.store(true, Ordering::Release),
             _ => {}
         })?;
-        let mut shelf = Shelf::default();
+        let mut shelf = Shelf::new(self.hub.dir.cluster());
+        let mut confessed = HashSet::new();
         let mut sent = 0;
         let mut result = Ok(());
         while result.is_ok() && !self.over.load(Ordering::Acquire) {
             let version = self.hub.files_version(sent, TICK * 10);
             if version != sent {
-                result = self.send_files(&mut shelf, &mut there);
+                result = self.send_files(&mut shelf, &mut there, &mut confessed);
                 sent = version;
                 self.sender().files_done(version);
             }
@@ -319,17 +321,32 @@ impl<'a> Connection<'a> {
         Ok(making.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?)
     }
 
-    fn send_files(&mut self, shelf: &mut Shelf, there: &mut HashMap<String, FileMeta>) -> Result<(), Ended> {
-        for meta in shelf.list(&self.hub.events)? {
-            if there.get(&meta.name) == Some(&meta) {
+    /// Sends what the standby lacks. `confessed`: files that are damaged here, of which it was told.
+    fn send_files(
+        &mut self,
+        shelf: &mut Shelf,
+        there: &mut HashMap<String, FileMeta>,
+        confessed: &mut HashSet<String>,
+    ) -> Result<(), Ended> {
+        let folder = &self.hub.events;
+        for found in shelf.list(folder)? {
+            let is_bad = matches!(found.verdict, Verdict::Bad(_));
+            if !is_bad {
+                confessed.remove(&found.name);
+            } else if !confessed.insert(found.name.clone()) {
                 continue;
             }
-            // One that has changed since is sent with the next version.
-            if let Some(bytes) = files::read(&self.hub.events, &meta)? {
-                self.sender().file(&meta, &bytes);
-                self.flush()?;
-                there.insert(meta.name.clone(), meta);
+            match files::deed(folder, &found, there.get(&found.name)) {
+                Deed::Nothing => {}
+                Deed::Confess(meta) => self.sender().file(&meta, &[]),
+                Deed::Send(meta) => {
+                    // One that has changed since is sent with the next version.
+                    let Some(bytes) = files::read(folder, &meta)? else { continue };
+                    self.sender().file(&meta, &bytes);
+                    there.insert(meta.name.clone(), meta);
+                }
             }
+            self.flush()?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 //! ends, all end, and the next session goes on from what is durable.
 
 use super::applier::{Applier, ApplyError};
-use super::files::{Intake, Shelf};
+use super::files::{self, Intake};
 use super::http::{self, Site};
 use super::link::Check;
 use super::primary::SILENCE;
@@ -413,11 +413,12 @@ impl<'a> Standby<'a> {
         told: bool,
         trimmer: &mut Trimmer,
     ) -> Result<(), FollowError> {
-        let folder = self.path.join("events");
+        let cluster = self.dir.as_ref().map_or(0, DataDir::cluster);
         if !told {
-            receiver.files(Shelf::default().list(&folder).map_err(FollowError::File)?);
+            let files = files::listed(&self.path.join("events"), cluster);
+            receiver.files(files.map_err(FollowError::File)?);
         }
-        let mut intake = Intake::new(folder);
+        let mut intake = Intake::new(&self.path, cluster);
         loop {
             trimmer.look()?;
             control.send(receiver)?;

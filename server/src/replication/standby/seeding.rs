@@ -1,7 +1,7 @@
 //! A standby whose log cannot be gone on with begins anew: from the primary's snapshots, and its log from there.
 
 use super::{FollowError, Standby, Wire};
-use crate::replication::files::{Intake, Shelf};
+use crate::replication::files::{self, Intake};
 use crate::replication::status::State;
 use frontrow_engine::Clock;
 use frontrow_wal::stream::{Hello, Received, Receiver, RefusalCode, StreamError};
@@ -62,13 +62,13 @@ impl Standby<'_> {
         hello: &Hello,
     ) -> Result<(), FollowError> {
         let dir = self.join(hello)?;
-        let folder = self.path.join("events");
-        receiver.files(Shelf::default().list(&folder).map_err(FollowError::File)?);
+        let files = files::listed(&self.path.join("events"), dir.cluster());
+        receiver.files(files.map_err(FollowError::File)?);
         receiver.want_seed();
         tracing::warn!(
             "the primary's log begins behind what is here: this node is seeded from its snapshots"
         );
-        let (mut files, mut seed) = (Intake::new(folder), SeedIntake::begin(&dir)?);
+        let (mut files, mut seed) = (Intake::new(&self.path, dir.cluster()), SeedIntake::begin(&dir)?);
         loop {
             control.send(receiver)?;
             if !control.read_into(receiver)? {

@@ -1,0 +1,198 @@
+//! Whether the catalogue's files are what was written: for whoever copies them, and for whoever only looks.
+//!
+//! A head must be one, an archive has checksums of its own, plan and map are what their head says. Nothing is changed
+//! here, and a file that cannot be read is no error but a damaged file.
+
+use std::collections::HashMap;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use frontrow_shard::EventId;
+
+use super::files;
+use super::head::{Head, Stamp, Standing};
+use crate::cold::{Cold, ColdFileError, FileIdentity};
+
+/// Which of an event's files. In the order in which they are copied: the head makes the event exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Part {
+    Plan,
+    Map,
+    Archive,
+    Head,
+}
+
+/// The event and part of a file with this name; `None` for any other file.
+pub(crate) fn part_of(name: &str) -> Option<(EventId, Part)> {
+    let (id, rest) = name.split_once('.')?;
+    let event = id.parse().ok().filter(|event: &EventId| *event > 0 && event.to_string() == id)?;
+    let part = match rest {
+        "json" => Part::Head,
+        "plan.json" => Part::Plan,
+        "map.json" => Part::Map,
+        "archive" => Part::Archive,
+        _ => return None,
+    };
+    Some((event, part))
+}
+
+/// What a head says of its event's files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Said {
+    created_ms: u64,
+    plan: Stamp,
+    map: Stamp,
+    pub(super) standing: Standing,
+}
+
+impl Said {
+    fn of(head: &Head) -> Self {
+        let (plan, map) = (head.plan_file, head.map_file);
+        Self { created_ms: head.created_ms, plan, map, standing: head.state }
+    }
+
+    /// Whether these are two states of one event, and not two events of one number.
+    pub(crate) fn is_of_the_same(&self, other: &Self) -> bool {
+        (self.created_ms, self.plan, self.map) == (other.created_ms, other.plan, other.map)
+    }
+
+    /// Whether its plan or map has this length and checksum.
+    pub(crate) fn fits(&self, part: Part, (len, crc): (u64, u32)) -> bool {
+        let stamp = if part == Part::Map { self.map } else { self.plan };
+        (stamp.bytes, stamp.crc32c) == (len, crc)
+    }
+}
+
+/// A file by itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Looked {
+    /// Its length and CRC-32C; zero if it is damaged.
+    pub(crate) stamp: (u64, u32),
+    /// What it says, if it is a head.
+    pub(crate) said: Option<Said>,
+    /// What is wrong with it.
+    pub(crate) fault: Option<String>,
+}
+
+/// Reads a file as this part of `event`. Errors: there is none.
+pub(crate) fn look(path: &Path, (event, part): (EventId, Part), cluster: u128) -> io::Result<Looked> {
+    let good =
+        |bytes: &[u8], said| Looked { stamp: (bytes.len() as u64, crc32c::crc32c(bytes)), said, fault: None };
+    let bad = |why: String| Ok(Looked { stamp: (0, 0), said: None, fault: Some(why) });
+    if part == Part::Archive {
+        return match Cold::open(path, cluster, event) {
+            Ok(cold) => Ok(good(cold.bytes(), None)),
+            Err(ColdFileError::Missing { .. }) => Err(ErrorKind::NotFound.into()),
+            Err(error) => bad(error.to_string()),
+        };
+    }
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Err(error),
+        Err(error) => return bad(format!("{}: {error}; check the disk", path.display())),
+    };
+    match part {
+        Part::Head => match files::decode_head(path, event, &bytes) {
+            Ok(head) => Ok(good(&bytes, Some(Said::of(&head)))),
+            Err(error) => bad(error.to_string()),
+        },
+        _ => Ok(good(&bytes, None)),
+    }
+}
+
+/// What is to be thought of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Good,
+    /// A plan or map without a good head to say what it should be.
+    Unknown,
+    Bad(String),
+}
+
+/// A file that was found.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) name: String,
+    pub(crate) place: (EventId, Part),
+    pub(crate) stamp: (u64, u32),
+    pub(crate) verdict: Verdict,
+    pub(crate) said: Option<Said>,
+}
+
+/// A folder's files and what is in them; a file is read again only if it has changed.
+pub(crate) struct Shelf {
+    cluster: u128,
+    known: HashMap<String, (FileIdentity, Looked)>,
+}
+
+impl Shelf {
+    /// A shelf of this cluster's events; nothing has been looked at.
+    pub(crate) fn new(cluster: u128) -> Self {
+        Self { cluster, known: HashMap::new() }
+    }
+
+    /// All finished files, by event; of each the head comes last.
+    pub(crate) fn list(&mut self, folder: &Path) -> io::Result<Vec<Found>> {
+        let mut looked = Vec::new();
+        for (path, place) in names(folder)? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            match self.look(&path, &name, place) {
+                Ok(it) => looked.push((name, place, it)),
+                // Taken back meanwhile.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let heads = looked.iter().filter_map(|(_, (event, _), it)| Some((*event, it.said?)));
+        let heads: HashMap<EventId, Said> = heads.collect();
+        let found = |(name, place, it): (String, (EventId, Part), Looked)| {
+            let verdict = judge(place.1, &it, heads.get(&place.0));
+            Found { name, place, stamp: it.stamp, verdict, said: it.said }
+        };
+        Ok(looked.into_iter().map(found).collect())
+    }
+
+    fn look(&mut self, path: &Path, name: &str, place: (EventId, Part)) -> io::Result<Looked> {
+        let identity = FileIdentity::of(&std::fs::metadata(path)?);
+        if let Some((known, looked)) = self.known.get(name)
+            && *known == identity
+        {
+            return Ok(looked.clone());
+        }
+        let looked = look(path, place, self.cluster)?;
+        self.known.insert(name.to_owned(), (identity, looked.clone()));
+        Ok(looked)
+    }
+}
+
+/// The catalogue's files in a folder, by event and part. None, if there is no folder.
+fn names(folder: &Path) -> io::Result<Vec<(PathBuf, (EventId, Part))>> {
+    let mut found = Vec::new();
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(found),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let path = entry?.path();
+        if let Some(place) = path.file_name().and_then(|name| name.to_str()).and_then(part_of) {
+            found.push((path, place));
+        }
+    }
+    found.sort_by_key(|(_, place)| *place);
+    Ok(found)
+}
+
+/// What is to be thought of a file, beside the head of its event.
+pub(crate) fn judge(part: Part, it: &Looked, head: Option<&Said>) -> Verdict {
+    match (&it.fault, part, head) {
+        (Some(why), ..) => Verdict::Bad(why.clone()),
+        (None, Part::Plan | Part::Map, None) => Verdict::Unknown,
+        (None, Part::Plan | Part::Map, Some(head)) if !head.fits(part, it.stamp) => {
+            let why = "it has other bytes than its event's head says; put it back from the other node's events/ folder or \
+                       from a backup";
+            Verdict::Bad(why.to_owned())
+        }
+        _ => Verdict::Good,
+    }
+}
