@@ -12,6 +12,7 @@
 //! | `applier` | from the standby's log to its partitions |
 //! | `files` | the catalogue's files on their way |
 //! | `view` | what the applier shows of its partitions, and how |
+//! | `early` | HTTP at a standby that has never reached its primary |
 //! | `status`, `http` | what a standby says of itself, and what can be read there |
 //! | `watchers`, `watchers/session` | clients that watch seats at a standby |
 //!
@@ -22,6 +23,7 @@
 //! whoever looks at what is applied.
 
 mod applier;
+mod early;
 mod files;
 mod http;
 mod hub;

@@ -2,6 +2,7 @@
 //! ends, all end, and the next session goes on from what is durable.
 
 use super::applier::{Applier, ApplyError};
+use super::early::Early;
 use super::files::{self, Intake};
 use super::http::{self, Site};
 use super::link::Check;
@@ -140,6 +141,7 @@ pub fn follow(
     stop_on_signal(&shared)?;
     let mut standby = Standby::new(config, leader, limits, Arc::clone(&shared), Box::new(ready))?;
     let door = standby.take_part()?;
+    standby.answer_early()?;
     let applier = Applier::new(Arc::clone(&shared), limits, Arc::clone(&standby.views));
     let applier = spawn("repl-apply", move || applier.run())?;
     while !shared.lock().is_ending() {
@@ -150,6 +152,7 @@ pub fn follow(
         drop(shared.wait(PAUSE, State::is_ending));
     }
     tracing::debug!("follows no more");
+    drop(standby.early.take().map(Early::end));
     if let Some(door) = door {
         door.close();
     }
@@ -210,6 +213,8 @@ struct Standby<'a> {
     /// Called once there is an HTTP side.
     ready: Option<Box<dyn FnOnce(SocketAddr) + 'a>>,
     http_thread: Option<JoinHandle<()>>,
+    /// What answers over HTTP before.
+    early: Option<Early>,
 }
 
 impl<'a> Standby<'a> {
@@ -236,6 +241,7 @@ impl<'a> Standby<'a> {
             seed_needed: false,
             ready: Some(ready),
             http_thread: None,
+            early: None,
         };
         if let Some(found) = DataDir::peek(&standby.path)? {
             let options = DirOptions { create: false, ..DirOptions::new(found.partitions) };
@@ -275,13 +281,29 @@ impl<'a> Standby<'a> {
         }
     }
 
+    /// Without a data directory there may be somebody who wants to know why.
+    fn answer_early(&mut self) -> Result<(), FollowError> {
+        if self.ready.is_some() {
+            let address = self.config.server.http;
+            let failed = |source| FollowError::Http { address, source };
+            let listener = TcpListener::bind(address).map_err(failed)?;
+            let member = self.leader.member().cloned();
+            let early = Early::begin(listener, Arc::clone(&self.shared), member).map_err(failed)?;
+            self.early = Some(early);
+        }
+        Ok(())
+    }
+
     /// Starts the HTTP side, once there is a data directory: an operator's key may have to be kept there.
     fn serve_http(&mut self) -> Result<(), FollowError> {
         let Some(ready) = self.ready.take() else { return Ok(()) };
         let keys = Keys::open(&self.config)?;
         let address = self.config.server.http;
         let failed = |source| FollowError::Http { address, source };
-        let listener = TcpListener::bind(address).map_err(failed)?;
+        let listener = match self.early.take() {
+            Some(early) => early.end(),
+            None => TcpListener::bind(address).map_err(failed)?,
+        };
         ready(listener.local_addr().map_err(failed)?);
         let cluster = self.dir.as_ref().map_or(0, DataDir::cluster);
         let member = self.leader.member().cloned();

@@ -1,0 +1,146 @@
+//! HTTP at a standby that has no directory yet: it has never reached its primary, and `trouble` says why. There are no
+//! keys before there is a directory to keep them in, so nothing can be asked of it here but how it is.
+
+use super::status::Shared;
+use crate::cluster::{Member, misdirected};
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde_json::json;
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use tokio::sync::Notify;
+
+/// The thread that answers until there is more to say.
+pub(super) struct Early {
+    listener: TcpListener,
+    over: Arc<Notify>,
+    thread: JoinHandle<()>,
+}
+
+struct Side {
+    shared: Arc<Shared>,
+    member: Option<Arc<Member>>,
+}
+
+impl Early {
+    /// Answers on `listener`.
+    pub(super) fn begin(
+        listener: TcpListener,
+        shared: Arc<Shared>,
+        member: Option<Arc<Member>>,
+    ) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let copy = listener.try_clone()?;
+        let over = Arc::new(Notify::new());
+        let (app, told) = (routes(Side { shared, member }), Arc::clone(&over));
+        let serve = move || {
+            if let Err(error) = serve(copy, app, &told) {
+                tracing::error!(%error, "HTTP ended");
+            }
+        };
+        let thread = std::thread::Builder::new().name("frontrow-http".into()).spawn(serve)?;
+        Ok(Self { listener, over, thread })
+    }
+
+    /// Ends; whoever connects meanwhile waits for the next who answers on the listener.
+    pub(super) fn end(self) -> TcpListener {
+        self.over.notify_one();
+        let _ = self.thread.join();
+        self.listener
+    }
+}
+
+fn serve(listener: TcpListener, app: Router, over: &Notify) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        tokio::select! {
+            _ = axum::serve(listener, app) => {}
+            () = over.notified() => {}
+        }
+        Ok(())
+    })
+}
+
+fn routes(side: Side) -> Router {
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/v1/status", get(status))
+        .route("/v1/admin/promote", post(promote))
+        .fallback(elsewhere)
+        .with_state(Arc::new(side))
+}
+
+async fn readyz() -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"ready": false, "role": "standby"}))).into_response()
+}
+
+async fn status(State(side): State<Arc<Side>>) -> Response {
+    let mut status = side.shared.lock().json();
+    if let Some(member) = &side.member {
+        status["cluster"] = member.json();
+    }
+    Json(status).into_response()
+}
+
+async fn metrics(State(side): State<Arc<Side>>) -> Response {
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], side.shared.lock().metrics()).into_response()
+}
+
+async fn promote() -> Response {
+    let message =
+        "it has never reached its primary and has no data: there is nothing to promote. /v1/status says why";
+    (StatusCode::CONFLICT, Json(json!({"error": {"code": "no_data", "message": message}}))).into_response()
+}
+
+/// Everything else is the primary's.
+async fn elsewhere(State(side): State<Arc<Side>>, request: Request) -> Response {
+    if let Some(member) = &side.member {
+        return misdirected(member, request);
+    }
+    let message =
+        "this is a standby that has never reached its primary: /v1/status says why; sales are at the primary";
+    let error = Json(json!({"error": {"code": "standby", "message": message}}));
+    (StatusCode::MISDIRECTED_REQUEST, error).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    #[test]
+    fn why_it_has_no_primary_can_be_asked_before_it_has_a_directory() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let shared = Arc::<Shared>::default();
+        shared.change(|state| state.trouble = Some("connection refused".into()));
+        let early = Early::begin(listener, shared, None).unwrap();
+        let ask = |what: &str| {
+            let mut socket = TcpStream::connect(address).unwrap();
+            write!(socket, "{what} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+            let mut answer = String::new();
+            socket.read_to_string(&mut answer).unwrap();
+            answer
+        };
+        let status = ask("GET /v1/status");
+        assert!(status.contains("\"trouble\":\"connection refused\""), "{status}");
+        assert!(ask("GET /readyz").contains("503"));
+        assert!(ask("POST /v1/admin/promote").contains("no_data"));
+        assert!(ask("GET /v1/events").contains("421"));
+        // The next one goes on with the same port.
+        let listener = early.end();
+        let waiting = TcpStream::connect(address).unwrap();
+        listener.set_nonblocking(false).unwrap();
+        assert_eq!(listener.accept().unwrap().1, waiting.local_addr().unwrap());
+    }
+}
