@@ -29,8 +29,9 @@ pub(super) fn damaged(name: &str) -> FileMeta {
     FileMeta { name: name.to_owned(), len: 0, crc: 0 }
 }
 
-/// Which files a standby has, to be told to its primary.
-pub(super) fn listed(folder: &Path, cluster: u128) -> io::Result<Vec<FileMeta>> {
+/// Which files a standby has, to be told to its primary. The shelf is to outlive a connection on which the
+/// primary would not wait until all was read: the next one goes on from there.
+pub(super) fn listed(shelf: &mut Shelf, folder: &Path) -> io::Result<Vec<FileMeta>> {
     let tell = |found: &Found| match &found.verdict {
         Verdict::Bad(why) => {
             let file = &found.name;
@@ -39,7 +40,7 @@ pub(super) fn listed(folder: &Path, cluster: u128) -> io::Result<Vec<FileMeta>> 
         }
         Verdict::Good | Verdict::Unknown => meta_of(found),
     };
-    Ok(Shelf::new(cluster).list(folder)?.iter().map(tell).collect())
+    Ok(shelf.list(folder)?.iter().map(tell).collect())
 }
 
 /// What a primary does about one of its files.

@@ -10,12 +10,13 @@ use super::primary::SILENCE;
 use super::status::{Progress, Shared, State};
 use super::trimmer::Trimmer;
 use super::view::Views;
+use crate::catalogue::sound::Shelf;
 use crate::cluster::{Change, Door, Member, Own};
 use crate::config::Config;
 use crate::identity::{Keys, KeysError};
 use frontrow_engine::Clock;
 use frontrow_shard::{Limits, Partition};
-use frontrow_wal::stream::{CONTROL, Hello, Mirror, Received, Receiver, StreamError};
+use frontrow_wal::stream::{CONTROL, FileMeta, Hello, Mirror, Received, Receiver, StreamError};
 use frontrow_wal::{DataDir, DirOptions, History, NodeId, Resume, Role, WalError};
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -215,6 +216,8 @@ struct Standby<'a> {
     http_thread: Option<JoinHandle<()>>,
     /// What answers over HTTP before.
     early: Option<Early>,
+    /// What is known of the catalogue's files, until the primary has heard of them.
+    shelf: Option<Shelf>,
 }
 
 impl<'a> Standby<'a> {
@@ -242,6 +245,7 @@ impl<'a> Standby<'a> {
             ready: Some(ready),
             http_thread: None,
             early: None,
+            shelf: None,
         };
         if let Some(found) = DataDir::peek(&standby.path)? {
             let options = DirOptions { create: false, ..DirOptions::new(found.partitions) };
@@ -427,9 +431,15 @@ impl<'a> Standby<'a> {
         Ok(dir)
     }
 
+    /// The catalogue's files that are here.
+    fn files_here(&mut self, cluster: u128) -> Result<Vec<FileMeta>, FollowError> {
+        let shelf = self.shelf.get_or_insert_with(|| Shelf::new(cluster));
+        files::listed(shelf, &self.path.join("events")).map_err(FollowError::File)
+    }
+
     /// The control connection's life. `told`: the primary knows already which files are here.
     fn keep_files(
-        &self,
+        &mut self,
         control: &mut Wire,
         receiver: &mut Receiver,
         told: bool,
@@ -437,8 +447,7 @@ impl<'a> Standby<'a> {
     ) -> Result<(), FollowError> {
         let cluster = self.dir.as_ref().map_or(0, DataDir::cluster);
         if !told {
-            let files = files::listed(&self.path.join("events"), cluster);
-            receiver.files(files.map_err(FollowError::File)?);
+            receiver.files(self.files_here(cluster)?);
         }
         let mut intake = Intake::new(&self.path, cluster);
         loop {
@@ -466,6 +475,8 @@ impl<'a> Standby<'a> {
                 }
                 if let Some(version) = done {
                     receiver.files_done(version);
+                    // The next connection reads them again: a disk may lose what it had.
+                    self.shelf = None;
                     self.shared.files.notify_one();
                 }
             }

@@ -22,6 +22,11 @@ fn events(data: &TempDir) -> PathBuf {
     data.path().join("events")
 }
 
+/// What it says that it has.
+fn has(data: &TempDir) -> Vec<FileMeta> {
+    listed(&mut Shelf::new(CLUSTER), &events(data)).unwrap()
+}
+
 fn flip(path: &Path) {
     let mut bytes = fs::read(path).unwrap();
     let middle = bytes.len() / 2;
@@ -43,7 +48,7 @@ fn another_archive() -> Vec<u8> {
 
 /// Sends what `from` has and `to` lacks, in pieces; the names of what was sent, and of what was confessed.
 fn follow(from: &TempDir, to: &TempDir) -> (Vec<String>, Vec<String>) {
-    let there = listed(&events(to), CLUSTER).unwrap();
+    let there = has(to);
     let there: HashMap<&str, &FileMeta> = there.iter().map(|meta| (meta.name.as_str(), meta)).collect();
     let mut intake = Intake::new(to.path(), CLUSTER);
     let (mut sent, mut confessed) = (Vec::new(), Vec::new());
@@ -87,7 +92,7 @@ fn what_is_listed_here_is_taken_in_there() {
     let (sent, confessed) = follow(&from, &to);
     assert_eq!(sent, ["1.plan.json", "1.map.json", "1.archive", "1.json"], "the head comes last");
     assert_eq!(confessed, nothing());
-    assert_eq!(listed(&events(&from), CLUSTER).unwrap(), listed(&events(&to), CLUSTER).unwrap());
+    assert_eq!(has(&from), has(&to));
     assert_eq!(follow(&from, &to), (nothing(), nothing()), "once is enough");
     // A state that has moved on replaces the one before, which is not worth keeping.
     Catalogue::open(from.path()).unwrap().set_state(1, EventState::Closed, 9).unwrap();
@@ -145,7 +150,7 @@ fn a_good_archive_that_is_another_one_is_kept_aside() {
 #[test]
 fn what_arrives_is_looked_at_before_it_has_a_name() {
     let to = node("Gala");
-    let before = listed(&events(&to), CLUSTER).unwrap();
+    let before = has(&to);
     let mut intake = Intake::new(to.path(), CLUSTER);
     for name in ["1.archive", "1.plan.json", "1.map.json", "1.json"] {
         let mut bytes = fs::read(events(&to).join(name)).unwrap();
@@ -155,10 +160,10 @@ fn what_arrives_is_looked_at_before_it_has_a_name() {
     }
     send(&mut intake, "1.archive", &file_of(CLUSTER, 2));
     send(&mut intake, "1.archive", &file_of(CLUSTER + 1, 1));
-    assert_eq!(listed(&events(&to), CLUSTER).unwrap(), before);
+    assert_eq!(has(&to), before);
     // A head that is good does not bring a plan with it that is not what it says.
     send(&mut intake, "1.json", &fs::read(events(&to).join("1.json")).unwrap());
-    assert_eq!(listed(&events(&to), CLUSTER).unwrap(), before);
+    assert_eq!(has(&to), before);
 }
 
 #[test]
@@ -183,5 +188,5 @@ fn a_file_that_is_not_what_it_was_said_to_be_gets_no_name() {
     for name in ["MANIFEST", "07.json", "0.json", "../7.json"] {
         assert!(intake.take(&meta(name, crc32c::crc32c(b"head")), 0, b"head").is_err(), "{name}");
     }
-    assert!(listed(&events(&to), CLUSTER).unwrap().is_empty());
+    assert!(has(&to).is_empty());
 }

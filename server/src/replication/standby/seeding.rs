@@ -1,7 +1,7 @@
 //! A standby whose log cannot be gone on with begins anew: from the primary's snapshots, and its log from there.
 
 use super::{FollowError, Standby, Wire};
-use crate::replication::files::{self, Intake};
+use crate::replication::files::Intake;
 use crate::replication::status::State;
 use frontrow_engine::Clock;
 use frontrow_wal::stream::{Hello, Received, Receiver, RefusalCode, StreamError};
@@ -62,8 +62,7 @@ impl Standby<'_> {
         hello: &Hello,
     ) -> Result<(), FollowError> {
         let dir = self.join(hello)?;
-        let files = files::listed(&self.path.join("events"), dir.cluster());
-        receiver.files(files.map_err(FollowError::File)?);
+        receiver.files(self.files_here(dir.cluster())?);
         receiver.want_seed();
         tracing::warn!(
             "the primary's log begins behind what is here: this node is seeded from its snapshots"
