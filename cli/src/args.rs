@@ -34,9 +34,9 @@ pub(crate) struct Common {
     /// Speak raw TCP to this host:port instead of WebSocket; of two nodes to both, with a comma between them.
     #[arg(long, global = true, value_name = "ADDR")]
     pub(crate) tcp: Option<String>,
-    /// Be this user, with a token from the server's development mode.
-    #[arg(long, global = true, default_value_t = 1, value_name = "N")]
-    pub(crate) user: u64,
+    /// Be this user, with a token from the server's development mode; 1 if left out.
+    #[arg(long, global = true, value_name = "N")]
+    pub(crate) user: Option<u64>,
     /// Your token from the issuer (a JWT).
     #[arg(long, global = true, env = "FRONTROW_TOKEN", hide_env_values = true, value_name = "JWT")]
     pub(crate) token: Option<String>,
@@ -52,6 +52,13 @@ pub(crate) struct Common {
     /// Take sections, rows and seats as indexes from 0 rather than by their labels.
     #[arg(long, global = true)]
     pub(crate) place: bool,
+}
+
+impl Common {
+    /// Who one is.
+    pub(crate) fn user(&self) -> u64 {
+        self.user.unwrap_or(1)
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -401,8 +408,8 @@ pub(crate) struct EventArg {
 pub(crate) struct BookingsArgs {
     /// The event: its number, or words of its name.
     pub(crate) event: String,
-    /// Of this user only.
-    #[arg(long, value_name = "NUMBER")]
+    /// Of this user only; of all, if left out.
+    #[arg(long, value_name = "N")]
     pub(crate) user: Option<u64>,
     /// Leave out so many; a thousand are shown.
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -514,9 +521,24 @@ mod tests {
             ("promote --config x", false),
             ("replication alone", true),
             ("replication", false),
+            ("event bookings 1 --user 7", true),
         ] {
             let words = std::iter::once("frontrow").chain(line.split(' '));
             assert_eq!(Cli::try_parse_from(words).is_ok(), good, "{line}");
+        }
+    }
+
+    /// `--user` is who one is everywhere else: who that is by default is not whose bookings are wanted.
+    #[test]
+    fn bookings_are_everybody_s_unless_one_user_s_are_asked_for() {
+        for (line, user) in [
+            ("frontrow event bookings 1", None),
+            ("frontrow event bookings 1 --user 7", Some(7)),
+            ("frontrow --user 7 event bookings 1", Some(7)),
+        ] {
+            let cli = Cli::try_parse_from(line.split(' ')).expect(line);
+            let Command::Event(Event::Bookings(args)) = cli.command else { panic!("{line}") };
+            assert_eq!((args.user, cli.common.user()), (user, user.unwrap_or(1)), "{line}");
         }
     }
 }

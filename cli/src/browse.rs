@@ -85,9 +85,8 @@ fn free(state: &SectionState) -> usize {
 }
 
 pub(crate) async fn token(session: &Session, out: Out) -> Result<(), Failure> {
-    let token = session.http.dev_token(session.common.user).await?;
-    let json =
-        json!({"ok": true, "user": session.common.user, "token": token.token, "expires_s": token.expires_s});
+    let token = session.http.dev_token(session.common.user()).await?;
+    let json = json!({"ok": true, "user": session.common.user(), "token": token.token, "expires_s": token.expires_s});
     out.say(&json, &token.token);
     Ok(())
 }

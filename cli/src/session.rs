@@ -38,7 +38,7 @@ impl Session {
     async fn connect_with(&self, options: Options) -> Result<Client, Failure> {
         let token = match &self.common.token {
             Some(token) => token.clone(),
-            None => self.http.dev_token(self.common.user).await?.token,
+            None => self.http.dev_token(self.common.user()).await?.token,
         };
         let endpoints = match &self.common.tcp {
             Some(all) => all.split(',').map(|address| Endpoint::Tcp(address.trim().to_owned())).collect(),
