@@ -4,13 +4,13 @@ use crate::args::{Dump, Wal};
 use crate::failure::Failure;
 use crate::show::Out;
 use frontrow_shard::record::{self, kind};
-use frontrow_shard::{Op, record::Outcome};
+use frontrow_shard::{Op, Partition, record::Outcome};
 use frontrow_wal::{
-    DirView, LogIndex, Mended, PartitionSpan, Position, Record, Segment, SegmentInfo, Snapshot, Tail,
-    Verdict, WalError, covered, removable, repair, spans, verify,
+    DirView, Finding, LogIndex, Mended, PartitionSpan, Position, Record, Segment, SegmentInfo, Snapshot,
+    Tail, Verdict, Verified, WalError, covered, removable, repair, spans, verify,
 };
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
@@ -39,6 +39,7 @@ fn bad(error: WalError) -> Failure {
         | WalError::SegmentVersion { .. }
         | WalError::SnapshotVersion { .. }
         | WalError::RecordVersion { .. } => "version",
+        WalError::SameDirectory { .. } => "same_directory",
         WalError::Io { .. } => "io",
         _ => "damaged",
     };
@@ -166,7 +167,14 @@ fn span_json(span: &PartitionSpan) -> Value {
 }
 
 fn check(view: &DirView, out: Out) -> Result<(), Failure> {
-    let verified = verify(view);
+    let mut verified = verify(view);
+    let mut events = catalogue_findings(view, &verified);
+    // Beside a running server a file may come or go between two looks.
+    if view.open_by().is_some() && events.iter().any(|it| it.verdict == Verdict::Bad) {
+        let first = std::mem::replace(&mut events, catalogue_findings(view, &verified));
+        events.retain(|it| it.verdict != Verdict::Bad || first.contains(it));
+    }
+    verified.findings.extend(events);
     let word = |verdict| match verdict {
         Verdict::Good => "good",
         Verdict::Torn => "torn",
@@ -189,6 +197,46 @@ fn check(view: &DirView, out: Out) -> Result<(), Failure> {
     let _ = write!(text, "{} records in {} bytes read; {bad} bad", verified.records, verified.bytes);
     out.say(&json, text);
     if verified.is_bad() { Err(Failure::Told) } else { Ok(()) }
+}
+
+/// The catalogue's files, its archives among them. What the log says that there must be is asked of it if it is good.
+fn catalogue_findings(view: &DirView, log: &Verified) -> Vec<Finding> {
+    let logged = if log.is_bad() { BTreeSet::new() } else { logged_events(view).unwrap_or_default() };
+    let finding = |it: frontrow_server::catalogue::Finding| Finding {
+        path: it.path,
+        offset: None,
+        verdict: match (it.is_bad, it.is_leftover) {
+            (true, _) => Verdict::Bad,
+            (false, true) => Verdict::Torn,
+            (false, false) => Verdict::Good,
+        },
+        text: it.text,
+    };
+    let found = frontrow_server::catalogue::verify(view.path(), view.cluster(), &logged);
+    found.into_iter().map(finding).collect()
+}
+
+/// Events that the snapshots know, and those that were made in what is left of the log.
+fn logged_events(view: &DirView) -> Result<BTreeSet<u32>, WalError> {
+    let mut events = BTreeSet::new();
+    for file in view.snapshots()? {
+        // One that does not read back has a finding of its own.
+        if let Ok(snapshot) = Snapshot::open(view, &file) {
+            events.extend(Partition::events_in(snapshot.body()).unwrap_or_default());
+        }
+    }
+    for info in view.segments()? {
+        let segment = Segment::open(&info)?;
+        for found in segment.records() {
+            let found = found?;
+            if found.kind == kind::CREATE_EVENT
+                && let Ok((Op::CreateEvent(spec), _)) = record::decode(found.kind, found.payload)
+            {
+                events.insert(spec.event);
+            }
+        }
+    }
+    Ok(events)
 }
 
 fn mend(view: &DirView, other: &DirView, out: Out) -> Result<(), Failure> {

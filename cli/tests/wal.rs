@@ -6,7 +6,7 @@ mod common;
 
 use common::{Server, within};
 use frontrow_shard::record::Encoder;
-use frontrow_shard::{Answer, Code, Op};
+use frontrow_shard::{Answer, Code, EventRules, EventSpec, Op, RowSpec};
 use frontrow_wal::{DataDir, DirOptions, LogOptions, SnapshotMeta};
 use serde_json::Value;
 use std::fs;
@@ -26,6 +26,7 @@ fn make_log(path: &Path) {
     for lsn in 1..=200_u64 {
         let op = match lsn {
             1 => Op::Begin { epoch: 1, secret: 0x005e_c2e7 },
+            2 => Op::CreateEvent(Box::new(an_event())),
             _ => Op::Expire { event: 1, slot: lsn as u32, lsn },
         };
         let (kind, payload) = encoder.encode(&op, &Answer::plain(Code::Done));
@@ -39,6 +40,18 @@ fn make_log(path: &Path) {
     }
     let meta = SnapshotMeta { partition: 1, lsn: 120, epoch: 1, time_ms: 0, state_hash: 0 };
     dir.write_snapshot(&meta, &[7; 3000]).unwrap();
+}
+
+fn an_event() -> EventSpec {
+    let (categories, aisles_after, accessible) = (vec![0], Vec::new(), Vec::new());
+    let row = RowSpec { section: 0, row: 0, categories, aisles_after, accessible };
+    EventSpec {
+        event: 1,
+        rules: EventRules::default(),
+        section_rows: vec![1],
+        section_seats: vec![1],
+        rows: vec![row],
+    }
 }
 
 fn wal(data: &Path, args: &[&str]) -> Output {
@@ -72,6 +85,7 @@ fn a_good_log_is_counted_verified_and_dumped() {
     );
     assert_eq!(stat["snapshots"][0]["lsn"], 120);
     assert_eq!(stat["could_be_trimmed"]["segments"], 0, "one snapshot of one partition is not enough");
+    make_event(folder.path());
     let verify = wal(folder.path(), &["verify"]);
     assert!(verify.status.success() && text(&verify).contains("400 records"), "{}", text(&verify));
 
@@ -113,6 +127,71 @@ fn damage_is_named_with_file_and_offset_and_fails() {
     assert_eq!(dump.status.code(), Some(1));
     assert!(text(&dump).lines().count() > 50 && text(&dump).contains("damaged at byte"), "{}", text(&dump));
     assert_eq!(wal(folder.path(), &["stat"]).status.code(), Some(1));
+}
+
+/// Its part of the catalogue: what `serve` would refuse, and what only somebody who asks would stumble over.
+#[test]
+fn events_and_archives_are_verified_too() {
+    type Harm = fn(&Path);
+    let table: [(Harm, &str, &str); 8] = [
+        (|it| fs::write(it.join("1.json"), "{}").unwrap(), "1.json", "damaged"),
+        (|it| fs::remove_file(it.join("1.json")).unwrap(), "1.json", "missing"),
+        (|it| fs::write(it.join("1.plan.json"), "{}").unwrap(), "1.plan.json", "other bytes"),
+        (|it| fs::remove_file(it.join("1.map.json")).unwrap(), "1.map.json", "missing"),
+        (|it| fs::write(it.join("1.archive"), "x").unwrap(), "1.archive", "damaged"),
+        (|it| fs::write(it.join("notes.txt"), "x").unwrap(), "notes.txt", "move it out"),
+        (|it| fs::remove_file(it.join("1.archive")).unwrap_or_default(), "1.archive", "missing"),
+        (|it| fs::write(it.join("2.archive"), "x").unwrap(), "2.json", "missing"),
+    ];
+    for (harm, file, why) in table {
+        let folder = tempfile::tempdir().unwrap();
+        make_log(folder.path());
+        make_event(folder.path());
+        let events = folder.path().join("events");
+        if file == "1.archive" {
+            let head = fs::read_to_string(events.join("1.json")).unwrap();
+            fs::write(events.join("1.json"), head.replace("\"draft\"", "\"archived\"")).unwrap();
+        } else {
+            let good = wal(folder.path(), &["verify"]);
+            assert!(good.status.success() && text(&good).contains("1.map.json"), "{}", text(&good));
+        }
+        harm(&events);
+        let verify = wal(folder.path(), &["verify", "--json"]);
+        assert_eq!(verify.status.code(), Some(1), "{file}: {why}");
+        let said = json(&verify);
+        let bad = said["findings"].as_array().unwrap().iter().filter(|it| it["verdict"] == "bad");
+        let is_named = |it: &Value| {
+            it["file"] == events.join(file).to_str().unwrap() && it["text"].as_str().unwrap().contains(why)
+        };
+        assert!(bad.clone().any(is_named), "{file} {why}: {:?}", bad.collect::<Vec<_>>());
+    }
+}
+
+/// The log was trimmed behind snapshots, which know the event.
+#[test]
+fn an_event_that_only_snapshots_know_is_missed() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = DataDir::open(folder.path(), DirOptions::new(1)).unwrap();
+    let limits = frontrow_shard::Limits { requests: 64, parties: 4, queues: 4, tasks: 4 };
+    let mut part = frontrow_shard::Partition::new(0, 1, limits);
+    let mut out = frontrow_shard::Effects::default();
+    for op in [Op::Begin { epoch: 1, secret: 7 }, Op::CreateEvent(Box::new(an_event()))] {
+        assert_eq!(part.apply(1000, &op, &mut out).answer.code, Code::Done);
+    }
+    let mut body = Vec::new();
+    part.save(&mut body).unwrap();
+    let state_hash = part.state_hash();
+    let meta = SnapshotMeta { partition: 0, lsn: 0, epoch: 1, time_ms: 0, state_hash };
+    dir.write_snapshot(&meta, &body).unwrap();
+    let verify = wal(folder.path(), &["verify"]);
+    assert!(text(&verify).contains("events/1.json: is missing"), "{}", text(&verify));
+}
+
+/// An event that the log made, in the catalogue.
+fn make_event(path: &Path) {
+    let catalogue = frontrow_server::catalogue::Catalogue::open(path).unwrap();
+    let (plan, _) = frontrow_venue::pretix::import(frontrow_venue::SAMPLE_HALL.as_bytes()).unwrap();
+    catalogue.create("Gala", &plan, EventRules::default(), 5).unwrap();
 }
 
 #[test]

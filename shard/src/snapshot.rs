@@ -115,4 +115,6 @@ pub fn fuzz_load(data: &[u8]) {
     let again = load(&first).expect("what was saved is loaded");
     assert_eq!(again.state_hash(), part.state_hash());
     assert_eq!(save(&again), first);
+    let events = crate::Partition::events_in(&first).expect("what was saved is read");
+    assert!(events.into_iter().eq(again.events()));
 }

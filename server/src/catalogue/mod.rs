@@ -11,6 +11,7 @@ mod head;
 mod map;
 pub(crate) mod sound;
 mod specs;
+mod verify;
 
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use frontrow_venue::Plan;
 pub use head::{CategorySum, Rules, SectionSum};
 use head::{Head, Standing};
 pub use specs::{SpecError, recordable, sellable, specs};
+pub use verify::{Finding, verify};
 
 /// The version of the files written here.
 const VERSION: u32 = 1;
