@@ -76,7 +76,8 @@ pub enum StartError {
     },
     /// The log knows an event whose file is gone.
     #[error(
-        "the log has event {event}, and {} is missing: put it back from a copy. Nothing was changed", .path.display()
+        "the log has event {event}, and {} is missing: put it back, and the event's other files with it, from the other node's \
+         events/ folder or from a backup. Only a new epoch was begun; the log and events/ are as they were", .path.display()
     )]
     Lost {
         /// The event.

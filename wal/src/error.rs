@@ -35,7 +35,8 @@ pub enum WalError {
     },
     /// There is no log here and creating one was not asked for.
     #[error(
-        "{path} holds no log (no MANIFEST); initialise it, or correct the data directory in the configuration"
+        "{path} holds no log (no MANIFEST): correct --data, or server.data in the configuration; a new log is made by \
+         `frontrow serve`, and by `frontrow backup`"
     )]
     NotInitialised {
         /// The data directory.
@@ -104,9 +105,9 @@ pub enum WalError {
         /// The file.
         path: PathBuf,
     },
-    /// A segment's header and its name disagree.
+    /// The header of a segment or snapshot, and its name disagree.
     #[error(
-        "{path} says inside that it is {inside}; a segment was renamed or copied over another, restore both by name"
+        "{path} says inside that it is {inside}; it was renamed or copied over another file, restore both by name"
     )]
     Misnamed {
         /// The file.
@@ -158,11 +159,19 @@ pub enum WalError {
         /// The data directory.
         path: PathBuf,
     },
+    /// A directory was to be mended with itself.
+    #[error(
+        "{path} is the directory that is to be mended; give the other node's, or a copy of it, to --from"
+    )]
+    SameDirectory {
+        /// The data directory.
+        path: PathBuf,
+    },
     /// The history says that there was more.
     #[error(
         "{path} lacks part of its log: stream {stream} of epoch {epoch} went up to position {end}, and no segment in log/ does. \
-         Is the right disk mounted? Restore log/ from a copy, or from the other node with `frontrow wal repair`. Nothing \
-         was changed"
+         Is the right disk mounted? Restore log/ from a copy, or from the other node with `frontrow wal repair`. What is \
+         in it was not changed"
     )]
     LogBehindHistory {
         /// The data directory.
@@ -216,7 +225,10 @@ pub enum WalError {
         manifest: u32,
     },
     /// A segment that must exist does not.
-    #[error("segment {path} is missing; restore it, or rebuild this node from its backup")]
+    #[error(
+        "segment {path} is missing; put it back from the other node with `frontrow wal repair`, or make this node anew: \
+         `frontrow backup` with an empty data directory"
+    )]
     SegmentMissing {
         /// The path where it should be.
         path: PathBuf,
@@ -286,7 +298,8 @@ pub enum WalError {
     /// The log was trimmed, and no snapshot that can be read leads up to what is left.
     #[error(
         "the log of partition {partition} begins with record {first}, and no readable snapshot leads up to it \
-         ({found}); restore snap/ from a copy, or rebuild this node from its backup. Nothing was changed"
+         ({found}); restore snap/ from a copy, or make this node anew: `frontrow backup` with an empty data directory. Log \
+         and snapshots are as they were"
     )]
     SnapshotMissing {
         /// The partition.
@@ -299,7 +312,8 @@ pub enum WalError {
     /// A snapshot holds records that the log behind it has lost.
     #[error(
         "{path} holds records up to {lsn}, but the log of partition {partition} ends at {last}: part of the log is \
-         missing; restore log/ from a copy, or rebuild this node from its backup. Nothing was changed"
+         missing; restore log/ from a copy, or make this node anew: `frontrow backup` with an empty data directory. Log and \
+         snapshots are as they were"
     )]
     LogBehindSnapshot {
         /// The snapshot.

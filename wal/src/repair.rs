@@ -8,7 +8,7 @@ use crate::format::parse_file_name;
 use crate::fs::{self, Disk};
 use crate::reader::{Segment, Tail};
 use crate::verify::{Verdict, verify};
-use crate::view::{DirView, SegmentInfo, list_names};
+use crate::view::{DirView, SegmentInfo, is_written, list_names};
 
 /// Where what is replaced is kept.
 const ASIDE: &str = "damaged";
@@ -41,6 +41,9 @@ pub fn repair(view: &DirView, other: &DirView) -> Result<Vec<Mended>, WalError> 
     if let Some(pid) = view.open_by() {
         return Err(WalError::Locked { path: view.path().into(), pid: pid.to_string() });
     }
+    if is_same(view.path(), other.path()) {
+        return Err(WalError::SameDirectory { path: other.path().into() });
+    }
     if view.cluster() != other.cluster() {
         let (path, found, expected) = (other.path().into(), other.cluster(), view.cluster());
         return Err(WalError::ForeignCluster { path, found, expected });
@@ -60,6 +63,13 @@ pub fn repair(view: &DirView, other: &DirView) -> Result<Vec<Mended>, WalError> 
     bad.into_iter().map(|path| mend(view, other, path)).collect()
 }
 
+/// Whether two paths lead to one directory.
+fn is_same(one: &Path, other: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let place = |path: &Path| std::fs::metadata(path).ok().map(|about| (about.dev(), about.ino()));
+    place(one).is_some_and(|one| place(other) == Some(one))
+}
+
 /// Segments that are not here, though one right before or one behind them is.
 fn holes(view: &DirView, other: &DirView) -> Result<Vec<PathBuf>, WalError> {
     let (log, mark) = (view.log(), view.mark()?);
@@ -71,8 +81,14 @@ fn holes(view: &DirView, other: &DirView) -> Result<Vec<PathBuf>, WalError> {
         !here && !mark.is_trimmed(stream, (epoch, number)) && own.iter().any(|(_, parts)| near(parts))
     };
     let segments = other.segments()?;
-    let name = |info: &SegmentInfo| Some(log.join(info.path().file_name()?));
-    Ok(segments.iter().filter(|info| hole(info)).filter_map(name).collect())
+    let mut holes = Vec::new();
+    for info in segments.iter().filter(|info| hole(info)) {
+        // One that was only prepared lacks nothing to whoever has not got it.
+        if is_written(info.path())? {
+            holes.extend(info.path().file_name().map(|name| log.join(name)));
+        }
+    }
+    Ok(holes)
 }
 
 fn mend(view: &DirView, other: &DirView, path: PathBuf) -> Result<Mended, WalError> {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use crate::error::WalError;
 use crate::format::parse_file_name;
+use crate::history::HISTORY;
 use crate::index::{SegmentIndex, spans};
 use crate::mark::TrimMark;
 use crate::reader::{Segment, Tail};
@@ -103,7 +104,8 @@ fn look(view: &DirView) -> Verified {
     if !out.is_bad()
         && let Err(error) = view.check_against_history()
     {
-        out.bad(view.log(), &error);
+        let damaged_itself = matches!(error, WalError::BadHistory { .. });
+        out.bad(if damaged_itself { view.path().join(HISTORY) } else { view.log() }, &error);
     }
     // That of a standby which was just seeded is not as far as its snapshots yet.
     let log_is_whole = !out.is_bad() && !view.path().join(SEED).exists();

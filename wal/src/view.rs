@@ -336,7 +336,7 @@ fn kept_is_there(first: Option<&SegmentInfo>, stream: u16, kept: Kept, log: &Pat
 }
 
 /// True if something stands where the first record's header would be.
-fn is_written(path: &Path) -> Result<bool, WalError> {
+pub(crate) fn is_written(path: &Path) -> Result<bool, WalError> {
     let mut head = [0; RECORD_HEADER_BYTES];
     let file = File::open(path).map_err(WalError::io("cannot open", path))?;
     file.read_exact_at(&mut head, SEGMENT_HEADER_BYTES).map_err(WalError::io("cannot read", path))?;

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{open, segment_path, written};
+use common::{Wakes, append, open, segment_path, written};
 use frontrow_wal::{DirView, Durability, Finding, LogOptions, Mended, Verdict, WalError, repair, verify};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -91,4 +91,32 @@ fn another_cluster_s_copies_and_a_log_in_use_are_refused() {
     let _open = open(&here);
     let (view, other) = views(&here, &there);
     assert!(matches!(repair(&view, &other), Err(WalError::Locked { .. })));
+}
+
+#[test]
+fn a_directory_is_not_mended_with_itself() {
+    let (_folder, here, _) = two_nodes();
+    let other_name = here.join("../here/.");
+    let (view, other) = views(&here, &other_name);
+    assert!(matches!(repair(&view, &other), Err(WalError::SameDirectory { .. })));
+}
+
+/// The other node is copied while it has segments ready that nothing was written to.
+#[test]
+fn a_segment_that_was_only_prepared_is_not_missed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (here, there) = (folder.path().join("here"), folder.path().join("there"));
+    let dir = open(&here);
+    let wakes = Wakes::default();
+    let options = LogOptions { durability: Durability::Mapped, ..LogOptions::small() };
+    let mut log = dir.open_stream(0, &options, wakes.callback()).unwrap();
+    append(&mut log, &wakes, 1, 100);
+    log.flush().unwrap();
+    let ready = segment_path(&here, 1, 1);
+    wakes.wait_until(|| ready.exists());
+    copy(&here, &there);
+    drop((log, dir));
+    fs::remove_file(ready).unwrap_or_default();
+    let (view, other) = views(&here, &there);
+    assert_eq!(repair(&view, &other).unwrap(), []);
 }

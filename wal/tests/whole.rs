@@ -3,7 +3,7 @@
 mod common;
 
 use common::{open, written};
-use frontrow_wal::{DirView, Durability, LogOptions, WalError, verify};
+use frontrow_wal::{DirView, Durability, LogOptions, Verdict, WalError, verify};
 use std::fs;
 use std::path::Path;
 
@@ -53,4 +53,15 @@ fn a_whole_log_is_opened_again_and_again() {
         open(folder.path()).begin_history(false).unwrap();
         assert!(DirView::open(folder.path()).unwrap().check_against_history().is_ok());
     }
+}
+
+#[test]
+fn a_damaged_history_is_named_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    two_epochs(folder.path());
+    let history = folder.path().join("HISTORY");
+    fs::write(&history, fs::read_to_string(&history).unwrap().replace("epoch 2", "epoch 3")).unwrap();
+    let found = verify(&DirView::open(folder.path()).unwrap());
+    let bad: Vec<_> = found.findings.iter().filter(|it| it.verdict == Verdict::Bad).collect();
+    assert!(bad.len() == 1 && bad[0].path == history, "{bad:?}");
 }

@@ -363,8 +363,10 @@ impl Talk {
         let epoch = mine.map(|(primary, ..)| primary.epoch);
         if self.leading {
             if epoch.is_none() {
-                let who = state.view.primary.as_ref().map_or("nobody", |(primary, ..)| primary.node.as_str());
-                super::lost(&format!("etcd does not have it as the primary any more, but {who}"));
+                let primary = state.view.primary.as_ref();
+                let now =
+                    primary.map_or_else(|| "has none".to_owned(), |(it, ..)| format!("has {}", it.node));
+                super::lost(&format!("etcd does not have it as the primary any more; now it {now}"));
             }
             return true;
         }

@@ -339,7 +339,7 @@ fn cluster(source: &mut Source, config: &Config) {
         }
     }
     let local = config.replication.acknowledge == Acknowledge::Local;
-    if local && !cluster.allow_loss {
+    if local && !cluster.allow_loss && !source.is_mistaken("replication.acknowledge") {
         source.mistake(
             "replication.acknowledge",
             "is `local`, so that a standby taking over by itself could lack what was answered; set it to backup, or say \

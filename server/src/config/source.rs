@@ -193,6 +193,11 @@ impl Source {
         }
     }
 
+    /// Whether something is wrong with `key` already: its default stands in for it then, of which nobody wants to hear.
+    pub(super) fn is_mistaken(&self, key: &str) -> bool {
+        self.mistakes.iter().any(|mistake| mistake.key == key)
+    }
+
     /// Notes that the value of `key` is wrong.
     pub(super) fn mistake(&mut self, key: &str, message: impl Into<String>) {
         let origin = self.origin(key);

@@ -366,6 +366,8 @@ etcd = ["http://127.0.0.1:2379", "http://127.0.0.1:3379"]
     let reading = case.read(good, &[("FRONTROW_CLUSTER__ALLOW_LOSS", "true")]);
     assert_eq!(reading.config.cluster.etcd.len(), 2);
     assert!(reading.explain().contains("WHAT WAS ANSWERED LAST MAY BE LOST"), "{}", reading.explain());
+    let neither = case.mistakes(&good.replace("\"backup\"", "\"both\""), &[]);
+    assert_eq!(neither.len(), 1, "its default is not spoken of: {neither:?}");
     let alone = case.mistakes("[cluster]\netcd = [\"http://127.0.0.1:2379\"]\n", &[]);
     assert!(alone[0].contains("set replication.listen"), "{alone:?}");
 }
