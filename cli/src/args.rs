@@ -123,6 +123,13 @@ pub(crate) enum Wal {
         #[arg(long, value_name = "DIR")]
         from: PathBuf,
     },
+    /// Go on without acknowledged records that both nodes had and one has lost; without --yes only say what was noted of them.
+    /// The server must not run. What is cut by it later is kept in cut/.
+    AcceptLoss {
+        /// Do it.
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -1,4 +1,5 @@
-//! The log on disk, looked at without a server or beside one: reads only, and takes no lock. `repair` alone writes.
+//! The log on disk, looked at without a server or beside one: reads only, and takes no lock. `repair` and `accept-loss`
+//! alone write.
 
 use crate::args::{Dump, Wal};
 use crate::failure::Failure;
@@ -6,8 +7,9 @@ use crate::show::Out;
 use frontrow_shard::record::{self, kind};
 use frontrow_shard::{Op, Partition, record::Outcome};
 use frontrow_wal::{
-    DirView, Finding, LogIndex, Mended, PartitionSpan, Position, Record, Segment, SegmentInfo, Snapshot,
-    Tail, Verdict, Verified, WalError, covered, removable, repair, spans, verify,
+    Agreed, DataDir, DirOptions, DirView, Finding, LogIndex, Mended, PartitionSpan, Position, Record,
+    Segment, SegmentInfo, Snapshot, Tail, Verdict, Verified, WalError, covered, removable, repair, spans,
+    verify,
 };
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +23,7 @@ pub(crate) fn run(data: &Path, wal: &Wal, out: Out) -> Result<(), Failure> {
         Wal::Stat => stat(&view, out),
         Wal::Verify => check(&view, out),
         Wal::Repair { from } => mend(&view, &DirView::open(from).map_err(bad)?, out),
+        Wal::AcceptLoss { yes } => accept_loss(&view, *yes, out),
         Wal::Dump(filter) => {
             beside(&view, out);
             dump(&view, filter, out)
@@ -179,6 +182,7 @@ fn check(view: &DirView, out: Out) -> Result<(), Failure> {
         Verdict::Good => "good",
         Verdict::Torn => "torn",
         Verdict::Open => "open",
+        Verdict::Doubtful => "LOOK",
         Verdict::Bad => "BAD",
     };
     let json = json!({
@@ -262,6 +266,45 @@ fn mend(view: &DirView, other: &DirView, out: Out) -> Result<(), Failure> {
     });
     out.say(&json, text);
     if left == 0 { Ok(()) } else { Err(Failure::Told) }
+}
+
+/// What both nodes had is not asked for any more: says what that is, first.
+fn accept_loss(view: &DirView, yes: bool, out: Out) -> Result<(), Failure> {
+    let agreed = match view.agreed() {
+        // One that cannot be read can still be moved away.
+        Err(WalError::BadAgreed { .. }) => Agreed::new(),
+        agreed => agreed.map_err(bad)?,
+    };
+    let lack = view.check_agreed().err().map(|error| error.to_string());
+    let mut text = heading(view);
+    for ((epoch, stream), position) in &agreed {
+        let _ = writeln!(text, "epoch {epoch}, stream {stream}: both nodes had it up to position {position}");
+    }
+    let _ = match &lack {
+        Some(lack) => writeln!(text, "{lack}"),
+        None => writeln!(
+            text,
+            "all of it is here; this node may then follow one that lacks some of it, and what that one lacks is cut (kept in cut/)"
+        ),
+    };
+    let mut kept = None;
+    if yes {
+        let options = DirOptions { create: false, ..DirOptions::new(view.partitions()) };
+        kept = DataDir::attend(view.path(), options, 0).and_then(|dir| dir.accept_loss()).map_err(bad)?;
+    }
+    let _ = match &kept {
+        Some(kept) => write!(text, "given up; the note of it is {} now", kept.display()),
+        None if yes => write!(text, "nothing was noted, so nothing is given up"),
+        None => write!(text, "nothing was changed; to give it up: the same with --yes"),
+    };
+    let json = json!({
+        "ok": true, "given_up": kept.is_some(), "kept": kept, "lacks": lack,
+        "both_had": agreed.iter().map(|((epoch, stream), position)| json!({
+            "epoch": epoch, "stream": stream, "position": position,
+        })).collect::<Vec<_>>(),
+    });
+    out.say(&json, text);
+    Ok(())
 }
 
 fn dump(view: &DirView, filter: &Dump, out: Out) -> Result<(), Failure> {

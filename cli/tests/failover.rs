@@ -132,7 +132,10 @@ async fn verify(server: &Server, truth: &Shared) {
                 for (row, seats) in held.rows() {
                     for seat in seats.places() {
                         let found = state.rows[usize::from(row)].seats.as_bytes()[usize::from(seat)];
-                        assert_eq!(char::from(found), letter, "section {section}, row {row}, seat {seat}");
+                        // A booking that was not answered may have been carried out.
+                        let unanswered = (letter, found) == ('h', b'b');
+                        let found = if unanswered { letter } else { char::from(found) };
+                        assert_eq!(found, letter, "section {section}, row {row}, seat {seat}");
                     }
                 }
             }
@@ -299,5 +302,97 @@ fn strangers_at_the_port_are_refused() {
         };
         assert!(trouble.contains("cluster"), "{trouble}");
         make_event(&primary, a.path()).await;
+    });
+}
+
+/// Waits until a node has noted that both had `stream` of `epoch`.
+async fn noted(data: &Path, epoch: u32, stream: u16) {
+    let line = format!("epoch {epoch} stream {stream} position ");
+    while !std::fs::read_to_string(data.join("data/AGREED")).unwrap_or_default().contains(&line) {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// The files of an epoch are gone from a log.
+fn lose(data: &Path, epoch: u32) {
+    let of = format!("-e{epoch:08}-");
+    let files = std::fs::read_dir(data.join("data/log")).expect("a log");
+    let files = files.map(|file| file.expect("a file").path());
+    let gone: Vec<_> = files.filter(|file| file.to_string_lossy().contains(&of)).collect();
+    assert!(!gone.is_empty());
+    for file in gone {
+        std::fs::remove_file(file).expect("removed");
+    }
+}
+
+fn wal(data: &Path, words: &[&str]) -> (bool, String) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_frontrow"));
+    let output =
+        command.arg("wal").args(words).arg("--data").arg(data.join("data")).output().expect("it runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.success(), text(&output.stdout) + &text(&output.stderr))
+}
+
+#[test]
+fn a_primary_that_lost_what_both_had_is_not_served_and_its_standby_cuts_nothing() {
+    within(200, async {
+        let (a, b) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let truth = Shared::default();
+        let primary = Server::empty(a.path(), &settings("backup"));
+        let standby = Server::standby(b.path(), &primary.replication, &settings("local"));
+        caught_up(&primary, a.path()).await;
+        make_event(&primary, a.path()).await;
+        // What is lost is the second epoch: without the event a start would wait for it.
+        primary.kill();
+        standby.kill();
+        let primary = Server::empty(a.path(), &settings("backup"));
+        let standby = Server::standby(b.path(), &primary.replication, &settings("local"));
+        caught_up(&primary, a.path()).await;
+        sell_and_kill(primary, &truth, 500, 7).await;
+        // Its connections are gone, so the standby has noted what both had; the primary was killed too early.
+        noted(b.path(), 2, 0).await;
+        noted(b.path(), 2, 1).await;
+        standby.kill();
+        std::fs::copy(b.path().join("data/AGREED"), a.path().join("data/AGREED")).expect("a file");
+        lose(a.path(), 2);
+        let (good, said) = wal(a.path(), &["verify"]);
+        assert!(!good && said.contains("lacks acknowledged records"), "{said}");
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_frontrow"))
+            .args(["serve", "--no-demo"])
+            .env("FRONTROW_SERVER__DATA", a.path().join("data"))
+            .envs(settings("backup"))
+            .output()
+            .expect("it runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains("wal repair"), "{said}");
+
+        // Without a note of its own it does not know; its standby does, and cuts nothing.
+        std::fs::remove_file(a.path().join("data/AGREED")).expect("removed");
+        let mut primary = Server::overheard(a.path(), &settings("backup"));
+        let mut standby = Server::standby(b.path(), &primary.replication, &settings("local"));
+        let (code, said) = primary.ended();
+        assert!(
+            code == Some(76) && said.contains("acknowledged records are missing here"),
+            "{code:?} {said}"
+        );
+        let told = |status: &serde_json::Value| {
+            status["trouble"].as_str().is_some_and(|it| it.contains("the primary lacks acknowledged records"))
+        };
+        while !told(&standby.http().node().await.expect("a status")) {
+            tokio::task::yield_now().await;
+        }
+        assert!(!b.path().join("data/cut").exists(), "nothing is cut");
+        assert!(!wal(a.path(), &["verify"]).0, "it knows by now");
+        let (good, said) = wal(a.path(), &["accept-loss"]);
+        assert!(good && said.contains("nothing was changed"), "{said}");
+
+        promote(&mut standby, b.path()).await;
+        verify(&standby, &truth).await;
+        // The old one gets back what it has lost.
+        let mut back = Server::standby(a.path(), &standby.replication, &settings("local"));
+        caught_up(&standby, b.path()).await;
+        standby.kill();
+        promote(&mut back, a.path()).await;
+        verify(&back, &truth).await;
     });
 }

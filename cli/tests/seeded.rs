@@ -100,6 +100,19 @@ fn log_bytes(data: &Path) -> u64 {
     files.map(|file| file.and_then(|file| file.metadata()).map_or(0, |about| about.len())).sum()
 }
 
+/// A standby whose snapshots are gone, and no primary to be seen: it says so, and is not promoted.
+async fn loses_its_snapshots(data: &Path) {
+    for file in std::fs::read_dir(data.join("data/snap")).expect("snapshots") {
+        std::fs::remove_file(file.expect("a file").path()).expect("removed");
+    }
+    let standby = Server::standby(data, "127.0.0.1:1", &settings("local"));
+    let status = standby.http().node().await.expect("a status");
+    assert!(status["applier"].as_str().is_some_and(|it| it.contains("no readable snapshot")), "{status}");
+    let refused = standby.operator(data).operate("/v1/admin/promote").await.expect_err("no base");
+    assert!(refused.to_string().contains("cannot be promoted"), "{refused}");
+    standby.kill();
+}
+
 #[test]
 fn a_standby_behind_a_trimmed_log_catches_up_from_snapshots_and_takes_over() {
     within(240, async {
@@ -122,7 +135,7 @@ fn a_standby_behind_a_trimmed_log_catches_up_from_snapshots_and_takes_over() {
 
         // Back, while the primary sells on.
         let before = answers.borrow().len();
-        let mut standby = Server::standby(b.path(), &primary.replication, &settings("local"));
+        let standby = Server::standby(b.path(), &primary.replication, &settings("local"));
         // Until it has caught up it shows nothing, and says why; then the seats.
         let shown = async || match standby.http().section(EVENT, 0).await {
             Ok(_) => true,
@@ -155,6 +168,15 @@ fn a_standby_behind_a_trimmed_log_catches_up_from_snapshots_and_takes_over() {
         assert!(during > 1000, "the primary sold on: {during}");
         let logs = (log_bytes(a.path()) >> 20, log_bytes(b.path()) >> 20);
         println!("{during} answers while it caught up and after; logs of {logs:?} MiB");
+
+        // Its snapshots are lost: it is of no use before the primary has seeded it again.
+        standby.kill();
+        loses_its_snapshots(b.path()).await;
+        let mut standby = Server::standby(b.path(), &primary.replication, &settings("local"));
+        let seeded = async || b.path().join("data/cut/seeded-0002/log").is_dir();
+        tasks.run_until(until(seeded)).await;
+        tasks.run_until(caught_up(&operator)).await;
+        assert_eq!(standby.http().node().await.expect("a status")["applier"], "ok");
 
         primary.kill();
         tasks.await;

@@ -177,18 +177,21 @@ pub fn join(
 }
 
 /// Makes a standby that is not running a primary's directory: opens the next epoch. Which one.
-pub fn promote_at_rest(config: &Config) -> Result<u32, WalError> {
+pub fn promote_at_rest(config: &Config) -> Result<u32, RecoveryError> {
     let path = &config.server.data;
     let Some(found) = DataDir::peek(path)? else {
-        return Err(WalError::NotInitialised { path: path.clone() });
+        return Err(WalError::NotInitialised { path: path.clone() }.into());
     };
     let options = DirOptions { create: false, ..DirOptions::new(found.partitions) };
     let dir = DataDir::attend(path, options, 0)?;
     if dir.history()?.is_none_or(|history| history.role == Role::Primary) {
-        return Err(WalError::IsPrimary { path: path.clone() });
+        return Err(WalError::IsPrimary { path: path.clone() }.into());
     }
     dir.erase_torn()?;
-    dir.promote().map(|(dir, _)| dir.epoch())
+    // What cannot be served opens no epoch: that would keep the other node away.
+    dir.check_promotable(&std::collections::BTreeMap::new())?;
+    core::recover(&dir, limits_of(config))?;
+    Ok(dir.promote().map(|(dir, _)| dir.epoch())?)
 }
 
 /// A promoted standby serves.
@@ -230,6 +233,17 @@ fn superseded(epoch: u32) {
     std::process::exit(76)
 }
 
+/// What a server that has lost what its standby still has must not do: go on.
+#[allow(
+    clippy::exit,
+    reason = "what was acknowledged is missing here, and no thread may answer as if it never was"
+)]
+fn lacking(why: &str) {
+    tracing::error!(why, "stopping: acknowledged records are missing here");
+    eprintln!("frontrow: {why}. Nothing more is answered here.");
+    std::process::exit(76)
+}
+
 /// What a standby has not acknowledged yet stays in the log, up to a limit.
 fn readers_of(hub: &Arc<Hub>, config: &Config) -> Readers {
     let hub = Arc::clone(hub);
@@ -260,6 +274,7 @@ fn hub_of(
         busy_after: replication.busy_after,
         check_every: replication.check,
         superseded: Box::new(superseded),
+        lacking: Box::new(lacking),
         fence: member.map_or_else(|| Arc::new(Fence::open()), |member| member.fence()),
         look,
     })?;

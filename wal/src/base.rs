@@ -3,7 +3,7 @@
 //! Here a caller's LSNs are taken for what they must be for this: dense from 1 in each partition.
 
 use crate::error::WalError;
-use crate::index::PartitionSpan;
+use crate::index::{LogIndex, PartitionSpan, spans};
 use crate::snapshot::{Snapshot, SnapshotFile, readable};
 use crate::view::DirView;
 
@@ -34,6 +34,35 @@ impl DirView {
             return Err(WalError::LogBehindSnapshot { path, partition, lsn, last });
         }
         Ok(base)
+    }
+
+    /// Whether a log that was trimmed has what stands in for the part that is gone: of each partition a snapshot that
+    /// reads back, or all of its records. Cheap where snapshots are good; for whoever is about to rely on this copy.
+    /// Errors: [`WalError::SnapshotMissing`].
+    pub fn check_base(&self) -> Result<(), WalError> {
+        if self.mark()?.streams().is_empty() {
+            return Ok(());
+        }
+        let (files, mut bare) = (self.snapshots()?, Vec::new());
+        for partition in 0..self.partitions() {
+            let (base, bad) = self.newest(&files, partition)?;
+            if base.is_none() {
+                bare.push((partition, reasons(None, &bad)));
+            }
+        }
+        if bare.is_empty() {
+            return Ok(());
+        }
+        let (segments, mut index) = (self.segments()?, LogIndex::default());
+        let indexes = segments.iter().map(|info| index.of(info)).collect::<Result<Vec<_>, _>>()?;
+        let spans = spans(self.partitions(), indexes.iter().map(|index| &**index));
+        for (partition, found) in bare {
+            let first = spans[usize::from(partition)].map_or(0, |span| span.first);
+            if first != 1 {
+                return Err(WalError::SnapshotMissing { partition, first, found });
+            }
+        }
+        Ok(())
     }
 
     /// The newest readable snapshot of a partition, whatever the log holds. For who replays behind it, and so

@@ -16,6 +16,7 @@ use crate::manifest::{MANIFEST, Manifest};
 use crate::retired::Retired;
 use crate::seeding;
 use crate::snapshot::{SnapshotFile, parse_snapshot_name};
+use crate::stream::redo;
 use crate::view::{DirView, LOG, SNAP, SegmentInfo};
 
 const LOCK: &str = "LOCK";
@@ -56,6 +57,8 @@ struct Inner {
     retired: Arc<Retired>,
     /// Held while snapshots or segments are removed: one at a time.
     removing: Arc<Mutex<()>>,
+    /// Held while `AGREED` is read and written: one at a time.
+    agreeing: Arc<Mutex<()>>,
     /// Dropping the last of it gives the lock back.
     lock: Arc<File>,
 }
@@ -118,6 +121,7 @@ impl DataDir {
         for dir in [&log, &snap] {
             create_dir_durably(&*disk, dir).map_err(WalError::io("cannot create", dir))?;
         }
+        redo::settle(&log, &*disk)?;
         let epoch = epoch(&manifest)?;
         let inner = Inner {
             log,
@@ -125,6 +129,7 @@ impl DataDir {
             disk,
             retired: Arc::default(),
             removing: Arc::default(),
+            agreeing: Arc::default(),
             lock: Arc::new(lock),
         };
         let dir = DataDir { inner: Arc::new(inner) }.with_epoch(epoch)?;
@@ -135,7 +140,7 @@ impl DataDir {
 
     /// The same directory, under the same lock, at another epoch; durable on return.
     pub(crate) fn with_epoch(&self, epoch: u32) -> Result<Self, WalError> {
-        let Inner { log, view, disk, retired, removing, lock } = &*self.inner;
+        let Inner { log, view, disk, retired, removing, agreeing, lock } = &*self.inner;
         let manifest = Manifest { epoch, ..view.manifest };
         replace_file(&**disk, view.path(), MANIFEST, manifest.encode().as_bytes())
             .map_err(WalError::io("cannot write the manifest in", view.path()))?;
@@ -145,6 +150,7 @@ impl DataDir {
             disk: disk.clone(),
             retired: retired.clone(),
             removing: removing.clone(),
+            agreeing: agreeing.clone(),
             lock: lock.clone(),
         };
         Ok(DataDir { inner: Arc::new(inner) })
@@ -195,6 +201,11 @@ impl DataDir {
     /// Taken by whoever removes files. What it guards is on disk, so a panic leaves nothing half done here.
     pub(crate) fn removing(&self) -> MutexGuard<'_, ()> {
         self.inner.removing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Taken by whoever notes what both nodes have.
+    pub(crate) fn agreeing(&self) -> MutexGuard<'_, ()> {
+        self.inner.agreeing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where records and snapshots are read.

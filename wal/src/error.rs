@@ -200,6 +200,55 @@ pub enum WalError {
         /// How far it went.
         end: u64,
     },
+    /// Less is here than this node and the other one both had durable: what was acknowledged is missing.
+    #[error(
+        "{path} lacks acknowledged records: stream {stream} of epoch {epoch} was durable on both nodes up to position {agreed}, \
+         and is here up to {own} only. Is the right disk mounted? Take it from the other node with `frontrow wal repair --data \
+         {path} --from ITS_DIR`, or make that node the primary (`frontrow promote`) and follow it. To go on without these \
+         records: `frontrow wal accept-loss --data {path} --yes`"
+    )]
+    LacksAgreed {
+        /// The data directory.
+        path: PathBuf,
+        /// The epoch.
+        epoch: u32,
+        /// The stream.
+        stream: u16,
+        /// How far it goes here.
+        own: u64,
+        /// How far both nodes had it.
+        agreed: u64,
+    },
+    /// The primary's history ends an epoch before what both nodes had of it: following would cut what was acknowledged.
+    #[error(
+        "the primary lacks acknowledged records: stream {stream} of epoch {epoch} was durable on both nodes up to position \
+         {agreed}, and by the primary's history it ended at {end}. Nothing was cut in {path}. Stop the primary and run \
+         `frontrow wal repair --from {path}` there, or promote this node (`frontrow promote`). To follow it all the same, with \
+         what is behind kept in cut/: stop this node, `frontrow wal accept-loss --data {path} --yes`"
+    )]
+    PrimaryLacksAgreed {
+        /// The data directory that has them.
+        path: PathBuf,
+        /// The epoch.
+        epoch: u32,
+        /// The stream.
+        stream: u16,
+        /// Where the primary says it ended.
+        end: u64,
+        /// How far both nodes had it.
+        agreed: u64,
+    },
+    /// The note of what both nodes have cannot be understood.
+    #[error(
+        "{path} is not a readable note of what both nodes have: {why}; restore it from a copy, or, if nothing of this node's log \
+         is missing, `frontrow wal accept-loss` moves it away"
+    )]
+    BadAgreed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A segment of another format version.
     #[error(
         "{path} has segment format version {found}, this program reads {expected}; run a release that reads {found}"

@@ -38,6 +38,7 @@
 //!
 //! The bytes are drawn in `docs/log-format.md`.
 
+mod agreed;
 mod appender;
 mod base;
 mod batch;
@@ -71,6 +72,7 @@ mod verify;
 mod view;
 mod whole;
 
+pub use agreed::Agreed;
 pub use appender::Appender;
 pub use caller::Write;
 pub use dir::{DataDir, DirOptions, Peek, new_node};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::agreed::lack;
 use crate::dir::DataDir;
 use crate::error::WalError;
 use crate::history::{EpochEntry, History};
@@ -10,6 +11,15 @@ use crate::reader::Segment;
 use crate::stream::Hello;
 
 impl DataDir {
+    /// Whether the history in `hello` has all that both nodes had. If not, whoever says it has lost what was acknowledged,
+    /// and nothing may be cut to it: [`WalError::PrimaryLacksAgreed`].
+    pub fn keeps_agreed(&self, hello: &Hello) -> Result<(), WalError> {
+        let before = self.history()?;
+        let next = Next { before: before.as_ref(), epochs: &hello.epochs };
+        let end = |epoch, stream| next.end(epoch, stream).unwrap_or(u64::MAX);
+        lack(&self.view().agreed()?, end).map_or(Ok(()), |lack| Err(lack.there(self.path())))
+    }
+
     /// Before a log is cut to the history in `hello`: removes, durably, every snapshot that holds a record which is
     /// about to go. Refused before anything is changed, if what was trimmed here, or what is left to begin with, is no
     /// part of that history.

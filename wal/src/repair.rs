@@ -3,11 +3,14 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::agreed::Agreed;
 use crate::error::WalError;
-use crate::format::parse_file_name;
+use crate::format::{Position, parse_file_name};
 use crate::fs::{self, Disk};
+use crate::history::History;
 use crate::reader::{Segment, Tail};
-use crate::verify::{Verdict, verify};
+use crate::standby::end_of;
+use crate::verify::{Finding, Verdict, verify};
 use crate::view::{DirView, SegmentInfo, is_written, list_names};
 
 /// Where what is replaced is kept.
@@ -48,19 +51,21 @@ pub fn repair(view: &DirView, other: &DirView) -> Result<Vec<Mended>, WalError> 
         let (path, found, expected) = (other.path().into(), other.cluster(), view.cluster());
         return Err(WalError::ForeignCluster { path, found, expected });
     }
-    let mut bad: Vec<PathBuf> = verify(view)
-        .findings
-        .into_iter()
-        .filter(|finding| finding.verdict == Verdict::Bad)
-        .map(|finding| finding.path)
-        .collect();
+    let is_bad = |finding: &Finding| finding.verdict == Verdict::Bad;
+    let found: Vec<PathBuf> = verify(view).findings.into_iter().filter(is_bad).map(|it| it.path).collect();
+    let is_log = |path: &PathBuf| path.starts_with(view.log()) && *path != view.log();
+    let (mut bad, others): (Vec<_>, Vec<_>) = found.into_iter().partition(is_log);
     bad.extend(holes(view, other)?);
     bad.sort();
     bad.dedup();
-    // What follows from the log being bad needs no mending of its own.
-    let only_log = bad.iter().any(|path| path.starts_with(view.log()));
-    bad.retain(|path| !only_log || path.starts_with(view.log()));
-    bad.into_iter().map(|path| mend(view, other, path)).collect()
+    let mut mended: Vec<Mended> =
+        bad.into_iter().map(|path| mend(view, other, path)).collect::<Result<_, _>>()?;
+    // What only followed from segments that were bad or missing is good by now.
+    if !others.is_empty() && mended.iter().all(|one| matches!(one, Mended::Replaced { .. })) {
+        let left = verify(view).findings.into_iter().filter(is_bad).filter(|it| others.contains(&it.path));
+        mended.extend(left.map(|it| Mended::Left { path: it.path, why: it.text }));
+    }
+    Ok(mended)
 }
 
 /// Whether two paths lead to one directory.
@@ -70,31 +75,92 @@ fn is_same(one: &Path, other: &Path) -> bool {
     place(one).is_some_and(|one| place(other) == Some(one))
 }
 
-/// Segments that are not here, though one right before or one behind them is.
+/// Segments that the other node has, and that are missing here or end too early: beside one that is here, or where the
+/// history says, or what both nodes had, that there was more.
 fn holes(view: &DirView, other: &DirView) -> Result<Vec<PathBuf>, WalError> {
     let (log, mark) = (view.log(), view.mark()?);
     let own = list_names(&log, parse_file_name)?;
-    let hole = |info: &SegmentInfo| {
-        let (stream, epoch, number) = (info.stream(), info.epoch(), info.number());
-        let near = |own: &(u16, u32, u32)| (own.0, own.1) == (stream, epoch) && own.2 + 1 >= number;
-        let here = own.iter().any(|(_, parts)| *parts == (stream, epoch, number));
-        !here && !mark.is_trimmed(stream, (epoch, number)) && own.iter().any(|(_, parts)| near(parts))
-    };
-    let segments = other.segments()?;
+    let past = Past::of(view, other)?;
     let mut holes = Vec::new();
-    for info in segments.iter().filter(|info| hole(info)) {
-        // One that was only prepared lacks nothing to whoever has not got it.
-        if is_written(info.path())? {
-            holes.extend(info.path().file_name().map(|name| log.join(name)));
+    for info in &other.segments()? {
+        let parts = (info.stream(), info.epoch(), info.number());
+        let Some(path) = info.path().file_name().map(|name| log.join(name)) else { continue };
+        if mark.is_trimmed(info.stream(), (info.epoch(), info.number())) {
+            continue;
+        }
+        let near = |own: &(u16, u32, u32)| (own.0, own.1) == (parts.0, parts.1) && own.2 + 1 >= parts.2;
+        let wanted = match own.iter().find(|(_, own)| *own == parts) {
+            Some(_) => past.ends_early(view, &path, info),
+            // One that was only prepared lacks nothing to whoever has not got it.
+            None => is_written(info.path())? && (own.iter().any(|(_, own)| near(own)) || past.had(info)?),
+        };
+        if wanted {
+            holes.push(path);
         }
     }
     Ok(holes)
 }
 
+/// What this node knows of epochs that it may have lost.
+struct Past {
+    own: Option<History>,
+    theirs: Option<History>,
+    agreed: Agreed,
+}
+
+impl Past {
+    fn of(view: &DirView, other: &DirView) -> Result<Self, WalError> {
+        let own = History::read(view.path(), view.cluster())?;
+        let theirs = History::read(other.path(), other.cluster())?;
+        // One that cannot be read is told of by `verify`.
+        let agreed = view.agreed().unwrap_or_default();
+        Ok(Self { own, theirs, agreed })
+    }
+
+    /// Whether both nodes mean the same epoch by this number.
+    fn is_common(&self, epoch: u32) -> bool {
+        let Some(own) = self.own.as_ref().and_then(|own| own.entry(epoch)) else { return false };
+        // A copy may be of the log alone.
+        self.theirs.as_ref().is_none_or(|theirs| theirs.entry(epoch).is_some_and(|it| it.node == own.node))
+    }
+
+    /// Where this node says that an epoch ended; `None` while it does not know.
+    fn end(&self, info: &SegmentInfo) -> Option<Position> {
+        self.own.as_ref().and_then(|own| own.end(info.epoch(), info.stream()))
+    }
+
+    /// Whether this node had some of what is in the other's segment.
+    fn had(&self, info: &SegmentInfo) -> Result<bool, WalError> {
+        if !self.is_common(info.epoch()) {
+            return Ok(false);
+        }
+        match self.end(info) {
+            Some(end) => Ok(info.first_position() < end),
+            None => Ok(end_of(info)?.is_some()),
+        }
+    }
+
+    /// Whether the segment that is here ends before what both nodes had, and the other's goes further.
+    fn ends_early(&self, view: &DirView, path: &Path, theirs: &SegmentInfo) -> bool {
+        let agreed = self.agreed.get(&(theirs.epoch(), theirs.stream())).copied().unwrap_or(0);
+        let is_over = self.end(theirs).is_some_and(|end| end < agreed);
+        if agreed <= theirs.first_position() || is_over || !self.is_common(theirs.epoch()) {
+            return false;
+        }
+        let parts = (theirs.stream(), theirs.epoch(), theirs.number());
+        // One that does not read back is damaged, and on the list already.
+        let end = |info: &SegmentInfo| end_of(info).ok().map(|end| end.map_or(0, |(end, _)| end.position));
+        let Some(own) = view.read_info(path.into(), parts).ok().as_ref().and_then(end) else {
+            return false;
+        };
+        own < agreed && end(theirs).is_some_and(|theirs| theirs > own)
+    }
+}
+
 fn mend(view: &DirView, other: &DirView, path: PathBuf) -> Result<Mended, WalError> {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
     let Some(parts) = parse_file_name(&name) else {
-        let why = "it is no segment; see what is said about it by `frontrow wal verify`".into();
+        let why = "it is no segment; move it out of the data directory".into();
         return Ok(Mended::Left { path, why });
     };
     let copy = other.log().join(&name);

@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use crate::agreed::lack;
 use crate::dir::{DataDir, DirOptions};
 use crate::error::WalError;
 use crate::format::{Position, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, file_name};
@@ -94,12 +95,23 @@ impl DataDir {
             }
         }
         self.end_seeded(&mut history)?;
+        self.has_agreed(&history)?;
         if history.entry(epoch).is_none() {
             history.epochs.push(EpochEntry { epoch, node, ends: BTreeMap::new() });
         }
         history.role = Role::Primary;
         self.write_history(&history)?;
         Ok(history)
+    }
+
+    /// Before an epoch is opened: whether all that both nodes had is here, as `history` is about to say.
+    fn has_agreed(&self, history: &History) -> Result<(), WalError> {
+        let mark = self.view().mark()?;
+        let end = |epoch, stream| {
+            let own = history.entry(epoch).and_then(|entry| entry.ends.get(&stream));
+            own.copied().unwrap_or(0).max(mark.up_to(stream, epoch))
+        };
+        lack(&self.view().agreed()?, end).map_or(Ok(()), |lack| Err(lack.here(self.path())))
     }
 
     /// Of an epoch that lasted until now, a stream may have nothing here but what was trimmed: it ended there.
@@ -144,6 +156,14 @@ impl DataDir {
         let dir = self.at_epoch(epoch)?;
         let history = dir.begin_history(true)?;
         Ok((dir, history))
+    }
+
+    /// Whether what is here can be promoted: nothing that has ended, or that both nodes had, is missing. Changes nothing.
+    pub fn check_promotable(&self, have: &BTreeMap<u16, (u32, Position)>) -> Result<(), WalError> {
+        if let Some(history) = self.history()? {
+            self.check_whole(&history, have)?;
+        }
+        self.view().check_agreed()
     }
 
     /// Makes `count` files of zeros ahead of need, of which segments of `bytes` are made at once: a standby that is to be
@@ -232,8 +252,10 @@ impl DataDir {
 
     /// Makes this directory's log a part of the primary's: its history is taken over, durably; then everything that
     /// it has no place for is moved to `cut/`. `node` is this node's name if it has none yet. By stream, from where to
-    /// go on. With [`WalError::TrimmedStandby`] nothing was changed: it must be seeded.
+    /// go on. With [`WalError::TrimmedStandby`] nothing was changed: it must be seeded; with
+    /// [`WalError::PrimaryLacksAgreed`] neither: the primary has lost what was acknowledged.
     pub fn follow_history(&self, hello: &Hello, node: NodeId) -> Result<BTreeMap<u16, Resume>, WalError> {
+        self.keeps_agreed(hello)?;
         self.forget_lost(hello)?;
         let before = self.history()?;
         let mut history = match &before {
@@ -357,7 +379,7 @@ impl DataDir {
 }
 
 /// How far a segment's good records go, and how it ends; `None` if it has none.
-fn end_of(info: &SegmentInfo) -> Result<Option<(StreamEnd, Tail)>, WalError> {
+pub(crate) fn end_of(info: &SegmentInfo) -> Result<Option<(StreamEnd, Tail)>, WalError> {
     let mut last = None;
     let tail = Segment::open(info)?.for_each(|record| last = Some(record.position))?;
     let sealed = tail == Tail::Sealed;

@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use crate::agreed::AGREED;
 use crate::error::WalError;
 use crate::format::parse_file_name;
 use crate::history::HISTORY;
@@ -14,6 +15,7 @@ use crate::reader::{Segment, Tail};
 use crate::seeding::SEED;
 use crate::snapshot::{Snapshot, SnapshotFile};
 use crate::view::{DirView, SegmentInfo, check_chain, follow, list_names, without_unused};
+use crate::whole::NO_FILES;
 
 /// What is to be thought of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub enum Verdict {
     Torn,
     /// A server is writing it; what it had written reads back.
     Open,
+    /// Nothing here says whether it is whole: somebody must look.
+    Doubtful,
     /// It, or something it needs, is damaged, missing or foreign.
     Bad,
 }
@@ -106,6 +110,22 @@ fn look(view: &DirView) -> Verified {
     {
         let damaged_itself = matches!(error, WalError::BadHistory { .. });
         out.bad(if damaged_itself { view.path().join(HISTORY) } else { view.log() }, &error);
+    }
+    // A note that nobody can read is its own finding.
+    if !out.is_bad()
+        && let Err(error) = view.check_agreed()
+    {
+        let path =
+            if matches!(error, WalError::BadAgreed { .. }) { view.path().join(AGREED) } else { view.log() };
+        out.bad(path, &error);
+    }
+    if !out.is_bad()
+        && let Ok(Some(epoch)) = view.without_files()
+    {
+        let text = format!(
+            "epoch {epoch}: {NO_FILES}. If another node has some of it, `frontrow wal repair --from ITS_DIR` brings it back"
+        );
+        out.good(view.log(), Verdict::Doubtful, text);
     }
     // That of a standby which was just seeded is not as far as its snapshots yet.
     let log_is_whole = !out.is_bad() && !view.path().join(SEED).exists();

@@ -6,6 +6,10 @@ use crate::history::{History, Role};
 use crate::mark::TrimMark;
 use crate::view::{DirView, SegmentInfo};
 
+/// What is to be thought of an epoch without files.
+pub(crate) const NO_FILES: &str =
+    "the last epoch has left nothing in the log: it ended before it began, or its files are gone";
+
 impl DirView {
     /// Compares the segments with where the history says that epochs ended. Only headers are looked at: what is
     /// missing inside is found by whoever reads. Errors: [`WalError::LogBehindHistory`].
@@ -22,16 +26,22 @@ impl DirView {
                 }
             }
         }
-        if let Some(last) = history.epochs.last().filter(|last| last.ends.is_empty())
-            && !segments.iter().any(|info| info.epoch() == last.epoch)
-            && !mark.streams().values().any(|kept| kept.epoch >= last.epoch)
-        {
-            tracing::warn!(
-                epoch = last.epoch,
-                "the last epoch has left nothing in the log: it ended before it began, or its files are gone"
-            );
+        if let Some(epoch) = self.without_files()? {
+            tracing::warn!(epoch, "{NO_FILES}");
         }
         Ok(())
+    }
+
+    /// The last epoch that was opened here, if the log has no file of it.
+    pub(crate) fn without_files(&self) -> Result<Option<u32>, WalError> {
+        let history = History::read(self.path(), self.cluster())?;
+        let Some(history) = history.filter(|history| history.role == Role::Primary) else { return Ok(None) };
+        let (segments, mark) = (self.segments()?, self.mark()?);
+        let last = history.epochs.last().filter(|last| {
+            !segments.iter().any(|info| info.epoch() == last.epoch)
+                && !mark.streams().values().any(|kept| kept.epoch >= last.epoch)
+        });
+        Ok(last.map(|last| last.epoch))
     }
 }
 

@@ -241,6 +241,85 @@ fn a_stream_cut_at_any_byte_goes_on_at_the_right_one() {
     assert!(cuts > 10, "the faults had their chance: {cuts}");
 }
 
+/// Counts syncs of data.
+#[derive(Default)]
+struct Counting(std::sync::atomic::AtomicU64);
+
+impl Disk for Counting {
+    fn sync_data(&self, _: &File) -> std::io::Result<()> {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Ok(())
+    }
+    fn sync_all(&self, _: &File) -> std::io::Result<()> {
+        Ok(())
+    }
+    fn sync_dir(&self, _: &Path) -> std::io::Result<()> {
+        Ok(())
+    }
+    fn preallocate(&self, file: &File, header: &[u8], bytes: u64) -> std::io::Result<()> {
+        Quick.preallocate(file, header, bytes)
+    }
+}
+
+#[test]
+fn many_commits_at_once_take_few_syncs_and_a_crash_between_them_is_made_good() {
+    let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut lsn = 0;
+    let primary = serve(a.path(), 1, &mut lsn, 60, 1);
+    let disk = Arc::new(Counting::default());
+    let counted = DirOptions { disk: disk.clone(), ..options(Some(primary.dir.cluster())) };
+    let dir = DataDir::attend(b.path(), counted.clone(), primary.dir.epoch()).unwrap();
+    dir.follow_history(&primary.hello(CONTROL), 77).unwrap();
+    let mut source = Source::from_start(primary.dir.clone(), 0, primary.history.clone());
+    let mut mirror = Mirror::new(dir.clone(), 0);
+    // Its pieces, each with where its commits begin.
+    let mut last = None;
+    loop {
+        match source.next((1, primary.durable[&0])).unwrap() {
+            Piece::Segment(start) => {
+                assert!(last.is_none(), "small enough for one segment: {start:?}");
+                mirror.segment(start, false).unwrap();
+            }
+            Piece::Data { offset, bytes, .. } => {
+                let (mut batches, mut at) = (Vec::new(), 0);
+                while at < bytes.len() {
+                    batches.extend((at > 0).then_some(at));
+                    at += frontrow_wal::stream::whole_records(&bytes[at..], 1);
+                }
+                assert!(batches.len() > 20, "a commit for each record: {}", batches.len());
+                mirror.write(offset, bytes, &batches, false).unwrap();
+                last = Some((offset as usize, bytes.len()));
+            }
+            Piece::End => break,
+        }
+    }
+    let syncs = disk.0.load(std::sync::atomic::Ordering::Relaxed);
+    assert!(syncs < 10, "{syncs} syncs");
+    // A power cut: of the last piece only the second half has reached its place.
+    let c = tempfile::tempdir().unwrap();
+    std::fs::create_dir(c.path().join("log")).unwrap();
+    for file in ["MANIFEST", "HISTORY"] {
+        std::fs::copy(b.path().join(file), c.path().join(file)).unwrap();
+    }
+    for file in std::fs::read_dir(b.path().join("log")).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), c.path().join("log").join(file.file_name())).unwrap();
+    }
+    let ((offset, len), whole) = (last.unwrap(), contents(&primary.dir, u32::MAX));
+    let path = c.path().join("log").join(&whole[0].0);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[offset..offset + len / 2].fill(0);
+    std::fs::write(&path, bytes).unwrap();
+    let cut = DataDir::attend(c.path(), counted, 0).unwrap();
+    cut.erase_torn().unwrap();
+    assert!(contents(&cut, u32::MAX) == whole, "the same bytes");
+    drop(mirror);
+    for folder in [&b, &c] {
+        let left = std::fs::read_dir(folder.path().join("log")).unwrap();
+        assert!(left.map(|file| file.unwrap().path()).all(|file| file.extension().unwrap() == "seg"));
+    }
+}
+
 #[test]
 fn damage_loss_and_repetition_on_the_way_are_errors_and_change_nothing() {
     let a = tempfile::tempdir().unwrap();

@@ -224,7 +224,7 @@ async fn elsewhere(State(site): State<Arc<Site>>, request: Request) -> Response 
 
 async fn readyz(State(site): State<Arc<Site>>) -> Response {
     let state = site.shared.lock();
-    let ready = state.is_caught_up();
+    let ready = state.is_caught_up() && state.not_applied().is_none();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(json!({"ready": ready, "role": "standby"}))).into_response()
 }
@@ -272,6 +272,12 @@ async fn promote(State(site): State<Arc<Site>>, Query(how): Query<How>, headers:
         let message = "the primary lives, and this standby follows it: two primaries would sell the same seats. Stop it \
                        first, then ask again; or, if it must be taken from it, add --force (?force=true)";
         let error = Json(json!({"error": {"code": "primary_lives", "message": message}}));
+        return (StatusCode::CONFLICT, error).into_response();
+    }
+    let baseless = site.shared.lock().baseless.clone();
+    if let Some(why) = baseless {
+        let message = format!("this standby cannot be promoted: {why}");
+        let error = Json(json!({"error": {"code": "no_base", "message": message}}));
         return (StatusCode::CONFLICT, error).into_response();
     }
     tracing::warn!("an operator promotes this standby");

@@ -3,7 +3,7 @@
 use super::link::Link;
 use crate::cluster::{Fence, Seen};
 use frontrow_wal::stream::{CONTROL, Hello};
-use frontrow_wal::{DataDir, Floor, History, NodeId, Position, WalError};
+use frontrow_wal::{Agreed, DataDir, Floor, History, NodeId, Position, WalError};
 use std::collections::BTreeMap;
 use std::net::{Shutdown, TcpStream};
 use std::path::PathBuf;
@@ -34,6 +34,8 @@ pub struct Hub {
     clock: OnceLock<Box<dyn Fn() -> u64 + Send + Sync>>,
     /// Another node has a newer epoch.
     superseded: Box<dyn Fn(u32) + Send + Sync>,
+    /// The standby has acknowledged records that are missing here.
+    lacking: Box<dyn Fn(&str) + Send + Sync>,
     /// Until when answers may leave.
     fence: Arc<Fence>,
     /// With a cluster, who decides when answers wait: told that there is something to look at.
@@ -80,6 +82,7 @@ pub(crate) struct HubParts {
     pub(crate) busy_after: Duration,
     pub(crate) check_every: Duration,
     pub(crate) superseded: Box<dyn Fn(u32) + Send + Sync>,
+    pub(crate) lacking: Box<dyn Fn(&str) + Send + Sync>,
     pub(crate) fence: Arc<Fence>,
     pub(crate) look: Option<Box<dyn Fn() + Send + Sync>>,
 }
@@ -112,6 +115,7 @@ impl Hub {
             busy_after,
             check_every,
             superseded,
+            lacking,
             fence,
             look,
         } = parts;
@@ -143,6 +147,7 @@ impl Hub {
             files_moved: Condvar::new(),
             clock: OnceLock::new(),
             superseded,
+            lacking,
             fence,
             look,
         })
@@ -356,6 +361,39 @@ impl Hub {
         (self.superseded)(epoch);
     }
 
+    /// Notes durably what the standby has, too. Answers leave on that: neither node may be without it later.
+    pub(super) fn note_agreed(&self) {
+        let places: Agreed = {
+            let state = self.lock();
+            let durable = |stream: u16| self.links.get(usize::from(stream)).map_or(0, |link| link.durable());
+            let of = |(&stream, f): (&u16, &Follower)| state.history.agreed(stream, f.acked, durable(stream));
+            state.followers.iter().filter(|(stream, _)| **stream != CONTROL).flat_map(of).collect()
+        };
+        if let Err(error) = self.dir.agree(&places) {
+            tracing::warn!(%error, "what the standby has, too, is not noted");
+        }
+    }
+
+    /// A standby says that both had a stream of an epoch up to here, and this node's history says that it ended before.
+    /// Noted, so that this node is not begun again without it; then nothing more is answered.
+    pub(super) fn lacks(&self, (epoch, stream, position): (u32, u16, Position), why: &str) {
+        let end = self.lock().history.end(epoch, stream);
+        if end.is_none_or(|end| end >= position) {
+            tracing::warn!(
+                epoch,
+                stream,
+                position,
+                ?end,
+                "a standby says that this is missing here, and it is not"
+            );
+            return;
+        }
+        if let Err(error) = self.dir.agree(&Agreed::from([((epoch, stream), position)])) {
+            tracing::error!(%error, "what is missing here is not noted");
+        }
+        (self.lacking)(why);
+    }
+
     /// A standby takes a stream; `None` if another one has it. A connection of its own that still lingers gives way.
     pub(super) fn enter(&self, stream: u16, node: NodeId, socket: TcpStream) -> Option<u64> {
         let mut state = self.lock();
@@ -547,6 +585,7 @@ mod tests {
             busy_after: Duration::from_millis(5),
             check_every: Duration::ZERO,
             superseded: Box::new(|_| {}),
+            lacking: Box::new(|_| {}),
             fence: Arc::new(Fence::open()),
             look: None,
         })
@@ -575,6 +614,46 @@ mod tests {
         assert_eq!((hub.link(0).backup(), hub.link(1).backup()), (5000, 6000));
         hub.acked(1, again, (now, 7000));
         assert_eq!((hub.link(0).backup(), hub.link(1).backup()), (5500, 7000));
+    }
+
+    #[test]
+    fn what_the_standby_has_is_noted_and_a_start_without_it_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let hub = start(folder.path());
+        let now = hub.dir.epoch();
+        hub.link(0).durable_at(9000);
+        hub.enter(CONTROL, 7, socket()).unwrap();
+        let a = hub.enter(0, 7, socket()).unwrap();
+        hub.acked(0, a, (now, 5000));
+        hub.note_agreed();
+        assert_eq!(hub.dir.view().agreed().unwrap(), Agreed::from([((now, 0), 5000)]));
+        hub.acked(0, a, (now, 9500));
+        hub.note_agreed();
+        assert_eq!(hub.dir.view().agreed().unwrap(), Agreed::from([((now, 0), 9000)]), "durable at both");
+        drop(hub);
+        // What `start` writes does not go that far.
+        let dir = DataDir::open(folder.path(), DirOptions::new(4)).unwrap();
+        assert!(matches!(
+            dir.begin_history(false),
+            Err(WalError::LacksAgreed { stream: 0, agreed: 9000, .. })
+        ));
+    }
+
+    #[test]
+    fn a_standby_that_has_more_of_the_past_ends_a_primary() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(start(folder.path()));
+        let ended = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&ended);
+        let lacking = Box::new(move |_: &str| told.store(true, Ordering::Relaxed));
+        let hub = Hub { lacking, ..start(folder.path()) };
+        let (now, end) = (hub.dir.epoch(), hub.history().end(hub.dir.epoch() - 1, 1).unwrap());
+        hub.lacks((now - 1, 1, end), "no more than is here");
+        hub.lacks((now, 1, 1 << 20), "it lasts");
+        assert!(!ended.load(Ordering::Relaxed) && hub.dir.view().agreed().unwrap().is_empty());
+        hub.lacks((now - 1, 1, end + 8), "more");
+        assert!(ended.load(Ordering::Relaxed));
+        assert_eq!(hub.dir.view().agreed().unwrap(), Agreed::from([((now - 1, 1), end + 8)]));
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub(super) const SILENCE: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_millis(20);
 /// How often it says that it lives.
 const HEARTBEAT_NS: u64 = 500_000_000;
+/// How often it is noted durably what both nodes have.
+pub(super) const NOTE_NS: u64 = 10_000_000_000;
 /// Bytes of a batch in one frame; a longer record has a frame of its own.
 const PIECE_BYTES: usize = 4 << 20;
 /// Bytes that are gathered before they are sent.
@@ -72,6 +74,7 @@ impl Listening {
     /// Ends all connections; there are no new ones.
     pub fn stop(self) {
         self.stop.store(true, Ordering::Release);
+        self.hub.note_agreed();
         self.hub.close();
         // The thread waits in `accept`: a connection wakes it.
         let _ = TcpStream::connect_timeout(&self.address, Duration::from_secs(1));
@@ -113,12 +116,16 @@ fn accept_all(listener: &TcpListener, hub: &Arc<Hub>, stop: &AtomicBool) {
             known.fetch_sub(1, Ordering::Relaxed);
             let ended = greeted.and_then(|(stream, number)| {
                 let ended = connection.serve(stream, number);
+                hub.note_agreed();
                 hub.leave(stream, number);
                 ended
             });
             connection.close();
             match ended {
                 Err(Ended::Stream(StreamError::Superseded { newer, .. })) => hub.superseded(newer),
+                Err(Ended::Stream(ref error @ StreamError::Lacking { epoch, stream, position })) => {
+                    hub.lacks((epoch, stream, position), &error.to_string());
+                }
                 Err(error) => tracing::warn!(%peer, %error, "a standby's connection has ended"),
                 Ok(()) => tracing::info!(%peer, "a standby's connection has ended"),
             }
@@ -276,7 +283,7 @@ impl<'a> Connection<'a> {
         })?;
         let mut shelf = Shelf::new(self.hub.dir.cluster());
         let mut confessed = HashSet::new();
-        let mut sent = 0;
+        let (mut sent, mut noted_ns) = (0, Clock::monotonic_ns());
         let mut result = Ok(());
         while result.is_ok() && !self.over.load(Ordering::Acquire) {
             let version = self.hub.files_version(sent, TICK * 10);
@@ -289,6 +296,10 @@ impl<'a> Connection<'a> {
                 result = self.send_seed();
             }
             result = result.and_then(|()| self.beat(0));
+            if Clock::monotonic_ns() - noted_ns > NOTE_NS {
+                noted_ns = Clock::monotonic_ns();
+                self.hub.note_agreed();
+            }
         }
         self.end(ears, result)
     }

@@ -6,13 +6,14 @@ use super::early::Early;
 use super::files::{self, Intake};
 use super::http::{self, Site};
 use super::link::Check;
-use super::primary::SILENCE;
+use super::primary::{NOTE_NS, SILENCE};
 use super::status::{Progress, Shared, State};
 use super::trimmer::Trimmer;
 use super::view::Views;
 use crate::catalogue::sound::Shelf;
 use crate::cluster::{Change, Door, Member, Own};
 use crate::config::Config;
+use crate::core::{RecoveryError, recover};
 use crate::identity::{Keys, KeysError};
 use frontrow_engine::Clock;
 use frontrow_shard::{Limits, Partition};
@@ -43,6 +44,12 @@ pub enum FollowError {
     /// The data directory or its log.
     #[error(transparent)]
     Log(#[from] WalError),
+    /// The primary lacks what was acknowledged.
+    #[error(transparent)]
+    Lacking(WalError),
+    /// What would be served could not be.
+    #[error("{0}. No epoch was opened")]
+    Replay(#[from] RecoveryError),
     /// The conversation with the primary.
     #[error(transparent)]
     Stream(#[from] StreamError),
@@ -211,6 +218,10 @@ struct Standby<'a> {
     spares: bool,
     /// The primary's log begins behind what is here.
     seed_needed: bool,
+    /// What is here is not all that it should be: it follows, and does not become primary, before that is mended.
+    unfit: bool,
+    /// What keeps it from following, or from becoming primary, whether or not anybody can be reached.
+    grave: Option<String>,
     /// Called once there is an HTTP side.
     ready: Option<Box<dyn FnOnce(SocketAddr) + 'a>>,
     http_thread: Option<JoinHandle<()>>,
@@ -242,6 +253,8 @@ impl<'a> Standby<'a> {
             sessions: 0,
             spares: false,
             seed_needed: false,
+            unfit: false,
+            grave: None,
             ready: Some(ready),
             http_thread: None,
             early: None,
@@ -255,6 +268,7 @@ impl<'a> Standby<'a> {
             standby.node = history.as_ref().map_or(0, |history| history.node);
             // A directory without a history was served from before there were any.
             standby.role = Some(history.map_or(Role::Primary, |history| history.role));
+            standby.look_over(&dir);
             standby.dir = Some(dir);
             standby.serve_http()?;
         }
@@ -262,6 +276,22 @@ impl<'a> Standby<'a> {
             standby.node = frontrow_wal::new_node()?;
         }
         Ok(standby)
+    }
+
+    /// Before this node says that it may take over: whether it could. It follows all the same, and so is mended.
+    fn look_over(&mut self, dir: &DataDir) {
+        let base = dir.view().check_base();
+        let agreed = dir.view().check_agreed();
+        let Some(error) = base.as_ref().err().or(agreed.as_ref().err()) else { return };
+        tracing::error!(%error, "this node does not take over before the primary has mended it");
+        self.unfit = true;
+        self.seed_needed = base.is_err();
+        let told = error.to_string();
+        self.grave = Some(told.clone());
+        self.shared.change(|state| {
+            state.baseless = base.as_ref().err().map(|_| format!("{told}; a seed is asked of the primary"));
+            state.trouble = Some(told);
+        });
     }
 
     /// With a cluster: says who this node is, hears what becomes of it, and answers at the raw TCP port.
@@ -279,7 +309,7 @@ impl<'a> Standby<'a> {
     }
 
     fn introduce(&self) {
-        if let Some(member) = self.leader.member() {
+        if let Some(member) = self.leader.member().filter(|_| !self.unfit) {
             let epoch = self.dir.as_ref().map_or(0, DataDir::epoch);
             member.introduce(Own { node: self.node, role: self.role, epoch, allow_loss: false });
         }
@@ -323,8 +353,13 @@ impl<'a> Standby<'a> {
     }
 
     /// A session has ended: says why, once, and whether there can be another.
-    fn note(&self, ended: Result<(), FollowError>) -> Result<(), FollowError> {
+    fn note(&mut self, ended: Result<(), FollowError>) -> Result<(), FollowError> {
+        if let Err(error @ FollowError::Lacking(_)) = &ended {
+            self.grave = Some(error.to_string());
+        }
         let trouble = match ended {
+            // That nobody is there any more is not what must be mended.
+            Err(FollowError::Socket { .. }) if self.grave.is_some() => self.grave.clone().unwrap_or_default(),
             // The disk or the log: going on would not mend it.
             Err(error @ (FollowError::Log(_) | FollowError::File(_) | FollowError::Thread(_))) => {
                 return Err(error);
@@ -344,16 +379,18 @@ impl<'a> Standby<'a> {
 
     /// One session, until any of its connections ends.
     fn session(&mut self, primary: &str) -> Result<(), FollowError> {
+        self.shared.change(|state| state.open = true);
         let mut control = Wire::open(primary, self.leader.patience(), &self.shared)?;
         let (cluster, seen) = self.dir.as_ref().map_or((0, 0), |dir| (dir.cluster(), dir.epoch()));
         let mut receiver = Receiver::new(CONTROL, cluster, self.node, seen);
         let hello = control.hello(&mut receiver)?;
+        self.refuse_lacking(&mut control, &mut receiver, &hello)?;
         let (told, dir, resume) = self.fit(&mut control, &mut receiver, &hello)?;
         self.make_spares(&dir)?;
         self.serve_http()?;
         self.sessions += 1;
         let history = dir.history()?.unwrap_or_else(|| unreachable!("it was just written"));
-        let plan = (self.sessions, dir.clone(), history);
+        let plan = (self.sessions, dir.clone(), history.clone());
         let every = self.config.log.snapshot_every;
         let mut trimmer = Trimmer::new(plan.clone(), hello.streams, &self.shared, self.limits, every)?;
         self.shared.change(|state| begin(state, plan, &hello, &resume));
@@ -371,13 +408,16 @@ impl<'a> Standby<'a> {
             };
             threads.push(spawn(&format!("repl-recv-{stream}"), move || follower.run())?);
         }
-        let ended = self.keep_files(&mut control, &mut receiver, told, &mut trimmer);
+        let ended = self.keep_files((&dir, &history), &mut control, &mut receiver, told, &mut trimmer);
         self.shared.change(State::close);
         let mut first = Ok(());
         for thread in threads {
             let ended = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             self.seed_needed |= seeding::is_behind(&ended);
             first = first.and(ended);
+        }
+        if !self.shared.lock().promote {
+            self.note_agreed(&dir, &history)?;
         }
         if self.shared.lock().is_ending() {
             // Somebody waits for a promotion: what is being written ends by itself.
@@ -404,11 +444,44 @@ impl<'a> Standby<'a> {
         .map(drop)
     }
 
+    /// Refuses a primary whose history has lost what both nodes had, before anything is changed here. It is told.
+    fn refuse_lacking(
+        &self,
+        control: &mut Wire,
+        receiver: &mut Receiver,
+        hello: &Hello,
+    ) -> Result<(), FollowError> {
+        match self.dir.as_ref().map_or(Ok(()), |dir| dir.keeps_agreed(hello)) {
+            Err(error @ WalError::PrimaryLacksAgreed { epoch, stream, agreed, .. }) => {
+                receiver.refuse_lacking(epoch, stream, agreed);
+                // Whether it hears or not, it is not followed.
+                let _ = control.send(receiver);
+                Err(FollowError::Lacking(error))
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// Notes durably what the primary has, too.
+    fn note_agreed(&self, dir: &DataDir, history: &History) -> Result<(), WalError> {
+        let places = {
+            let state = self.shared.lock();
+            let of = |(&stream, progress): (&u16, &Progress)| {
+                let (epoch, committed) = progress.committed;
+                let durable = if epoch == history.epoch() { committed } else { 0 };
+                history.agreed(stream, progress.have, durable)
+            };
+            state.streams.iter().flat_map(of).collect()
+        };
+        dir.agree(&places)
+    }
+
     /// Makes the directory, or its log, fit to be gone on with.
     fn prepare(&mut self, hello: &Hello) -> Result<(DataDir, BTreeMap<u16, Resume>), FollowError> {
         let dir = self.join(hello)?;
         let resume = dir.follow_history(hello, self.node)?;
         self.role = Some(Role::Standby);
+        (self.unfit, self.grave) = (false, None);
         self.introduce();
         Ok((dir, resume))
     }
@@ -440,6 +513,7 @@ impl<'a> Standby<'a> {
     /// The control connection's life. `told`: the primary knows already which files are here.
     fn keep_files(
         &mut self,
+        (dir, history): (&DataDir, &History),
         control: &mut Wire,
         receiver: &mut Receiver,
         told: bool,
@@ -449,10 +523,15 @@ impl<'a> Standby<'a> {
         if !told {
             receiver.files(self.files_here(cluster)?);
         }
-        let mut intake = Intake::new(&self.path, cluster);
+        let (mut intake, mut noted_ns) = (Intake::new(&self.path, cluster), 0);
         loop {
             trimmer.look()?;
             control.send(receiver)?;
+            // Not before: the primary waits for the first word.
+            if Clock::monotonic_ns().saturating_sub(noted_ns) > NOTE_NS {
+                noted_ns = Clock::monotonic_ns();
+                self.note_agreed(dir, history)?;
+            }
             if !control.read_into(receiver)? {
                 return Ok(());
             }
@@ -484,6 +563,20 @@ impl<'a> Standby<'a> {
         }
     }
 
+    /// What a standby that has applied nothing is about to serve, before it opens an epoch: one that cannot be replayed
+    /// must not keep the node away that could serve. `None` for a primary's directory, which is opened as at any start.
+    fn replayed(
+        &self,
+        dir: &DataDir,
+        have: &BTreeMap<u16, (u32, u64)>,
+    ) -> Result<Option<Vec<Partition>>, FollowError> {
+        if self.role != Some(Role::Standby) {
+            return Ok(None);
+        }
+        dir.check_promotable(have)?;
+        Ok(Some(recover(dir, self.limits)?.partitions))
+    }
+
     /// Opens the next epoch, with everything that has arrived applied.
     fn take_over(mut self, applied: Result<Vec<Partition>, ApplyError>) -> Result<Promoted, FollowError> {
         let now_ms = self.shared.lock().primary_ms();
@@ -498,16 +591,16 @@ impl<'a> Standby<'a> {
             }
             (None, None) => return Err(WalError::NotInitialised { path: self.path }.into()),
         };
-        let partitions = match applied {
-            Ok(partitions) if !partitions.is_empty() => Some(partitions),
-            Ok(_) => None,
-            Err(error) => {
-                tracing::error!(%error, "the log is replayed before this node serves");
-                None
-            }
-        };
         let have =
             self.shared.lock().streams.iter().map(|(&stream, progress)| (stream, progress.have)).collect();
+        let partitions = match applied {
+            Ok(partitions) if !partitions.is_empty() => Some(partitions),
+            Ok(_) => self.replayed(&dir, &have)?,
+            Err(error) => {
+                tracing::error!(%error, "the log is replayed before this node serves");
+                self.replayed(&dir, &have)?
+            }
+        };
         // The session's threads are gone, and with them every other handle on the directory but the applier's.
         self.shared.change(|state| state.plan = None);
         let (dir, history) = match won {

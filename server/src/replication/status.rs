@@ -43,6 +43,8 @@ pub(super) struct State {
     pub(super) checked: u64,
     /// Why the applier has stopped, if it has.
     pub(super) broken: Option<String>,
+    /// Why nothing can be applied, nor this node promoted: no snapshot leads up to its log. Until it is seeded.
+    pub(super) baseless: Option<String>,
     /// Why there is no connection, if there is none.
     pub(super) trouble: Option<String>,
     pub(super) connected: bool,
@@ -54,6 +56,8 @@ pub(super) struct State {
     pub(super) stop: bool,
     /// No more is coming: apply what there is, committed or not, and end.
     pub(super) finish: bool,
+    /// A session is under way, and not to end: whoever connects for one that ends would never hear of it.
+    pub(super) open: bool,
     /// Connections of the session under way.
     sockets: Vec<TcpStream>,
 }
@@ -189,7 +193,7 @@ impl Shared {
     pub(super) fn keep(&self, socket: &TcpStream) -> std::io::Result<bool> {
         let copy = socket.try_clone()?;
         let mut state = self.lock();
-        if !state.is_ending() {
+        if state.open && !state.is_ending() {
             state.sockets.push(copy);
             return Ok(true);
         }
@@ -204,6 +208,7 @@ impl State {
 
     /// Ends all connections: whoever reads from one finds out.
     pub(super) fn close(&mut self) {
+        self.open = false;
         for socket in self.sockets.drain(..) {
             // One that is over already is over.
             let _ = socket.shutdown(Shutdown::Both);
@@ -221,6 +226,11 @@ impl State {
         let Progress { have, there, .. } = progress;
         // A stream of former cores has nothing of the epoch under way.
         (have.0 == there.0 || there.1 == 0).then(|| there.1.saturating_sub(have.1))
+    }
+
+    /// Why what arrives is not applied, if it is not.
+    pub(super) fn not_applied(&self) -> Option<&str> {
+        self.broken.as_deref().or(self.baseless.as_deref())
     }
 
     /// Whether everything that the primary had a moment ago is here.
@@ -277,7 +287,7 @@ impl State {
             "trouble": self.trouble,
             "age_ms": standing.as_ref().ok().map(|standing| standing.age_ms),
             "unreadable": standing.as_ref().err().map(Unready::reason),
-            "applier": self.broken.as_deref().unwrap_or("ok"),
+            "applier": self.not_applied().unwrap_or("ok"),
             "states_compared": self.checked,
             "streams": streams,
             "partitions": partitions,
@@ -301,7 +311,7 @@ impl State {
             "1 while everything but what is on its way is here.",
             &one(flag(self.is_caught_up())),
         );
-        gauge("applier_ok", "1 while what arrives is applied.", &one(flag(self.broken.is_none())));
+        gauge("applier_ok", "1 while what arrives is applied.", &one(flag(self.not_applied().is_none())));
         gauge("states_compared", "States found to be the primary's.", &one(self.checked));
         let age: Vec<_> = self.standing(Clock::monotonic_ns()).iter().flat_map(|it| one(it.age_ms)).collect();
         gauge("age_ms", "How old what is read here may be; absent while nothing is to be read.", &age);
@@ -367,6 +377,17 @@ mod tests {
         assert_eq!(former.fresh_ns, None);
         former.reached((1, 700));
         assert_eq!(former.fresh_ns, Some(6));
+    }
+
+    #[test]
+    fn whoever_connects_for_a_session_that_has_ended_is_turned_away() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let shared = Shared::default();
+        shared.change(|state| state.open = true);
+        assert!(shared.keep(&socket).unwrap());
+        shared.change(State::close);
+        assert!(!shared.keep(&socket).unwrap(), "nobody would close it");
     }
 
     #[test]

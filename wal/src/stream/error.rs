@@ -17,10 +17,12 @@ pub enum RefusalCode {
     BadPosition,
     /// Somebody follows this stream already.
     Taken,
+    /// It lacks what both nodes had.
+    Lacking,
 }
 
 impl RefusalCode {
-    const ALL: [RefusalCode; 7] = [
+    const ALL: [RefusalCode; 8] = [
         RefusalCode::OtherCluster,
         RefusalCode::EpochOver,
         RefusalCode::Version,
@@ -28,6 +30,7 @@ impl RefusalCode {
         RefusalCode::NoSuchStream,
         RefusalCode::BadPosition,
         RefusalCode::Taken,
+        RefusalCode::Lacking,
     ];
 
     pub(crate) fn number(self) -> u32 {
@@ -93,6 +96,20 @@ pub enum StreamError {
         newer: u32,
         /// Ours.
         ours: u32,
+    },
+    /// The other node has more of this node's own past than this one has.
+    #[error(
+        "the standby has stream {stream} of epoch {epoch} up to position {position}, which was durable here, too, and is not any \
+         more: acknowledged records are missing here. This node is not to be served; make the standby the primary (`frontrow \
+         promote`) and follow it, or give the records up at both nodes (`frontrow wal accept-loss`)"
+    )]
+    Lacking {
+        /// The epoch.
+        epoch: u32,
+        /// The stream.
+        stream: u16,
+        /// Up to where both had it.
+        position: u64,
     },
     /// The other node refused us.
     #[error("the other node refuses: {}", .0.meaning())]

@@ -61,6 +61,18 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// Whoever is refused lacks what both nodes had: a stream of an epoch up to a position. The cluster's field says which.
+    pub(crate) fn lacking(epoch: u32, stream: u16, position: u64) -> Self {
+        let cluster = u128::from(epoch) << 16 | u128::from(stream);
+        Refusal { code: RefusalCode::Lacking, detail: position, cluster }
+    }
+
+    /// Epoch, stream and position of what this end is said to lack.
+    pub(crate) fn lacked(&self) -> Option<(u32, u16, u64)> {
+        let (epoch, stream) = ((self.cluster >> 16) as u32, self.cluster as u16);
+        (self.code == RefusalCode::Lacking).then_some((epoch, stream, self.detail))
+    }
+
     /// What it means and what to do, in a sentence.
     pub fn meaning(&self) -> String {
         let Refusal { code, detail, cluster } = self;
@@ -87,6 +99,11 @@ impl Refusal {
             ),
             RefusalCode::Taken => {
                 "another standby follows it; stop that one, or wait until its connection has ended".into()
+            }
+            RefusalCode::Lacking => {
+                format!(
+                    "it has acknowledged records up to position {detail} that are missing here; see its log"
+                )
             }
         }
     }
@@ -614,6 +631,7 @@ mod tests {
             }),
             Frame::Welcome { epoch: 2, position: 81_234 },
             Frame::Refuse(Refusal { code: RefusalCode::EpochOver, detail: 7, cluster: 1 }),
+            Frame::Refuse(Refusal::lacking(100_000, 3, 90_112)),
             Frame::Segment(SegmentStart { epoch: 2, number: 1, first_position: 9, segment_bytes: 65_536 }),
             Frame::Data { epoch: 2, number: 1, offset: 4096, bytes: &[1, 2, 3] },
             Frame::Ack { epoch: 2, position: 3 },

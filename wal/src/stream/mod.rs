@@ -13,6 +13,7 @@ mod error;
 pub mod frame;
 mod mirror;
 mod receiver;
+pub(crate) mod redo;
 mod sender;
 mod source;
 

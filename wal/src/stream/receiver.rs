@@ -218,6 +218,12 @@ impl Receiver {
         self.say(&Frame::Refuse(Refusal { code, detail, cluster: self.gate.cluster }));
     }
 
+    /// Refuses a primary that lacks what both nodes had: `stream` of `epoch` up to `position`.
+    pub fn refuse_lacking(&mut self, epoch: u32, stream: u16, position: Position) {
+        self.gate.state = State::AwaitHello;
+        self.say(&Frame::Refuse(Refusal::lacking(epoch, stream, position)));
+    }
+
     /// Everything up to here is durable.
     pub fn ack(&mut self, epoch: u32, position: Position) {
         self.say(&Frame::Ack { epoch, position });

@@ -144,6 +144,12 @@ impl Sender {
     }
 
     fn refused(&self, refusal: Refusal) -> StreamError {
+        // Of a stranger it would be no word to end for.
+        if self.state != State::AwaitFollow
+            && let Some((epoch, stream, position)) = refusal.lacked()
+        {
+            return StreamError::Lacking { epoch, stream, position };
+        }
         match u32::try_from(refusal.detail) {
             Ok(newer) if refusal.code == RefusalCode::EpochOver && newer > self.epoch => {
                 StreamError::Superseded { newer, ours: self.epoch }

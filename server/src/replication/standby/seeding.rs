@@ -50,6 +50,7 @@ impl Standby<'_> {
         self.shared.change(|state| state.seeding = false);
         seeded?;
         self.seed_needed = false;
+        self.shared.change(|state| state.baseless = None);
         let (dir, resume) = self.prepare(hello)?;
         Ok((true, dir, resume))
     }
@@ -65,7 +66,7 @@ impl Standby<'_> {
         receiver.files(self.files_here(dir.cluster())?);
         receiver.want_seed();
         tracing::warn!(
-            "the primary's log begins behind what is here: this node is seeded from its snapshots"
+            "what is here cannot be gone on with by the primary's log: this node is seeded from its snapshots"
         );
         let (mut files, mut seed) = (Intake::new(&self.path, dir.cluster()), SeedIntake::begin(&dir)?);
         loop {
