@@ -72,6 +72,9 @@ pub(crate) enum Command {
     /// For operators: what answers wait for, and how the standby is doing.
     #[command(subcommand)]
     Replication(Replication),
+    /// For operators of a cluster: found its record in etcd anew, or take a node's data out of it.
+    #[command(subcommand)]
+    Cluster(Cluster),
     /// List the events on sale.
     Events(Events),
     /// Show sections, or a section's seats as they are now.
@@ -244,6 +247,32 @@ pub(crate) enum Replication {
     Alone,
     /// Let answers wait for the standby again, as the configuration says.
     Backup,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Cluster {
+    /// This node does not run, and its data (--data) is what is to go on: put the record in etcd that makes it primary when it
+    /// is started. For when etcd's data is lost, or the last primary is.
+    Found {
+        /// The epoch that the data here ends in, as the refusal to serve says it.
+        #[arg(long, value_name = "N")]
+        epoch: u32,
+        /// Replace the record of this epoch; what only its primary has is given up.
+        #[arg(long, value_name = "N")]
+        replace: Option<u32>,
+        /// The highest epoch that any other node has seen, if that is higher.
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        above: u32,
+        /// The configuration file, as for serve.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// This node does not run, and its data (--data) is to be used without the cluster from now on. Recorded there.
+    Leave {
+        /// The configuration file, as for serve.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Args)]

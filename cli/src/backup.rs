@@ -1,15 +1,29 @@
 //! The second node: follow a primary, take over from it, and decide what answers wait for.
 
-use crate::args::{Backup, Common, Promote, Replication};
+use crate::args::{Backup, Cluster, Common, Promote, Replication};
 use crate::failure::Failure;
 use crate::serve;
 use crate::session::Session;
 use crate::show::Out;
 use frontrow_client::HttpError;
+use frontrow_server::Founding;
 use frontrow_server::config::{self, Config};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::Duration;
+
+/// How long a promotion is waited for.
+const PROMOTION: Duration = Duration::from_secs(120);
+
+/// What an operator has to see to without a cluster.
+const KEEP_DOWN: &str = "Keep the old primary from serving: if it was alone (`frontrow replication alone`), or acknowledges \
+                         locally, it sells the same seats as soon as it is started with `frontrow serve`, and a reboot does \
+                         that. There: systemctl disable --now frontrow; then `frontrow backup --primary` with this node.";
+/// The same, before it comes to that.
+const ALONE: &str = "It acknowledges by itself from now on, after a restart, too. Without a cluster nothing else keeps it from \
+                     selling: before its standby is promoted, make sure that this node cannot start (systemctl disable --now \
+                     frontrow). `frontrow replication backup` ends it.";
 
 /// Follows a primary; once promoted, serves like `frontrow serve`.
 pub(crate) fn run(common: &Common, args: &Backup, out: Out) -> Result<(), Failure> {
@@ -34,19 +48,63 @@ pub(crate) fn run(common: &Common, args: &Backup, out: Out) -> Result<(), Failur
 pub(crate) async fn promote(session: &Session, args: &Promote, out: Out) -> Result<(), Failure> {
     let path = if args.force { "/v1/admin/promote?force=true" } else { "/v1/admin/promote" };
     let answer = session.operator()?.operate(path).await?;
-    out.say(
-        &json!({"ok": true, "answer": answer}),
-        "It takes over: it stops following, applies what it has, and serves.",
-    );
+    let Ok(node) = tokio::time::timeout(PROMOTION, serving(session)).await else {
+        let message = format!(
+            "the node has begun to take over, and does not serve after {} s: it may still read its log, or it has ended: look at \
+             what it says (journalctl -u frontrow), and ask again with `frontrow status`",
+            PROMOTION.as_secs()
+        );
+        return Err(Failure::Refused { code: "not_yet", message });
+    };
+    let text = format!("It serves, in epoch {}.\n{KEEP_DOWN}", node["epoch"]);
+    out.say(&json!({"ok": true, "answer": answer, "node": node, "text": text}), &text);
     Ok(())
+}
+
+/// Waits until the node is the primary, and serves.
+async fn serving(session: &Session) -> Value {
+    loop {
+        match session.http.node().await {
+            Ok(node) if node["role"] == "primary" && node["ready"] == true => return node,
+            // Between following and serving it does not listen.
+            _ => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
 }
 
 /// The same for one that is not running.
 pub(crate) fn promote_at_rest(common: &Common, args: &Promote, out: Out) -> Result<(), Failure> {
     let config = configured(common, args.config.as_deref())?;
     let epoch = frontrow_server::promote_at_rest(&config).map_err(|error| refused(error.to_string()))?;
-    let text = format!("Epoch {epoch} is open, and the old primary's is over. Now: frontrow serve");
+    let text = format!("Epoch {epoch} is open. Now: frontrow serve\n{KEEP_DOWN}");
     out.say(&json!({"ok": true, "epoch": epoch, "text": text}), &text);
+    Ok(())
+}
+
+/// What is done about a cluster at a node that does not run.
+pub(crate) fn cluster(common: &Common, what: &Cluster, out: Out) -> Result<(), Failure> {
+    let refused = |error: frontrow_server::cluster::FoundError| refused(error.to_string());
+    match what {
+        Cluster::Found { epoch, replace, above, config } => {
+            let config = configured(common, config.as_deref())?;
+            let founding = Founding { epoch: *epoch, replace: *replace, above: *above };
+            let epoch = frontrow_server::found_cluster(&config, founding).map_err(refused)?;
+            let text = format!(
+                "etcd has it on record: cluster {} goes on from this data, above epoch {epoch}. Now: frontrow serve, here and \
+                 at the other node, which follows; what only that one has is kept in its cut/.",
+                config.cluster.name
+            );
+            out.say(&json!({"ok": true, "epoch": epoch, "text": text}), &text);
+        }
+        Cluster::Leave { config } => {
+            let config = configured(common, config.as_deref())?;
+            let name = frontrow_server::leave_cluster(&config).map_err(refused)?;
+            let text = format!(
+                "This data is not in cluster {name} any more. If another node of it serves, both sell the same seats from now on."
+            );
+            out.say(&json!({"ok": true, "cluster": name, "text": text}), &text);
+        }
+    }
     Ok(())
 }
 
@@ -65,7 +123,11 @@ pub(crate) async fn replication(session: &Session, what: &Replication, out: Out)
         }
         answer => answer?,
     };
-    out.say(&json!({"ok": true, "replication": answer}), followed(&answer));
+    let mut text = followed(&answer);
+    if matches!(what, Replication::Alone) {
+        let _ = write!(text, "\n{ALONE}");
+    }
+    out.say(&json!({"ok": true, "replication": answer, "text": text}), &text);
     Ok(())
 }
 
@@ -129,6 +191,9 @@ fn standby(node: &Value) -> String {
         Some(age) => write!(text, "\nseats are shown here, at most {age} ms old"),
         None => write!(text, "\nseats are not shown here: {}", word(node, "unreadable").replace('_', " ")),
     };
+    for setting in node["cluster"]["differs"].as_array().into_iter().flatten() {
+        let _ = write!(text, "\nnot as at the primary: {}", setting.as_str().unwrap_or("?"));
+    }
     for key in ["trouble", "why_not"] {
         if let Some(why) = node["cluster"][key].as_str() {
             let _ =

@@ -46,6 +46,7 @@ fn run(cli: Cli, out: Out) -> Result<(), Failure> {
         Command::Serve(serve) => return serve::run(&serve, out),
         Command::Backup(it) => return backup::run(&cli.common, &it, out),
         Command::Promote(it) if it.offline => return backup::promote_at_rest(&cli.common, &it, out),
+        Command::Cluster(it) => return backup::cluster(&cli.common, &it, out),
         Command::Plan(plan) => return plan::run(&plan, out),
         Command::Tune(it) => return tune::run(&cli.common, &it, out),
         Command::Wal(it) => return wal::run(&cli.common.data, &it, out),
@@ -78,7 +79,12 @@ async fn talk(session: &Session, command: Command, out: Out) -> Result<(), Failu
         Command::Event(it) => admin::run(session, it, out).await,
         Command::Promote(promote) => backup::promote(session, &promote, out).await,
         Command::Replication(it) => backup::replication(session, &it, out).await,
-        Command::Serve(_) | Command::Backup(_) | Command::Plan(_) | Command::Tune(_) | Command::Wal(_) => {
+        Command::Serve(_)
+        | Command::Backup(_)
+        | Command::Cluster(_)
+        | Command::Plan(_)
+        | Command::Tune(_)
+        | Command::Wal(_) => {
             unreachable!("done before anything was connected")
         }
     }

@@ -279,6 +279,45 @@ fn without_its_standby_a_primary_waits_then_is_busy_and_goes_on_alone_only_when_
 }
 
 #[test]
+fn a_promotion_is_over_when_the_command_is_and_an_end_during_it_is_an_end() {
+    within(120, async {
+        let (a, b) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let settings = settings("local");
+        let primary = Server::empty(a.path(), &settings);
+        // The command asks where it has asked before.
+        let port = frontrow_engine::free_port(std::net::Ipv4Addr::LOCALHOST.into()).expect("a port");
+        let at = format!("127.0.0.1:{port}");
+        let mut fixed = settings.clone();
+        fixed.push(("FRONTROW_SERVER__HTTP", &at));
+        let mut standby = Server::standby(b.path(), &primary.replication, &fixed);
+        make_event(&primary, a.path()).await;
+        caught_up(&primary, a.path()).await;
+        primary.kill();
+        let key = std::fs::read_to_string(b.path().join("data/dev-admin.key")).expect("the operator's key");
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_frontrow"))
+            .args(["promote", "--server", &standby.url, "--admin-key", key.trim()])
+            .output()
+            .expect("the binary is built with this test");
+        // The next question finds the primary: nobody has to ask again.
+        let node = standby.http().node().await.expect("it serves");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && said.contains("It serves, in epoch 100000"), "{said}");
+        assert_eq!((node["role"].as_str(), node["ready"].as_bool()), (Some("primary"), Some(true)));
+        assert!(said.contains("Keep the old primary from serving"), "{said}");
+        standby.hear();
+        // One that is told to end while it takes over ends.
+        let c = tempfile::tempdir().expect("a folder");
+        let mut next = Server::standby(c.path(), &standby.replication, &settings);
+        caught_up(&standby, b.path()).await;
+        standby.kill();
+        next.operator(c.path()).operate("/v1/admin/promote").await.expect("it obeys");
+        next.terminate();
+        let (code, _) = tokio::task::spawn_blocking(move || next.ended()).await.expect("no panic");
+        assert_eq!(code, Some(0));
+    });
+}
+
+#[test]
 fn strangers_at_the_port_are_refused() {
     within(120, async {
         let (a, b) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));

@@ -12,6 +12,7 @@ pub mod replication;
 mod running;
 mod snapshots;
 
+pub use cluster::{Founding, found_cluster, leave_cluster};
 pub use running::{
     JoinError, Running, StartError, follow, io_uring_works, join, promote_at_rest, start, take_over,
 };

@@ -1,7 +1,7 @@
 //! The whole server: from a configuration to a process that sells, and back to rest.
 
 use crate::catalogue::{self, Catalogue, CatalogueError, LoadErrors, SpecError};
-use crate::cluster::{Addresses, Fence, Member};
+use crate::cluster::{Addresses, Fence, MarkError, Member, mark};
 use crate::cold::Archives;
 use crate::config::{self, Config};
 use crate::core::{self, CoreError, Handle, Recovered, RecoveryError, Setup, Threads};
@@ -19,6 +19,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use tokio::sync::Notify;
 
 /// Why the server could not start. Each message names the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +27,9 @@ pub enum StartError {
     /// The data directory or its log.
     #[error(transparent)]
     Log(#[from] WalError),
+    /// The data directory is a cluster's.
+    #[error(transparent)]
+    Mark(#[from] MarkError),
     /// The log could not be replayed.
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
@@ -124,15 +128,18 @@ pub struct Running {
     replication: Option<Listening>,
     hub: Option<Arc<Hub>>,
     member: Option<Arc<Member>>,
+    /// Rung when a standby was told to end while it took over.
+    told: Arc<Notify>,
 }
 
 /// Starts everything; returns when it serves. With `demo`, an empty catalogue gets the sample hall, on sale.
 pub fn start(config: &Config, demo: bool) -> Result<Running, StartError> {
     raise_descriptor_limit();
     HugePages::want(config.partitions.huge_pages);
+    mark::is_free(&config.server.data)?;
     let dir = open_directory(config)?;
     let history = dir.begin_history(false)?;
-    serve(config, demo, Promoted { dir, history, partitions: None, now_ms: None }, None)
+    serve(config, demo, Promoted { dir, history, partitions: None, now_ms: None, told: Arc::default() }, None)
 }
 
 /// Follows the primary at `primary` until told to end (`None`) or to take over. `ready` is called once there is an
@@ -177,11 +184,12 @@ pub fn join(
 }
 
 /// Makes a standby that is not running a primary's directory: opens the next epoch. Which one.
-pub fn promote_at_rest(config: &Config) -> Result<u32, RecoveryError> {
+pub fn promote_at_rest(config: &Config) -> Result<u32, StartError> {
     let path = &config.server.data;
     let Some(found) = DataDir::peek(path)? else {
         return Err(WalError::NotInitialised { path: path.clone() }.into());
     };
+    mark::is_free(path)?;
     let options = DirOptions { create: false, ..DirOptions::new(found.partitions) };
     let dir = DataDir::attend(path, options, 0)?;
     if dir.history()?.is_none_or(|history| history.role == Role::Primary) {
@@ -224,11 +232,12 @@ fn recovered(
     clippy::exit,
     reason = "another node may be answering for the same seats, and no thread may answer here"
 )]
-fn superseded(epoch: u32) {
+fn superseded(epoch: u32, elected: bool) {
     tracing::error!(epoch, "stopping: another node of this cluster has opened a newer epoch");
+    let again = if elected { "`frontrow serve`: it follows whoever is" } else { "`frontrow backup`" };
     eprintln!(
         "frontrow: another node of this cluster has opened epoch {epoch}: this one is not the primary any more, and stops. \
-         Start it again with `frontrow backup`."
+         Start it again with {again}."
     );
     std::process::exit(76)
 }
@@ -261,6 +270,7 @@ fn hub_of(
     if replication.listen.is_none() {
         return Ok(None);
     }
+    let elected = member.is_some();
     let look = member.map(|member| {
         let member = Arc::clone(member);
         Box::new(move || member.look()) as Box<dyn Fn() + Send + Sync>
@@ -273,7 +283,7 @@ fn hub_of(
         policy: replication.acknowledge == config::Acknowledge::Backup,
         busy_after: replication.busy_after,
         check_every: replication.check,
-        superseded: Box::new(superseded),
+        superseded: Box::new(move |epoch| superseded(epoch, elected)),
         lacking: Box::new(lacking),
         fence: member.map_or_else(|| Arc::new(Fence::open()), |member| member.fence()),
         look,
@@ -287,7 +297,7 @@ fn serve(
     from: Promoted,
     member: Option<Arc<Member>>,
 ) -> Result<Running, StartError> {
-    let Promoted { dir, history, partitions, now_ms } = from;
+    let Promoted { dir, history, partitions, now_ms, told } = from;
     let executors = config.server.shard_cpus.len().max(1);
     let choice = frontrow_engine::choose(engine_of(config), executors, &frontrow_engine::probe())?;
     let data = &config.server.data;
@@ -401,6 +411,7 @@ fn serve(
         replication,
         hub,
         member,
+        told,
     })
 }
 
@@ -481,6 +492,7 @@ impl Running {
             tokio::select! {
                 result = tokio::signal::ctrl_c() => result,
                 _ = term.recv() => Ok(()),
+                () = self.told.notified() => Ok(()),
             }
         })?;
         self.stop();

@@ -208,6 +208,12 @@ impl DataDir {
         self.inner.agreeing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Replaces a small file of the caller's beside the manifest; durable on return. The log does not read it.
+    pub fn note(&self, name: &str, bytes: &[u8]) -> Result<(), WalError> {
+        replace_file(&**self.disk(), self.path(), name, bytes)
+            .map_err(WalError::io("cannot write a note in", self.path()))
+    }
+
     /// Where records and snapshots are read.
     pub fn view(&self) -> &DirView {
         &self.inner.view

@@ -186,6 +186,12 @@ impl DataDir {
         Ok(())
     }
 
+    /// Whether a node that was chosen to be the primary could open an epoch on this log: see [`Self::open_epoch`].
+    pub fn is_whole(&self) -> Result<(), WalError> {
+        self.view().check_against_history()?;
+        self.history()?.map_or(Ok(()), |history| self.check_whole(&history, &BTreeMap::new()))
+    }
+
     /// Every epoch that has ended must be here as a whole: partitions change streams with epochs, so that a stream
     /// which is complete by itself may go on where another one is missing.
     fn check_whole(&self, history: &History, have: &BTreeMap<u16, (u32, Position)>) -> Result<(), WalError> {

@@ -75,6 +75,19 @@ impl Etcd {
         found.and_then(|kv| serde_json::from_slice(&decode(&kv["value"])).ok()).unwrap_or_default()
     }
 
+    /// Forgets all keys below the cluster's name, or one of them.
+    pub(crate) fn forget(&self, key: Option<&str>) {
+        use base64::Engine as _;
+        let body = match key {
+            None => format!(r#"{{"key":"{PREFIX}","range_end":"{BEHIND}"}}"#),
+            Some(key) => {
+                let engine = base64::engine::general_purpose::STANDARD;
+                format!(r#"{{"key":"{}"}}"#, engine.encode(format!("/frontrow/test/{key}")))
+            }
+        };
+        ask(&self.address, "/v3/kv/deleterange", &body).expect("etcd answers");
+    }
+
     /// When the primary's key went: the first such moment since the last call, which may be to come.
     pub(crate) fn primary_gone(&self) -> Option<Instant> {
         self.gone.try_recv().ok()

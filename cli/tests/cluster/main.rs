@@ -376,3 +376,128 @@ fn a_standby_says_who_is_primary_and_one_that_is_not_in_sync_stays_one() {
         assert_eq!(check::repeated(&cluster.crowd, &cluster.clients, 0).await, cluster.crowd.answers());
     });
 }
+
+impl Cluster {
+    async fn kill(&mut self, node: usize) {
+        self.nodes[node].signal(Signal::KILL);
+        wait_for(|| self.nodes[node].ended()).await;
+    }
+
+    /// Why a node that runs is not the primary, once it says something that has `word`.
+    async fn why_not(&self, node: usize, word: &str) -> String {
+        loop {
+            let status = self.nodes[node].http().node().await;
+            let why = status.ok().and_then(|it| it["cluster"]["why_not"].as_str().map(str::to_owned));
+            match why {
+                Some(why) if why.contains(word) => return why,
+                _ => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    }
+
+    fn epoch(&self) -> u64 {
+        self.etcd.read("standing")["epoch"].as_u64().expect("a number")
+    }
+
+    async fn claim(&self, seat: u8) -> Code {
+        let claim = ClaimSeats { row: RowRef::new(EVENT, 0, 0), seats: Seats { mask: 1, first: seat } };
+        self.crowd.ask(&self.clients[&1], 1, Command::ClaimSeats(claim)).await.answer.code
+    }
+}
+
+#[test]
+fn data_of_a_cluster_whose_record_is_lost_waits_for_an_operator() {
+    if !etcd::is_installed() {
+        skip("SKIPPED data_of_a_cluster_whose_record_is_lost: no etcd; apt-get install etcd-server");
+        return;
+    }
+    within(180, async {
+        let mut cluster = Cluster::start().await;
+        let (old, new) = (cluster.primary().expect("one"), 1 - cluster.primary().expect("one"));
+        // The primary writes a record anew that somebody has removed.
+        cluster.etcd.forget(Some("standing"));
+        cluster.paired().await;
+        assert_eq!(cluster.primary(), Some(old));
+        // An epoch that nobody has on record is opened by no means.
+        let refused = cluster.nodes[new].http().operate("/v1/admin/promote?force=true").await;
+        let HttpError::Refused { code, message, .. } = refused.expect_err("etcd decides") else { panic!() };
+        assert!(code == "elected" && message.contains("SIGTERM"), "{message}");
+        // The other one takes over, and sells; then all of it is gone but the data.
+        let first = cluster.epoch();
+        cluster.kill(old).await;
+        cluster.down = Some(old);
+        cluster.watch_for(|cluster| cluster.primary().filter(|it| *it == new)).await;
+        assert_eq!(cluster.claim(0).await, Code::Granted);
+        let second = cluster.epoch();
+        cluster.kill(new).await;
+        cluster.etcd.forget(None);
+
+        // Another name, or none, is a mistake, and nothing is served.
+        for (settings, word) in [
+            ([("FRONTROW_CLUSTER__NAME", "tset")], "`tset`"),
+            ([("FRONTROW_CLUSTER__ETCD", "[]")], "[cluster]"),
+        ] {
+            for words in [&["serve"][..], &["backup", "--primary", "127.0.0.1:1"], &["promote", "--offline"]]
+            {
+                if word == "`tset`" && words[0] != "serve" {
+                    continue;
+                }
+                let (good, said) = cluster.nodes[old].run(&cluster.etcd, words, &settings);
+                assert!(!good && said.contains("`test`") && said.contains(word), "{words:?}: {said}");
+            }
+        }
+        let other = [("FRONTROW_PARTITIONS__COUNT", "16")];
+        let (good, said) = cluster.nodes[old].run(&cluster.etcd, &["serve"], &other);
+        assert!(!good && said.contains("set partitions.count to 8"), "{said}");
+        // The right name, and nothing on record: each says what it has, and what to type.
+        for (node, epoch) in [(old, first), (new, second)] {
+            cluster.nodes[node].start(&cluster.etcd, &[]);
+            let why = cluster.why_not(node, "found").await;
+            assert!(why.contains(&format!("found --epoch {epoch}`")), "{why}");
+            assert!(cluster.primary().is_none());
+        }
+        // By mistake it is founded on the older data. The newer is not cut, and nobody ends.
+        cluster.kill(old).await;
+        let found = |cluster: &Cluster, node: usize, words: &[&str]| {
+            let words: Vec<&str> = ["cluster", "found"].iter().chain(words).copied().collect();
+            cluster.nodes[node].run(&cluster.etcd, &words, &[])
+        };
+        let (first_epoch, second_epoch) = (first.to_string(), second.to_string());
+        let (good, said) = found(&cluster, old, &["--epoch", &second_epoch]);
+        assert!(!good && said.contains("ends in epoch"), "{said}");
+        let (good, said) = found(&cluster, old, &["--epoch", &first_epoch]);
+        assert!(good, "{said}");
+        cluster.nodes[old].start(&cluster.etcd, &[]);
+        cluster.down = None;
+        cluster.watch_for(Cluster::primary).await;
+        let (good, said) = found(&cluster, new, &["--epoch", &second_epoch]);
+        assert!(!good && said.contains("locked"), "it runs: {said}");
+        let founded = cluster.epoch().to_string();
+        let here = format!("found --epoch {second_epoch} --replace {founded}` here");
+        let why = cluster.why_not(new, &here).await;
+        assert!(why.contains(&format!("--above {second_epoch}` there")), "{why}");
+        let words = cluster.nodes[old].last_words();
+        assert!(!words.contains("has opened a newer epoch"), "it was not told of it: {words}");
+        // A unit file that founds at each restart does not.
+        cluster.kill(old).await;
+        let (good, said) = found(&cluster, old, &["--epoch", &first_epoch]);
+        assert!(!good && said.contains("ends in epoch"), "{said}");
+        // Then on the newer one, and the other follows.
+        cluster.kill(new).await;
+        wait_for(|| cluster.etcd.read("primary").is_null().then_some(())).await;
+        let (good, said) = found(&cluster, new, &["--epoch", &second_epoch]);
+        assert!(!good && said.contains(&format!("--replace {founded}")), "{said}");
+        let (good, said) = found(&cluster, new, &["--epoch", &second_epoch, "--replace", &founded]);
+        assert!(good, "{said}");
+        for node in &mut cluster.nodes {
+            node.start(&cluster.etcd, &[]);
+        }
+        cluster.paired().await;
+        assert_eq!(cluster.primary(), Some(new));
+        assert_eq!(check::repeated(&cluster.crowd, &cluster.clients, 0).await, cluster.crowd.answers());
+        // Taken out of its cluster, data is anybody's to use.
+        cluster.kill(old).await;
+        let (good, said) = cluster.nodes[old].run(&cluster.etcd, &["cluster", "leave"], &[]);
+        assert!(good, "{said}");
+    });
+}

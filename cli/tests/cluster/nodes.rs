@@ -6,7 +6,7 @@ use frontrow_client::{Client, Endpoint, Http, Options, Retry};
 use frontrow_server::identity::{Expected, Minter};
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::PathBuf;
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 const SECRET: &str = "a secret of the test's own, longer than thirty-two bytes";
@@ -50,10 +50,24 @@ impl Node {
     pub(crate) fn start(&mut self, etcd: &Etcd, settings: &[(&str, &str)]) {
         self.starts += 1;
         let said = std::fs::File::create(self.said()).expect("a file");
+        let mut command = self.command(etcd, &["serve", "--no-demo"], settings);
+        self.child =
+            Some(command.stdout(Stdio::null()).stderr(said).spawn().expect("it is built with this test"));
+    }
+
+    /// Runs a command at this node, with its settings, until it ends: whether it was good, and what it says.
+    pub(crate) fn run(&self, etcd: &Etcd, words: &[&str], settings: &[(&str, &str)]) -> (bool, String) {
+        let output = self.command(etcd, words, settings).output().expect("it is built with this test");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+    }
+
+    fn command(&self, etcd: &Etcd, words: &[&str], settings: &[(&str, &str)]) -> Command {
         let at = |port: u16| format!("{}:{port}", self.place.ip);
         let mut command = self.place.command(env!("CARGO_BIN_EXE_frontrow"));
         command
-            .args(["--json", "serve", "--no-demo"])
+            .arg("--json")
+            .args(words)
             .env("FRONTROW_SERVER__TCP", at(self.ports[0]))
             .env("FRONTROW_SERVER__HTTP", at(self.ports[1]))
             .env("FRONTROW_REPLICATION__LISTEN", at(self.ports[2]))
@@ -78,10 +92,8 @@ impl Node {
                 ("FRONTROW_LIMITS__CONNECTIONS_PER_ADDRESS", "0"),
                 ("FRONTROW_LOG_OUTPUT__LEVEL", "debug"),
             ])
-            .envs(settings.iter().copied())
-            .stdout(Stdio::null())
-            .stderr(said);
-        self.child = Some(command.spawn().expect("the binary is built with this test"));
+            .envs(settings.iter().copied());
+        command
     }
 
     fn said(&self) -> PathBuf {

@@ -94,6 +94,12 @@ impl Server {
         (self.child.wait().expect("it ends").code(), words)
     }
 
+    /// SIGTERM.
+    pub(crate) fn terminate(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
+    }
+
     /// SIGKILL, and wait until the process is gone.
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("it runs");

@@ -1,5 +1,6 @@
 //! As much of etcd's v3 JSON gateway as deciding who is primary needs: leases, a range, a transaction, a watch.
 
+use crate::config::Cluster;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http_body_util::{BodyExt, Full};
@@ -68,6 +69,12 @@ pub(super) struct Etcd {
 impl Etcd {
     pub(super) fn new(authorities: Vec<String>, patience: Duration) -> Self {
         Self { authorities, at: 0, connection: None, patience }
+    }
+
+    /// Those of a cluster.
+    pub(super) fn of(cluster: &Cluster) -> Self {
+        let authorities = cluster.etcd.iter().filter_map(|url| authority(url)).map(str::to_owned).collect();
+        Self::new(authorities, cluster.lease / 6)
     }
 
     /// A lease of so many seconds: its id, and the seconds that etcd gives it.

@@ -1,9 +1,11 @@
 //! This node's part in the cluster: a thread that talks to etcd, and what the others see of it.
 
-use super::etcd::{Entry, Etcd, EtcdError, Put, Watch};
+use super::etcd::{Etcd, EtcdError, Put, Watch};
 use super::fence::Fence;
 use super::pairing::{Deed, Pairing};
-use super::record::{self, Addresses, Own, Primary, Standing};
+use super::record::{self, Addresses, Own, Primary, Standing, Unfit, text};
+use super::settings::{self, Settings};
+use super::view::{Keys, Unchanged, View};
 use crate::config::{Acknowledge, Config};
 use crate::replication::Hub;
 use frontrow_engine::Clock;
@@ -25,15 +27,6 @@ const NEARLY: Duration = Duration::from_millis(5);
 /// From when on a standby that does not answer is looked at often.
 const LONG_NS: u64 = 20_000_000;
 
-/// What etcd has on record.
-#[derive(Clone, Debug, Default)]
-struct View {
-    revision: i64,
-    /// With the revision and the lease of its key.
-    primary: Option<(Primary, i64, i64)>,
-    standing: Option<(Standing, i64)>,
-}
-
 /// What a standby is told.
 pub(crate) enum Change {
     /// Who is primary has changed.
@@ -42,8 +35,6 @@ pub(crate) enum Change {
     Won,
 }
 
-/// A key, and the revision of its last change.
-type Unchanged = (String, i64);
 type Tell = Arc<dyn Fn(Change) + Send + Sync>;
 
 #[derive(Default)]
@@ -57,12 +48,46 @@ struct State {
     tell: Option<Tell>,
     trouble: Option<String>,
     unfit: Option<String>,
+    /// Settings that are not the primary's.
+    differs: Vec<String>,
     stop: bool,
+}
+
+impl State {
+    /// Notes why this node does not become primary, and says it once.
+    fn refuse(&mut self, why: &Unfit, own: &Own) {
+        let why = why.with(own);
+        if self.unfit.as_ref() != Some(&why) {
+            tracing::warn!(%why, "this node does not become the primary by itself");
+        }
+        self.unfit = Some(why);
+    }
+
+    /// Says once which settings are not the primary's.
+    fn compare(&mut self, own: &Settings) {
+        // Without a primary, what was found out last holds.
+        let Some((primary, ..)) = &self.view.primary else { return };
+        let differs = settings::differences(own, &primary.settings);
+        if self.differs != differs {
+            for it in &differs {
+                tracing::warn!(setting = %it, "the two nodes are to have the same: it will show when this one takes over");
+            }
+            self.differs = differs;
+        }
+    }
+
+    /// Whether this node has seen a later epoch than the primary's.
+    fn ahead(&self) -> Option<(Own, Unfit)> {
+        let own = self.own?;
+        let (primary, ..) = self.view.primary.as_ref()?;
+        record::ahead(&primary.node, primary.epoch, &own).map(|why| (own, why))
+    }
 }
 
 /// This node's part in the cluster.
 pub struct Member {
-    prefix: String,
+    keys: Keys,
+    settings: Settings,
     lease_s: u64,
     patience_ns: u64,
     local: bool,
@@ -80,7 +105,8 @@ impl Member {
     pub(crate) fn start(config: &Config) -> std::io::Result<Arc<Self>> {
         let cluster = &config.cluster;
         let member = Arc::new(Self {
-            prefix: format!("/frontrow/{}/", cluster.name),
+            keys: Keys::of(&cluster.name),
+            settings: settings::of(config),
             lease_s: cluster.lease.as_secs(),
             patience_ns: cluster.alone_after.as_nanos() as u64,
             local: config.replication.acknowledge == Acknowledge::Local,
@@ -91,9 +117,7 @@ impl Member {
             moved: watch::Sender::new(()),
             thread: Mutex::default(),
         });
-        let authorities =
-            cluster.etcd.iter().filter_map(|url| super::authority(url)).map(str::to_owned).collect();
-        let etcd = Etcd::new(authorities, cluster.lease / 6);
+        let etcd = Etcd::of(cluster);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let talking = Talk {
             member: Arc::clone(&member),
@@ -131,6 +155,19 @@ impl Member {
         let me = state.own.map(|own| record::name(own.node));
         let (primary, ..) = state.view.primary.as_ref()?;
         (primary.serving && Some(&primary.node) != me.as_ref()).then(|| primary.at.clone())
+    }
+
+    /// Where the primary is that this node is to follow, if there is one.
+    pub(crate) fn to_follow(&self) -> Option<Addresses> {
+        let at = self.primary()?;
+        let mut state = self.lock();
+        match state.ahead() {
+            Some((own, why)) => {
+                state.refuse(&why, &own);
+                None
+            }
+            None => Some(at),
+        }
     }
 
     /// Who serves, this node included; waits until somebody does.
@@ -184,20 +221,16 @@ impl Member {
     pub(crate) fn json(&self) -> serde_json::Value {
         let state = self.lock();
         serde_json::json!({
-            "primary": state.view.primary.as_ref().map(|(primary, ..)| primary),
-            "standing": state.view.standing.as_ref().map(|(standing, _)| standing),
+            // Its settings are the nodes' own business.
+            "primary": state.view.primary.as_ref().map(|(primary, ..)| {
+                Primary { settings: Settings::new(), ..primary.clone() }
+            }),
+            "differs": state.differs,
+            "standing": state.view.standing,
             "node": state.own.map(|own| record::name(own.node)),
             "why_not": state.unfit,
             "trouble": state.trouble,
         })
-    }
-
-    fn primary_key(&self) -> String {
-        format!("{}primary", self.prefix)
-    }
-
-    fn standing_key(&self) -> String {
-        format!("{}standing", self.prefix)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -293,7 +326,7 @@ impl Talk {
         }
         if self.watch.is_none() {
             let from = self.member.lock().view.revision + 1;
-            self.watch = Some(self.etcd.watch(&self.member.prefix, from).await?);
+            self.watch = Some(self.etcd.watch(&self.member.keys.prefix, from).await?);
         }
         let pause = Duration::from_nanos(lease.length_ns / 4);
         if !self.leads(lease) {
@@ -301,6 +334,7 @@ impl Talk {
             return Ok(pause);
         }
         self.publish(lease).await?;
+        self.uphold().await?;
         Ok(if self.pair().await? { NEARLY } else { pause })
     }
 
@@ -331,15 +365,8 @@ impl Talk {
     }
 
     async fn read(&mut self) -> Result<(), EtcdError> {
-        let (revision, entries) = self.etcd.read(&self.member.prefix).await?;
-        let mut view = View { revision, ..View::default() };
-        for entry in entries {
-            if entry.key == self.member.primary_key() {
-                view.primary = parsed(&entry).map(|primary| (primary, entry.revision, entry.lease));
-            } else if entry.key == self.member.standing_key() {
-                view.standing = parsed(&entry).map(|standing| (standing, entry.revision));
-            }
-        }
+        let (revision, entries) = self.etcd.read(&self.member.keys.prefix).await?;
+        let view = View::of(revision, &entries, &self.member.keys);
         self.news = false;
         let mut state = self.member.lock();
         let place = |view: &View| {
@@ -347,6 +374,7 @@ impl Talk {
         };
         let moved = place(&state.view) != place(&view);
         state.view = view;
+        state.compare(&self.member.settings);
         let tell = state.tell.clone().filter(|_| moved);
         drop(state);
         if let Some(tell) = tell {
@@ -363,10 +391,11 @@ impl Talk {
         let epoch = mine.map(|(primary, ..)| primary.epoch);
         if self.leading {
             if epoch.is_none() {
+                let odd = state.view.odd(&self.member.keys).map(|odd| odd.to_string());
                 let primary = state.view.primary.as_ref();
-                let now =
-                    primary.map_or_else(|| "has none".to_owned(), |(it, ..)| format!("has {}", it.node));
-                super::lost(&format!("etcd does not have it as the primary any more; now it {now}"));
+                let now = primary.map(|(it, ..)| format!("now it has {}", it.node)).or(odd);
+                let now = now.unwrap_or_else(|| "now it has none".to_owned());
+                super::lost(&format!("etcd does not have it as the primary any more; {now}"));
             }
             return true;
         }
@@ -402,32 +431,29 @@ impl Talk {
         let mut state = member.lock();
         let own = state.own?;
         if state.view.primary.is_some() || state.tell.is_none() {
-            state.unfit = None;
-            return None;
-        }
-        let standing = state.view.standing.clone();
-        let key = member.standing_key();
-        let waited = Clock::monotonic_ns() - self.since_ns >= lease.length_ns;
-        let fit = record::fit(standing.as_ref().map(|(standing, _)| standing), &own, waited, &key);
-        if let Err(why) = fit {
-            let why = why.to_string();
-            if state.unfit.as_ref() != Some(&why) {
-                tracing::warn!(%why, "there is no primary, and this node does not become it by itself");
+            if state.ahead().is_none() {
+                state.unfit = None;
             }
-            state.unfit = Some(why);
             return None;
         }
-        drop(state);
-        let epoch = record::next_epoch(standing.as_ref().map(|(standing, _)| standing), &own)?;
+        let waited = Clock::monotonic_ns() - self.since_ns >= lease.length_ns;
+        let keys = &member.keys;
+        let epoch = match state.view.fit(&own, waited, keys) {
+            Ok(epoch) => epoch,
+            Err(why) => {
+                state.refuse(&why, &own);
+                return None;
+            }
+        };
         let node = record::name(own.node);
         let at = Addresses::default();
-        let primary = Primary { node: node.clone(), epoch, serving: false, at };
+        let settings = member.settings.clone();
+        let primary = Primary { node: node.clone(), epoch, serving: false, at, settings };
         let alone = Standing { epoch, node, local: member.local, in_sync: None };
-        let unchanged =
-            vec![(member.primary_key(), 0), (key.clone(), standing.map_or(0, |(_, revision)| revision))];
+        let unchanged = vec![(keys.primary(), 0), state.view.unchanged_standing(keys)];
         let puts = vec![
-            Put { key: member.primary_key(), value: text(&primary), lease: lease.id },
-            Put { key, value: text(&alone), lease: 0 },
+            Put { key: keys.primary(), value: text(&primary), lease: lease.id },
+            alone.put(keys.standing()),
         ];
         Some((puts, unchanged))
     }
@@ -440,9 +466,24 @@ impl Talk {
             let Some(at) = state.at.clone().filter(|at| *at != primary.at) else { return Ok(()) };
             (Primary { serving: true, at, ..primary.clone() }, *revision)
         };
-        let put = Put { key: self.member.primary_key(), value: text(&primary), lease: lease.id };
+        let put = Put { key: self.member.keys.primary(), value: text(&primary), lease: lease.id };
         self.news = true;
-        self.etcd.swap(&[(self.member.primary_key(), revision)], &[put]).await?;
+        self.etcd.swap(&[(self.member.keys.primary(), revision)], &[put]).await?;
+        self.read().await
+    }
+
+    /// A record that somebody has removed, or written over, is written anew.
+    async fn uphold(&mut self) -> Result<(), EtcdError> {
+        let member = &self.member;
+        let restored = member.lock().view.restored(member.local, &member.keys);
+        let Some((why, unchanged, put)) = restored else { return Ok(()) };
+        tracing::error!(
+            key = %put.key,
+            why,
+            "somebody has changed the record in etcd that says who may take over; this primary writes it anew"
+        );
+        self.news = true;
+        self.etcd.swap(&unchanged, &[put]).await?;
         self.read().await
     }
 
@@ -451,7 +492,7 @@ impl Talk {
         let (hub, recorded) = {
             let state = self.member.lock();
             let Some(hub) = state.hub.clone() else { return Ok(false) };
-            let recorded = state.view.standing.as_ref().and_then(|(standing, _)| standing.in_sync.clone());
+            let recorded = state.view.standing.as_ref().and_then(|standing| standing.in_sync.clone());
             (hub, recorded.and_then(|node| NodeId::from_str_radix(&node, 16).ok()))
         };
         if recorded.is_some() {
@@ -500,33 +541,17 @@ impl Talk {
     async fn record(&mut self, in_sync: Option<NodeId>) -> Result<bool, EtcdError> {
         let (unchanged, put) = {
             let state = self.member.lock();
-            let (Some((_, primary, _)), Some((standing, revision))) =
-                (&state.view.primary, &state.view.standing)
-            else {
+            let (Some((_, primary, _)), Some(standing)) = (&state.view.primary, &state.view.standing) else {
                 return Ok(false);
             };
-            let key = self.member.standing_key();
+            let keys = &self.member.keys;
             let standing = Standing { in_sync: in_sync.map(record::name), ..standing.clone() };
-            let unchanged = vec![(self.member.primary_key(), *primary), (key.clone(), *revision)];
-            (unchanged, Put { key, value: text(&standing), lease: 0 })
+            let unchanged = vec![(keys.primary(), *primary), state.view.unchanged_standing(keys)];
+            (unchanged, standing.put(keys.standing()))
         };
         self.news = true;
         let done = self.etcd.swap(&unchanged, &[put]).await?;
         self.read().await?;
         Ok(done)
     }
-}
-
-fn parsed<T: serde::de::DeserializeOwned>(entry: &Entry) -> Option<T> {
-    match serde_json::from_slice(&entry.value) {
-        Ok(value) => Some(value),
-        Err(error) => {
-            tracing::error!(key = %entry.key, %error, "etcd has something else there than this program writes");
-            None
-        }
-    }
-}
-
-fn text(value: &impl serde::Serialize) -> String {
-    serde_json::to_string(value).unwrap_or_else(|error| unreachable!("plain fields become JSON: {error}"))
 }

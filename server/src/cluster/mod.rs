@@ -7,6 +7,10 @@
 //! | `fence` | until when this node may answer |
 //! | `pairing` | when answers wait for the standby, and when etcd says so |
 //! | `member` | the thread that does all this |
+//! | `view` | what this node has read there |
+//! | `mark` | `CLUSTER`, a data directory's own word that it is a member |
+//! | `found` | founding the record anew, and leaving, by an operator |
+//! | `settings` | what must be the same on both nodes |
 //! | `door` | what a standby says at the ports of a primary: who is |
 //!
 //! Invariants: nobody becomes primary but by a swap on what was read; etcd never says that a standby has what it may
@@ -15,13 +19,19 @@
 mod door;
 mod etcd;
 mod fence;
+mod found;
+pub(crate) mod mark;
 mod member;
 mod pairing;
 mod record;
+mod settings;
+mod view;
 
 pub(crate) use door::{Door, misdirected, not_primary};
 pub(crate) use etcd::authority;
 pub use fence::Fence;
+pub use found::{FoundError, Founding, found_cluster, leave_cluster};
+pub use mark::MarkError;
 pub(crate) use member::Change;
 pub use member::Member;
 pub(crate) use pairing::Seen;

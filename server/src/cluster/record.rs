@@ -5,6 +5,8 @@
 //! | `…/primary` | yes | who is primary, in which epoch, and where |
 //! | `…/standing` | no | the last epoch, who opened it, and which standby has everything that was answered in it |
 
+use super::etcd::Put;
+use super::settings::Settings;
 use frontrow_wal::{NodeId, PROMOTION_STRIDE, Role};
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +33,9 @@ pub(super) struct Primary {
     /// Where; empty until it serves.
     #[serde(flatten)]
     pub(super) at: Addresses,
+    /// Its settings that a standby needs, too.
+    #[serde(default)]
+    pub(super) settings: Settings,
 }
 
 /// What holds without a primary.
@@ -46,6 +51,17 @@ pub(super) struct Standing {
     pub(super) in_sync: Option<String>,
 }
 
+impl Standing {
+    pub(super) fn put(&self, key: String) -> Put {
+        Put { key, value: text(self), lease: 0 }
+    }
+}
+
+/// A record as it is put.
+pub(super) fn text(record: &impl Serialize) -> String {
+    serde_json::to_string(record).unwrap_or_else(|error| unreachable!("plain fields become JSON: {error}"))
+}
+
 /// What a node knows of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Own {
@@ -55,22 +71,23 @@ pub(crate) struct Own {
     /// The highest epoch it has seen; 0: none.
     pub(crate) epoch: u32,
     pub(crate) allow_loss: bool,
+    /// Whether its data directory has ever been in a cluster.
+    pub(crate) marked: bool,
 }
 
 /// Why a node does not become primary by itself.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unfit {
     #[error(
-        "etcd has no record of this cluster, and this is a standby's data: if nothing newer exists, `frontrow promote \
-         --offline` makes it the primary's"
+        "etcd has no record of this cluster, and this node has data of it: was etcd emptied, or is cluster.etcd or \
+         cluster.name wrong? Nothing is served before the record is founded anew, on the node with the newest data"
     )]
     NoRecord,
     #[error(
         "etcd has on record that primary {primary} was alone in epoch {epoch}: answers left without this standby, so taking \
-         over could lose them. Start {primary} again; if it is lost for good, stop this node, `frontrow promote --offline` it, \
-         and remove the key {key} from etcd"
+         over could lose them. Start {primary} again. Only if it is lost for good"
     )]
-    Alone { primary: String, epoch: u32, key: String },
+    Alone { primary: String, epoch: u32 },
     #[error(
         "etcd has on record that another standby, {other}, has everything that was answered in epoch {epoch}"
     )]
@@ -88,10 +105,64 @@ pub(super) enum Unfit {
     )]
     Older { other: String, epoch: u32, own: u32 },
     #[error(
+        "this node has seen epoch {own}, and etcd has none above {epoch} on record, which {primary} opened: the record was \
+         founded on older data, or this node was promoted past it. Nothing is cut: it does not follow, nor take over. Decide \
+         whose data is to go on, and stop both nodes"
+    )]
+    Ahead { primary: String, epoch: u32, own: u32 },
+    #[error(
         "etcd has no record of this cluster, and this node has no data: one that has some goes first, if it comes within \
          the length of a lease"
     )]
     Empty,
+    #[error(
+        "etcd has something at {key} that no node has written, and while it stands there nobody becomes primary. If no node \
+         serves (`frontrow status` at each), remove it: etcdctl del {key}"
+    )]
+    OddPrimary { key: String },
+    #[error(
+        "etcd has something at {key} that no node has written: who has everything that was answered is not on record any \
+         more. Nothing is served before it is: etcdctl del {key}; then, on the node with the newest data"
+    )]
+    OddStanding { key: String },
+    #[error("the epoch on record at {key} is the last one there can be; remove it (etcdctl del {key}), then")]
+    NoEpoch { key: String },
+}
+
+impl Unfit {
+    /// The key that something is wrong with.
+    pub(super) fn key(&self) -> Option<&str> {
+        match self {
+            Self::OddPrimary { key } | Self::OddStanding { key } | Self::NoEpoch { key } => Some(key),
+            _ => None,
+        }
+    }
+
+    /// The whole text for this node: with what to type, where that depends on its data.
+    pub(super) fn with(&self, own: &Own) -> String {
+        let found = format!("`frontrow cluster found --epoch {}", own.epoch);
+        let newest =
+            "see docs/operations.md, \"etcd's data is lost\": the highest epoch, and of two the primary's";
+        match self {
+            Self::NoRecord | Self::OddStanding { .. } => {
+                let role = if own.role == Some(Role::Standby) { "a standby's" } else { "a primary's" };
+                format!(
+                    "{self} ({newest}). If that is this one, {role} of epoch {}: stop it, {found}` with its configuration, \
+                     and start it again",
+                    own.epoch
+                )
+            }
+            Self::NoEpoch { .. } => format!("{self} {found}` while this node is stopped"),
+            Self::Alone { epoch, .. } => {
+                format!("{self}: stop this node, {found} --replace {epoch}`, and start it again")
+            }
+            Self::Ahead { primary, epoch, own: seen } => format!(
+                "{self}. This one's: {found} --replace {epoch}` here. That of {primary}: `frontrow cluster found --epoch {epoch} \
+                 --replace {epoch} --above {seen}` there. Then start both; what only the other one has is kept in its cut/"
+            ),
+            _ => self.to_string(),
+        }
+    }
 }
 
 /// A node's name as it stands in records.
@@ -100,13 +171,13 @@ pub(super) fn name(node: NodeId) -> String {
 }
 
 /// Whether a node may become primary now that there is none. `waited`: nobody else has come for the length of a lease.
-/// `key` is named in errors.
-pub(super) fn fit(standing: Option<&Standing>, own: &Own, waited: bool, key: &str) -> Result<(), Unfit> {
+pub(super) fn fit(standing: Option<&Standing>, own: &Own, waited: bool) -> Result<(), Unfit> {
     let me = name(own.node);
     let Some(Standing { epoch, node, local, in_sync }) = standing else {
-        // A new cluster, or one that had no etcd: whoever was primary, or is new, begins.
+        // A new cluster, or one that had no etcd: whoever was primary, or is new, begins. But where there was a record,
+        // another node may have gone on since.
         return match own.role {
-            Some(Role::Standby) => Err(Unfit::NoRecord),
+            Some(role) if own.marked || role == Role::Standby => Err(Unfit::NoRecord),
             None if !waited => Err(Unfit::Empty),
             _ => Ok(()),
         };
@@ -119,14 +190,23 @@ pub(super) fn fit(standing: Option<&Standing>, own: &Own, waited: bool, key: &st
         return Ok(());
     }
     let (primary, epoch) = (node.clone(), *epoch);
+    if let Some(ahead) = ahead(&primary, epoch, own) {
+        return Err(ahead);
+    }
     match in_sync {
         Some(other) => Err(Unfit::Other { other: other.clone(), epoch }),
         // It has at least begun to follow that primary.
         None if own.allow_loss && own.epoch >= epoch => Ok(()),
         None if own.allow_loss => Err(Unfit::Behind { primary, epoch }),
         None if *local => Err(Unfit::MayLose { epoch }),
-        None => Err(Unfit::Alone { primary, epoch, key: key.to_owned() }),
+        None => Err(Unfit::Alone { primary, epoch }),
     }
+}
+
+/// Every epoch is on record before it is opened. A node that has seen a later one than is on record has data that the
+/// record does not know of: following would cut it, and the primary would end when it heard of that epoch.
+pub(super) fn ahead(primary: &str, epoch: u32, own: &Own) -> Option<Unfit> {
+    (own.epoch > epoch).then(|| Unfit::Ahead { primary: primary.to_owned(), epoch, own: own.epoch })
 }
 
 /// The epoch that a node opens: above all that anybody is known to have opened. A standby goes to the next multiple of
@@ -145,7 +225,7 @@ mod tests {
     use super::*;
 
     fn own(node: NodeId, role: Role, epoch: u32) -> Own {
-        Own { node, role: Some(role), epoch, allow_loss: false }
+        Own { node, role: Some(role), epoch, allow_loss: false, marked: false }
     }
 
     fn standing(epoch: u32, node: NodeId, in_sync: Option<NodeId>) -> Standing {
@@ -155,38 +235,71 @@ mod tests {
     #[test]
     fn only_the_last_primary_and_a_standby_in_sync_may_take_over() {
         let at = standing(7, 1, Some(2));
-        assert_eq!(fit(Some(&at), &own(1, Role::Primary, 7), true, "k"), Ok(()));
-        assert_eq!(fit(Some(&at), &own(2, Role::Standby, 7), true, "k"), Ok(()));
-        assert!(matches!(fit(Some(&at), &own(3, Role::Standby, 7), true, "k"), Err(Unfit::Other { .. })));
+        assert_eq!(fit(Some(&at), &own(1, Role::Primary, 7), true), Ok(()));
+        assert_eq!(fit(Some(&at), &own(2, Role::Standby, 7), true), Ok(()));
+        assert!(matches!(fit(Some(&at), &own(3, Role::Standby, 7), true), Err(Unfit::Other { .. })));
         // A copy from before, put in the place of the last primary's data.
-        assert!(matches!(fit(Some(&at), &own(1, Role::Primary, 6), true, "k"), Err(Unfit::Older { .. })));
-        assert_eq!(fit(Some(&standing(7, 1, None)), &own(1, Role::Primary, 6), true, "k"), Ok(()));
+        assert!(matches!(fit(Some(&at), &own(1, Role::Primary, 6), true), Err(Unfit::Older { .. })));
+        assert_eq!(fit(Some(&standing(7, 1, None)), &own(1, Role::Primary, 6), true), Ok(()));
         let alone = standing(7, 1, None);
-        assert!(matches!(fit(Some(&alone), &own(2, Role::Standby, 7), true, "k"), Err(Unfit::Alone { .. })));
+        assert!(matches!(fit(Some(&alone), &own(2, Role::Standby, 7), true), Err(Unfit::Alone { .. })));
         // An old primary that was taken over from is nobody special.
-        assert!(fit(Some(&standing(100_000, 2, None)), &own(1, Role::Primary, 7), true, "k").is_err());
+        assert!(fit(Some(&standing(100_000, 2, None)), &own(1, Role::Primary, 7), true).is_err());
     }
 
     #[test]
     fn loss_is_to_be_allowed_and_even_then_not_by_a_stranger() {
         let local = Standing { local: true, ..standing(7, 1, None) };
         let standby = own(2, Role::Standby, 7);
-        assert_eq!(fit(Some(&local), &standby, true, "k"), Err(Unfit::MayLose { epoch: 7 }));
+        assert_eq!(fit(Some(&local), &standby, true), Err(Unfit::MayLose { epoch: 7 }));
         let brave = Own { allow_loss: true, ..standby };
-        assert_eq!(fit(Some(&local), &brave, true, "k"), Ok(()));
-        assert!(matches!(
-            fit(Some(&local), &Own { epoch: 6, ..brave }, true, "k"),
-            Err(Unfit::Behind { .. })
-        ));
+        assert_eq!(fit(Some(&local), &brave, true), Ok(()));
+        assert!(matches!(fit(Some(&local), &Own { epoch: 6, ..brave }, true), Err(Unfit::Behind { .. })));
     }
 
     #[test]
     fn a_new_cluster_begins_with_whoever_is_no_standby() {
         let empty = Own { role: None, ..own(1, Role::Primary, 0) };
-        assert_eq!(fit(None, &empty, false, "k"), Err(Unfit::Empty));
-        assert_eq!(fit(None, &empty, true, "k"), Ok(()));
-        assert_eq!(fit(None, &own(1, Role::Primary, 4), false, "k"), Ok(()));
-        assert_eq!(fit(None, &own(1, Role::Standby, 4), true, "k"), Err(Unfit::NoRecord));
+        assert_eq!(fit(None, &empty, false), Err(Unfit::Empty));
+        assert_eq!(fit(None, &empty, true), Ok(()));
+        assert_eq!(fit(None, &own(1, Role::Primary, 4), false), Ok(()));
+        assert_eq!(fit(None, &own(1, Role::Standby, 4), true), Err(Unfit::NoRecord));
+    }
+
+    #[test]
+    fn data_that_was_in_a_cluster_founds_none_by_itself() {
+        for role in [Role::Primary, Role::Standby] {
+            let old = Own { marked: true, ..own(1, role, 4) };
+            let why = fit(None, &old, true).unwrap_err();
+            assert_eq!(why, Unfit::NoRecord);
+            assert!(why.with(&old).contains("`frontrow cluster found --epoch 4`"), "{}", why.with(&old));
+        }
+    }
+
+    #[test]
+    fn two_nodes_get_out_of_a_record_that_was_founded_on_older_data() {
+        // Node 2 took over from 1 in epoch 100,000; etcd was emptied, and the record was founded on node 1.
+        let (mut old, mut new) = (own(1, Role::Primary, 3), own(2, Role::Primary, 100_000));
+        (old.marked, new.marked) = (true, true);
+        let founded = standing(3, 1, None);
+        let why = fit(Some(&founded), &new, true).unwrap_err();
+        assert!(matches!(why, Unfit::Ahead { .. }), "not: start the other one again");
+        assert!(ahead(&name(1), 3, &new).is_some() && ahead(&name(1), 3, &old).is_none());
+        let text = why.with(&new);
+        assert!(text.contains("found --epoch 100000 --replace 3` here"), "{text}");
+        assert!(text.contains("found --epoch 3 --replace 3 --above 100000` there"), "{text}");
+        // On the newer data: the other one follows.
+        let here = standing(100_000, 2, None);
+        assert_eq!(fit(Some(&here), &new, true), Ok(()));
+        assert_eq!(next_epoch(Some(&here), &new), Some(100_001));
+        assert!(ahead(&name(2), 100_001, &old).is_none());
+        // Or on the older, above what the other one has seen.
+        let there = standing(100_000, 1, None);
+        assert_eq!(fit(Some(&there), &old, true), Ok(()));
+        assert_eq!(next_epoch(Some(&there), &old), Some(100_001));
+        assert!(ahead(&name(1), 100_001, &new).is_none(), "it follows, and is cut");
+        // Even where loss is allowed, a history that went another way is nobody's to take over.
+        assert!(fit(Some(&founded), &Own { allow_loss: true, ..new }, true).is_err());
     }
 
     #[test]

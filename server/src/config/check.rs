@@ -306,8 +306,11 @@ fn cluster(source: &mut Source, config: &Config) {
     if let Some(url) = cluster.etcd.iter().find(|url| !is_address(url)) {
         source.mistake("cluster.etcd", format!("`{url}` is no address of etcd; write http://host:2379"));
     }
-    if cluster.name.contains('/') {
-        source.mistake("cluster.name", "has a slash, which divides etcd's keys; choose a plain word");
+    if cluster.name.contains(|it: char| it == '/' || it.is_control()) {
+        source.mistake(
+            "cluster.name",
+            "has a slash, which divides etcd's keys, or a line break; choose a plain word",
+        );
     }
     if cluster.lease.subsec_nanos() != 0 {
         source.mistake(

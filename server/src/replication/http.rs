@@ -268,9 +268,18 @@ async fn promote(State(site): State<Arc<Site>>, Query(how): Query<How>, headers:
         let error = Json(json!({"error": {"code": "not_an_operator", "message": message}}));
         return (StatusCode::UNAUTHORIZED, error).into_response();
     }
+    if site.member.is_some() {
+        let message = "this node is one of a cluster: who is primary is decided in etcd, and an epoch that was opened beside it \
+                       would end the primary whenever it heard of it. To change over, end the primary with SIGTERM (`systemctl \
+                       restart frontrow` there): this node takes over at once if it is in sync. Without a primary, \
+                       `frontrow status` says why this node is none, and what to do";
+        let error = Json(json!({"error": {"code": "elected", "message": message}}));
+        return (StatusCode::CONFLICT, error).into_response();
+    }
     if !how.force && primary_lives(&site).await {
         let message = "the primary lives, and this standby follows it: two primaries would sell the same seats. Stop it \
-                       first, then ask again; or, if it must be taken from it, add --force (?force=true)";
+                       first (systemctl stop frontrow there), then ask again. Only if it cannot be stopped: --force \
+                       (?force=true); it ends when it hears of the new epoch, not before";
         let error = Json(json!({"error": {"code": "primary_lives", "message": message}}));
         return (StatusCode::CONFLICT, error).into_response();
     }

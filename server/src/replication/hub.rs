@@ -123,7 +123,10 @@ impl Hub {
         // In a cluster every epoch begins alone, and is on record so.
         let waits = policy && !history.alone && look.is_none();
         if policy && history.alone {
-            tracing::warn!("an operator has decided that answers do not wait for a backup; that still holds");
+            tracing::warn!(
+                "an operator has decided that answers do not wait for a backup (frontrow replication alone); that still holds: \
+                 if the standby was promoted meanwhile, both sell the same seats, so end this one at once"
+            );
         }
         Ok(Self {
             dir,

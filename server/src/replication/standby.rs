@@ -11,13 +11,15 @@ use super::status::{Progress, Shared, State};
 use super::trimmer::Trimmer;
 use super::view::Views;
 use crate::catalogue::sound::Shelf;
-use crate::cluster::{Change, Door, Member, Own};
+use crate::cluster::{Change, Door, MarkError, Member, Own, mark};
 use crate::config::Config;
 use crate::core::{RecoveryError, recover};
 use crate::identity::{Keys, KeysError};
 use frontrow_engine::Clock;
 use frontrow_shard::{Limits, Partition};
-use frontrow_wal::stream::{CONTROL, FileMeta, Hello, Mirror, Received, Receiver, StreamError};
+use frontrow_wal::stream::{
+    CONTROL, FileMeta, Hello, Mirror, Received, Receiver, Refusal, RefusalCode, StreamError,
+};
 use frontrow_wal::{DataDir, DirOptions, History, NodeId, Resume, Role, WalError};
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -25,6 +27,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tokio::sync::Notify;
 
 mod seeding;
 
@@ -50,6 +53,21 @@ pub enum FollowError {
     /// What would be served could not be.
     #[error("{0}. No epoch was opened")]
     Replay(#[from] RecoveryError),
+    /// What the data directory says of its cluster.
+    #[error(transparent)]
+    Mark(#[from] MarkError),
+    /// The primary that etcd names has nothing to do with this data.
+    #[error(
+        "etcd has {primary} as the primary of cluster `{name}`, and its data is of another installation than what is here: \
+         two installations share that name, or cluster.etcd is the wrong one. Keep this data; correct cluster.name and \
+         cluster.etcd on whichever node is wrong, and restart it"
+    )]
+    OtherInstallation {
+        /// Where it is.
+        primary: String,
+        /// The cluster's name.
+        name: String,
+    },
     /// The conversation with the primary.
     #[error(transparent)]
     Stream(#[from] StreamError),
@@ -103,6 +121,8 @@ pub struct Promoted {
     pub partitions: Option<Vec<Partition>>,
     /// The old primary's time, as far as it was heard.
     pub now_ms: Option<u64>,
+    /// Rung when the process is told to end while it takes over.
+    pub told: Arc<Notify>,
 }
 
 /// Whom a standby follows.
@@ -117,7 +137,7 @@ impl Leader {
     fn address(&self) -> Option<String> {
         match self {
             Self::At(address) => Some(address.clone()),
-            Self::Elected(member) => member.primary().map(|at| at.replication),
+            Self::Elected(member) => member.to_follow().map(|at| at.replication),
         }
     }
 
@@ -190,6 +210,7 @@ fn stop_on_signal(shared: &Arc<Shared>) -> Result<(), FollowError> {
                 _ = term.recv() => Ok(()),
             }
         })?;
+        shared.told.notify_one();
         shared.end(|state| state.stop = true);
         Ok(())
     };
@@ -213,6 +234,8 @@ struct Standby<'a> {
     dir: Option<DataDir>,
     node: NodeId,
     role: Option<Role>,
+    /// Whether the directory has ever been in a cluster.
+    marked: bool,
     sessions: u64,
     /// Whether the first segments of an epoch of its own are made already.
     spares: bool,
@@ -250,6 +273,7 @@ impl<'a> Standby<'a> {
             dir: None,
             node: 0,
             role: None,
+            marked: false,
             sessions: 0,
             spares: false,
             seed_needed: false,
@@ -260,8 +284,12 @@ impl<'a> Standby<'a> {
             early: None,
             shelf: None,
         };
+        match standby.leader.member() {
+            Some(_) => standby.marked = mark::admits(&standby.path, &config.cluster.name)?,
+            None => mark::is_free(&standby.path)?,
+        }
         if let Some(found) = DataDir::peek(&standby.path)? {
-            let options = DirOptions { create: false, ..DirOptions::new(found.partitions) };
+            let options = DirOptions { create: false, ..DirOptions::new(wanted(config, found.partitions)) };
             let dir = DataDir::attend(&standby.path, options, 0)?;
             dir.erase_torn()?;
             let history = dir.history()?;
@@ -311,7 +339,13 @@ impl<'a> Standby<'a> {
     fn introduce(&self) {
         if let Some(member) = self.leader.member().filter(|_| !self.unfit) {
             let epoch = self.dir.as_ref().map_or(0, DataDir::epoch);
-            member.introduce(Own { node: self.node, role: self.role, epoch, allow_loss: false });
+            member.introduce(Own {
+                node: self.node,
+                role: self.role,
+                epoch,
+                allow_loss: false,
+                marked: self.marked,
+            });
         }
     }
 
@@ -361,7 +395,12 @@ impl<'a> Standby<'a> {
             // That nobody is there any more is not what must be mended.
             Err(FollowError::Socket { .. }) if self.grave.is_some() => self.grave.clone().unwrap_or_default(),
             // The disk or the log: going on would not mend it.
-            Err(error @ (FollowError::Log(_) | FollowError::File(_) | FollowError::Thread(_))) => {
+            Err(
+                error @ (FollowError::Log(_)
+                | FollowError::Mark(_)
+                | FollowError::File(_)
+                | FollowError::Thread(_)),
+            ) => {
                 return Err(error);
             }
             Err(error) => error.to_string(),
@@ -383,7 +422,7 @@ impl<'a> Standby<'a> {
         let mut control = Wire::open(primary, self.leader.patience(), &self.shared)?;
         let (cluster, seen) = self.dir.as_ref().map_or((0, 0), |dir| (dir.cluster(), dir.epoch()));
         let mut receiver = Receiver::new(CONTROL, cluster, self.node, seen);
-        let hello = control.hello(&mut receiver)?;
+        let hello = control.hello(&mut receiver).map_err(|error| self.foreign(error, primary))?;
         self.refuse_lacking(&mut control, &mut receiver, &hello)?;
         let (told, dir, resume) = self.fit(&mut control, &mut receiver, &hello)?;
         self.make_spares(&dir)?;
@@ -426,6 +465,29 @@ impl<'a> Standby<'a> {
         trimmer.stop();
         // What ended a stream is the reason why the control connection ended, if both did.
         first.and(ended)
+    }
+
+    /// In a cluster the address is not what an operator would have to correct.
+    fn foreign(&self, error: FollowError, primary: &str) -> FollowError {
+        match error {
+            FollowError::Stream(
+                StreamError::OtherCluster { .. }
+                | StreamError::Refused(Refusal { code: RefusalCode::OtherCluster, .. }),
+            ) if self.leader.member().is_some() => {
+                let (primary, name) = (primary.to_owned(), self.config.cluster.name.clone());
+                FollowError::OtherInstallation { primary, name }
+            }
+            error => error,
+        }
+    }
+
+    /// Before it serves or follows in a cluster for the first time, a directory is marked as a member.
+    fn enroll(&mut self, dir: &DataDir) -> Result<(), FollowError> {
+        if self.leader.member().is_some() {
+            mark::join(&self.path, dir, &self.config.cluster.name)?;
+            self.marked = true;
+        }
+        Ok(())
     }
 
     /// Makes what the first segments of an epoch of its own are made of, beside everything else.
@@ -492,6 +554,11 @@ impl<'a> Standby<'a> {
             Some(dir) if hello.epoch > dir.epoch() => dir.at_epoch(hello.epoch)?,
             Some(dir) => dir,
             None => {
+                let (found, asked) = (hello.partitions, wanted(&self.config, hello.partitions));
+                if found != asked {
+                    let path = self.path.clone();
+                    return Err(WalError::PartitionCount { path, found, asked }.into());
+                }
                 let options = DirOptions {
                     cluster: Some(hello.cluster),
                     created_ms: hello.created_ms,
@@ -501,6 +568,7 @@ impl<'a> Standby<'a> {
             }
         };
         self.dir = Some(dir.clone());
+        self.enroll(&dir)?;
         Ok(dir)
     }
 
@@ -607,9 +675,15 @@ impl<'a> Standby<'a> {
             Some(epoch) => dir.open_epoch(epoch, self.node, &have)?,
             None => dir.promote()?,
         };
+        self.enroll(&dir)?;
         tracing::warn!(epoch = dir.epoch(), "this node is the primary now");
-        Ok(Promoted { dir, history, partitions, now_ms })
+        Ok(Promoted { dir, history, partitions, now_ms, told: Arc::clone(&self.shared.told) })
     }
+}
+
+/// The number of partitions that is asked for; if none is, the one there is.
+fn wanted(config: &Config, found: u16) -> u16 {
+    if config.partitions.asked { config.partitions.count } else { found }
 }
 
 /// A session begins: what the applier and the outside see of it.

@@ -21,6 +21,8 @@ pub(super) struct Shared {
     pub(super) over: tokio::sync::Notify,
     /// Rung when files of the catalogue have come.
     pub(super) files: tokio::sync::Notify,
+    /// Rung when the process is told to end, and still heard by whoever serves after a promotion.
+    pub(super) told: std::sync::Arc<tokio::sync::Notify>,
 }
 
 #[derive(Default)]

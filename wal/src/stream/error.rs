@@ -66,8 +66,8 @@ pub enum StreamError {
     },
     /// A node of another cluster.
     #[error(
-        "the other node belongs to cluster {found:032x}, not {expected:032x}; correct the address, or choose an empty \
-         data directory"
+        "the other node belongs to cluster {found:032x}, not {expected:032x}; correct the address; only a \
+         new node begins with an empty data directory"
     )]
     OtherCluster {
         /// Its cluster.

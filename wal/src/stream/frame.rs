@@ -79,7 +79,8 @@ impl Refusal {
         match code {
             RefusalCode::OtherCluster => {
                 format!(
-                    "it belongs to cluster {cluster:032x}; correct the address, or choose an empty data directory"
+                    "it belongs to cluster {cluster:032x}; correct the address; only a new node begins with an \
+                     empty data directory"
                 )
             }
             RefusalCode::EpochOver => {
