@@ -8,7 +8,7 @@ use crate::runs::verdict::Verdict;
 use std::path::{Path, PathBuf};
 
 /// Where reports go.
-const REPORTS: &str = "load-reports";
+pub(crate) const REPORTS: &str = "load-reports";
 
 /// The planner's question: the one asked, as far as it was.
 fn question(options: &LoadOptions, report: &RunReport) -> Question {
@@ -48,7 +48,13 @@ pub(crate) fn deliver(mut outcome: Outcome, options: &LoadOptions) -> Verdict {
         let written = report::write(report, &outcome.histograms, &folder)
             .and_then(|()| remember(options, report, &folder));
         match written {
-            Ok(()) => eprintln!("\nThe page: {}", folder.join("index.html").display()),
+            Ok(()) => {
+                eprintln!("\nThe page: {}", folder.join("index.html").display());
+                eprintln!(
+                    "Ask about a crowd of your own: frontrow-loadgen plan {} --buyers 60000 --minutes 5",
+                    folder.display()
+                );
+            }
             Err(error) => {
                 eprintln!("frontrow-loadgen: the report is not in {}: {error}", folder.display());
                 eprintln!("frontrow-loadgen: what stands above is all there is; try --out FOLDER elsewhere");

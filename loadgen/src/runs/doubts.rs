@@ -15,7 +15,7 @@ pub(crate) fn of(report: &RunReport, tally: &Tally) -> Vec<String> {
     if let Some(from_s) = absence::gone_s(report) {
         return vec![format!(
             "From {} on there was no server: nothing is planned on this run, and the seats were not compared with the \
-             server's own. See its last words, start it again, and repeat the run.",
+             server's own. See the end of its log, start it again, and repeat the run.",
             seconds(from_s)
         )];
     }

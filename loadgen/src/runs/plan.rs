@@ -5,6 +5,7 @@ use crate::crowd::{Scenario, Think};
 use crate::drive::Transport;
 use crate::options::{LoadOptions, TransportWord};
 use crate::report::model::Load;
+use crate::report::words::{count, plural, seconds};
 use crate::runs::limits;
 use crate::runs::site::Site;
 use std::path::Path;
@@ -32,6 +33,8 @@ pub(crate) struct Plan {
     /// How long people may take to end what they are at, after the last has come.
     pub(crate) grace: Duration,
     pub(crate) quick: bool,
+    /// What `--quick` made smaller, in words.
+    pub(crate) shrunk: Vec<String>,
 }
 
 /// A scenario by name, or from a file.
@@ -44,8 +47,8 @@ pub(crate) fn scenario(name: &str) -> Result<Scenario, LoadError> {
 
 /// A scenario from a file.
 pub(crate) fn from_file(path: &Path) -> Result<Scenario, LoadError> {
-    let text =
-        std::fs::read_to_string(path).map_err(|source| LoadError::File { path: path.to_owned(), source })?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| LoadError::NoScenario { path: path.to_owned(), source })?;
     Ok(Scenario::parse(&text)?)
 }
 
@@ -57,6 +60,16 @@ impl Plan {
         site: &Site,
     ) -> Result<Self, LoadError> {
         options.check()?;
+        if let Some(people) = options.people {
+            scenario = scenario.with_people(people).ok_or_else(|| {
+                LoadError::Option(format!(
+                    "the people of `{}` come at a rate, not as a crowd of a size: leave --people out, and give --rate \
+                     with visits per second and --for with how long",
+                    scenario.name
+                ))
+            })?;
+        }
+        let whole = scenario.clone();
         if options.quick {
             tiny(&mut scenario);
         }
@@ -91,6 +104,7 @@ impl Plan {
             patience: options.patience,
             seed: options.seed,
             event: options.event.ok_or_else(|| options.seats.unwrap_or(scenario.hall.seats)),
+            shrunk: if options.quick { shrunk(&whole, &scenario) } else { Vec::new() },
             scenario,
             grace,
             quick: options.quick,
@@ -158,6 +172,17 @@ fn tiny(scenario: &mut Scenario) {
         storm.at_s /= shrink;
         storm.offline = Think { min_ms: 10.0, mean_ms: 50.0 };
     }
+}
+
+/// What was made smaller, in words.
+fn shrunk(whole: &Scenario, tiny: &Scenario) -> Vec<String> {
+    let people = |it: &Scenario| it.visits().round() as u64;
+    vec![
+        format!("{} people instead of {}", count(people(tiny)), count(people(whole))),
+        format!("{} instead of {}", plural(tiny.hall.seats.into(), "seat"), count(whole.hall.seats.into())),
+        format!("people come for {} instead of {}", seconds(tiny.duration_s), seconds(whole.duration_s)),
+        "nobody thinks for longer than a fraction of a second".to_owned(),
+    ]
 }
 
 #[cfg(test)]

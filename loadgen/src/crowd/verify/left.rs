@@ -1,0 +1,158 @@
+//! Seats that nobody has at the end, and why: what is free, how it lies, and who waited for what when nobody came any
+//! more.
+
+use super::super::hall::Hall;
+use super::last::{FinalSeat, SeatState};
+use crate::report::words::{count, plural};
+use frontrow_shard::{RowRef, Seats};
+use std::collections::BTreeMap;
+
+/// A party that waited when nobody came any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waited {
+    /// In the queue of this row, or section.
+    pub place: RowRef,
+    /// For so many seats.
+    pub count: u8,
+    /// Which may lie apart.
+    pub spread: bool,
+}
+
+/// Why seats were left, in a sentence or two; `None` if none were. `seats` are the server's own word.
+pub(crate) fn why(hall: &Hall, seats: &[FinalSeat], waited: &[Waited]) -> Option<String> {
+    let ours = |seat: &&FinalSeat| {
+        let at = RowRef::new(hall.event(), seat.section, seat.row);
+        hall.row_index(at).is_some_and(|row| hall.rows()[row as usize].is_free(seat.place))
+    };
+    let count_of = |state| seats.iter().filter(ours).filter(|seat| seat.state == state).count() as u64;
+    let (free, held) = (count_of(SeatState::Free), count_of(SeatState::Held));
+    if free + held == 0 {
+        return None;
+    }
+    let still =
+        if held > 0 { format!(", and {} still held by somebody", count(held)) } else { String::new() };
+    if free == 0 {
+        return Some(format!("{} still held by somebody when the run ended.", plural(held, "seat")));
+    }
+    let runs = runs(hall, seats.iter().filter(ours).filter(|seat| seat.state == SeatState::Free));
+    let alone = runs.values().flatten().filter(|run| **run == 1).count() as u64;
+    let how = match alone {
+        0 => "none of them alone".to_owned(),
+        all if all == free => "each of them alone, with no free seat beside it".to_owned(),
+        some => format!("{} of them alone, with no free seat beside it", count(some)),
+    };
+    Some(format!("{} left{still}: {how}. {}", plural(free, "seat"), who_waited(&runs, waited)))
+}
+
+/// Free seats next to each other, by row.
+type Runs = BTreeMap<(u16, u16), Vec<u64>>;
+
+fn runs<'a>(hall: &Hall, free: impl Iterator<Item = &'a FinalSeat>) -> Runs {
+    let mut places: BTreeMap<(u16, u16), Vec<u8>> = BTreeMap::new();
+    for seat in free {
+        places.entry((seat.section, seat.row)).or_default().push(seat.place);
+    }
+    let together = |at: (u16, u16), a: u8, b: u8| {
+        let row = hall.row_index(RowRef::new(hall.event(), at.0, at.1));
+        let pair = Seats { mask: 0b11, first: a };
+        a.checked_add(1) == Some(b) && row.is_some_and(|row| hall.rows()[row as usize].is_together(pair))
+    };
+    let lengths = |(at, mut of): ((u16, u16), Vec<u8>)| {
+        of.sort_unstable();
+        (at, of.chunk_by(|a, b| together(at, *a, *b)).map(|run| run.len() as u64).collect())
+    };
+    places.into_iter().map(lengths).collect()
+}
+
+/// Whether anybody who waited could have had these seats.
+fn who_waited(runs: &Runs, waited: &[Waited]) -> String {
+    if waited.is_empty() {
+        return "Nobody waited when people stopped coming.".to_owned();
+    }
+    let of = |place: RowRef| {
+        runs.iter().filter(move |((section, row), _)| {
+            *section == place.section && (place.is_section() || *row == place.row)
+        })
+    };
+    let here: Vec<&Waited> = waited.iter().filter(|party| of(party.place).next().is_some()).collect();
+    let fits = |party: &&&Waited| {
+        let lengths = || of(party.place).flat_map(|(_, lengths)| lengths.iter().copied());
+        let most = if party.spread { lengths().sum() } else { lengths().max().unwrap_or(0) };
+        most >= u64::from(party.count)
+    };
+    let fitting = here.iter().filter(fits).count() as u64;
+    let stood = format!(
+        "When people stopped coming {} waited",
+        if waited.len() == 1 {
+            "1 party".to_owned()
+        } else {
+            format!("{} parties", count(waited.len() as u64))
+        }
+    );
+    match (here.len() as u64, fitting) {
+        (0, _) => format!("{stood}, all for rows or sections without a free seat."),
+        (some, 0) => format!(
+            "{stood}; of these {} waited where seats were left, each for more than were left together there.",
+            count(some)
+        ),
+        (some, fit) => format!(
+            "{stood}; of these {} waited where seats were left, and {} could have had seats by staying longer.",
+            count(some),
+            count(fit)
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A section of rows, `.` free, `h` held, `b` booked.
+    fn seats(rows: &[&str]) -> (Hall, Vec<FinalSeat>) {
+        let hall = Hall::new(1, &[rows.iter().map(|row| row.len() as u16).collect()]);
+        let state = |letter| match letter {
+            '.' => SeatState::Free,
+            'h' => SeatState::Held,
+            _ => SeatState::Booked,
+        };
+        let of = |(row, text): (usize, &&str)| {
+            let seat = |(place, letter): (usize, char)| FinalSeat {
+                section: 0,
+                row: row as u16,
+                place: place as u8,
+                state: state(letter),
+            };
+            text.chars().enumerate().map(seat).collect::<Vec<_>>()
+        };
+        (hall, rows.iter().enumerate().flat_map(of).collect())
+    }
+
+    fn party(row: u16, count: u8) -> Waited {
+        Waited { place: RowRef::new(1, 0, row), count, spread: false }
+    }
+
+    #[test]
+    fn why_seats_were_left_is_told_from_how_they_lie_and_who_waited() {
+        let (hall, sold) = seats(&["bbb", "bbb"]);
+        assert_eq!(why(&hall, &sold, &[]), None);
+        let (hall, left) = seats(&["b.b.b", "bbhbb", "b..bb"]);
+        let words = |waited: &[Waited]| why(&hall, &left, waited).expect("some were left");
+        let nobody = words(&[]);
+        assert!(
+            nobody.starts_with("4 seats left, and 1 still held by somebody: 2 of them alone"),
+            "{nobody}"
+        );
+        assert!(nobody.ends_with("Nobody waited when people stopped coming."), "{nobody}");
+        let elsewhere = words(&[party(1, 2)]);
+        assert!(
+            elsewhere.contains("1 party waited, all for rows or sections without a free seat"),
+            "{elsewhere}"
+        );
+        let large = words(&[party(0, 2), party(2, 3), party(1, 1)]);
+        assert!(large.contains("of these 2 waited where seats were left, each for more"), "{large}");
+        let fits = words(&[party(0, 1), party(2, 2)]);
+        assert!(fits.contains("2 could have had seats by staying longer"), "{fits}");
+        let apart = [Waited { place: RowRef::new(1, 0, RowRef::SECTION), count: 4, spread: true }];
+        assert!(words(&apart).contains("1 could have had seats"), "{}", words(&apart));
+    }
+}
