@@ -129,17 +129,10 @@ fn sold(sold: Sold, question: Question) -> String {
     }
 }
 
-/// The answer of a run whose people came in a rush.
-pub(super) fn rush(
-    report: &RunReport,
-    question: Question,
-    cores: Option<Cores>,
-    per_s: f64,
-    how_far: Sold,
-) -> String {
+/// What buyers take who rush as the people of the run did.
+fn rush(report: &RunReport, question: Question, cores: Option<Cores>, per_s: f64, how_far: Sold) -> String {
     format!(
-        "{}: {} {}: {} requests/s in their busiest second; {}.",
-        asked(question),
+        "{} {}: {} requests/s in their busiest second; {}.",
         takes(cores),
         as_here(report),
         number(per_s),
@@ -147,27 +140,45 @@ pub(super) fn rush(
     )
 }
 
-/// The same, if they do not rush.
-pub(super) fn even(question: Question, cores: Option<Cores>, per_s: f64, how_far: Sold) -> String {
+/// What buyers take where nothing is known of a rush, or where they ask more spread out than in a rush.
+fn spread(question: Question, cores: Option<Cores>, per_s: f64, how_far: Sold) -> String {
     format!(
-        "Spread evenly over the {} min instead: {} for {} requests/s; {}.",
-        number(question.minutes),
+        "{} if they come spread over that time, at {} requests/s at most; {}.",
         takes(cores),
         number(per_s),
         sold(how_far, question)
     )
 }
 
-/// The answer of a run whose people did not come by themselves, but at a set rate; or of buyers who ask more spread
-/// evenly than in a rush.
-pub(super) fn firm(question: Question, cores: Option<Cores>, per_s: f64, how_far: Sold) -> String {
-    format!(
-        "{}: {} if they come spread over that time, at {} requests/s at most; {}.",
-        asked(question),
-        takes(cores),
-        number(per_s),
-        sold(how_far, question)
-    )
+/// What buyers take: the more demanding way to come, and, if that is the rush, the other one.
+pub(super) fn both(
+    report: &RunReport,
+    question: Question,
+    demand: Demand,
+    cores: (Option<Cores>, Option<Cores>),
+    how_far: (Sold, Sold),
+) -> (String, Option<String>) {
+    if !demand.is_rush() {
+        return (spread(question, cores.1, demand.even, how_far.1), None);
+    }
+    let even = format!(
+        "Spread evenly over the {} min instead: {} for {} requests/s; {}.",
+        number(question.minutes),
+        takes(cores.1),
+        number(demand.even),
+        sold(how_far.1, question)
+    );
+    (rush(report, question, cores.0, demand.headline(), how_far.0), Some(even))
+}
+
+/// The answer of a run that bears one.
+pub(super) fn firm(question: Question, first: &str) -> String {
+    format!("{}: {first}", asked(question))
+}
+
+/// What a crowded machine lets one say all the same.
+pub(super) fn estimate(first: &str) -> String {
+    format!("Estimate, from the server's own processor time, to be confirmed on a quiet machine: {first}")
 }
 
 /// The answer of a run that bears none.
@@ -206,24 +217,6 @@ pub(super) fn certain(report: &RunReport, question: Question, demand: Demand) ->
         )
     });
     format!("Certain is: {certain}{}{}.", rush.unwrap_or_default(), even.unwrap_or_default())
-}
-
-/// What a crowded machine lets one say all the same.
-pub(super) fn estimate(
-    question: Question,
-    demand: Demand,
-    cores: (Option<Cores>, Option<Cores>),
-    how_far: (Sold, Sold),
-) -> String {
-    let even = format!("{} spread evenly; {}", takes(cores.1), sold(how_far.1, question));
-    let how = if demand.is_rush() {
-        format!("{} for the rush; {}; or {even}", takes(cores.0), sold(how_far.0, question))
-    } else {
-        even
-    };
-    format!(
-        "An estimate from the server's own processor time, to be confirmed on a quiet machine: {how}."
-    )
 }
 
 /// Where a question comes from that nobody asked.

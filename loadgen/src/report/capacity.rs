@@ -110,8 +110,8 @@ pub struct Capacity {
     pub played: String,
     /// The answer in one sentence.
     pub sentence: String,
-    /// The same for buyers who come evenly, where `sentence` is about a rush; else empty.
-    pub even: String,
+    /// What goes on from it: the same for buyers who come evenly, where `sentence` is about a rush; or an estimate.
+    pub more: Vec<String>,
     /// Whether the run bears a firm answer.
     pub firm: bool,
     /// `None` if the run does not tell.
@@ -167,7 +167,8 @@ pub fn capacity(report: &RunReport, question: &Question) -> Capacity {
                 let cores = |per_s| cores(report, law, per_core, per_s);
                 let cores = (cores(demand.headline()), cores(demand.even));
                 let how_far = how_far(report, *question, &mut notes);
-                answer.even = answer::estimate(*question, demand, cores, how_far);
+                let (first, even) = answer::both(report, *question, demand, cores, how_far);
+                answer.more = std::iter::once(answer::estimate(&first)).chain(even).collect();
                 notes.grounds.append(&mut held.grounds);
             }
             notes.grounds.insert(0, certain);
@@ -193,7 +194,7 @@ fn firm(
     (notes, mut held): (&mut Notes, Notes),
 ) {
     let question = answer.question;
-    let (rush, even) = how_far(report, question, notes);
+    let how_far = how_far(report, question, notes);
     notes.grounds.append(&mut held.grounds);
     notes.caveats.append(&mut held.caveats);
     let law = answer.by_cores.law().cloned();
@@ -204,14 +205,11 @@ fn firm(
         beyond(report, law.as_ref(), answer.cores, notes);
     }
     other_pressure(report, question, notes);
-    if demand.is_rush() {
-        answer.sentence = answer::rush(report, question, answer.cores, answer.demand_per_s, rush);
-        answer.even = answer::even(question, answer.even_cores, demand.even, even);
-    } else {
-        answer.sentence = answer::firm(question, answer.cores, demand.even, even);
-    }
+    let (first, even) = answer::both(report, question, demand, (answer.cores, answer.even_cores), how_far);
+    answer.sentence = answer::firm(question, &first);
+    answer.more = even.into_iter().collect();
     (answer.firm, answer.per_core_per_s) = (true, per_core.per_s);
-    answer.sold_out_s = match even {
+    answer.sold_out_s = match how_far.1 {
         Sold::Out(s) => Some(s),
         _ => None,
     };
@@ -229,7 +227,7 @@ fn nothing(report: &RunReport, question: Question) -> Capacity {
         question,
         played: answer::played(report),
         sentence: String::new(),
-        even: String::new(),
+        more: Vec::new(),
         firm: false,
         cores: None,
         even_cores: None,
@@ -252,9 +250,7 @@ impl fmt::Display for Capacity {
         }
         writeln!(out, "as played    {}", self.played)?;
         writeln!(out, "asked about  {}", self.sentence)?;
-        if !self.even.is_empty() {
-            writeln!(out, "             {}", self.even)?;
-        }
+        self.more.iter().try_for_each(|more| writeln!(out, "             {more}"))?;
         self.grounds.iter().try_for_each(|ground| writeln!(out, "  - {ground}"))?;
         self.caveats.iter().try_for_each(|caveat| writeln!(out, "  ! {caveat}"))?;
         let fits = [("over requests in flight", &self.by_depth), ("over cores", &self.by_cores)];

@@ -99,8 +99,8 @@ fn answer(body: &mut String, answers: &[Capacity]) {
     for of in answers {
         let voice = if of.firm { "answer" } else { "answer open" };
         let _ = writeln!(body, "<div class=\"{voice}\"><p>{}</p>", escape(&of.sentence));
-        if !of.even.is_empty() {
-            let _ = writeln!(body, "<p>{}</p>", escape(&of.even));
+        for more in &of.more {
+            let _ = writeln!(body, "<p>{}</p>", escape(more));
         }
         if of.grounds.is_empty() && of.caveats.is_empty() {
             body.push_str("</div>\n");
@@ -136,6 +136,10 @@ fn answer(body: &mut String, answers: &[Capacity]) {
                 "<li>Nothing did. The busiest moment was core {core} at {}.</li>",
                 percent(share)
             );
+        }
+        (Some((core, share)), false) => {
+            let _ =
+                writeln!(body, "<li>The busiest core was core {core}, at {} at most.</li>", percent(share));
         }
         (None, true) => body.push_str("<li>Nothing that could be seen.</li>\n"),
         _ => {}

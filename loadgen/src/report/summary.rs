@@ -244,9 +244,15 @@ fn limits(out: &mut String, saturation: &Saturation) {
             saturated.evidence
         );
     }
-    if let (Some((core, share)), true) = (saturation.busiest, saturation.found.is_empty()) {
-        let _ =
-            writeln!(out, "saturated    nothing; the busiest second was core {core} at {}", percent(share));
+    if let Some((core, share)) = saturation.busiest {
+        if saturation.found.is_empty() {
+            let _ = writeln!(out, "saturated    nothing");
+        }
+        let _ = writeln!(
+            out,
+            "busiest      core {core}, its thread ran for {} of the time at most",
+            percent(share)
+        );
     }
     if let Some(unseen) = &saturation.unseen {
         let _ = writeln!(out, "unseen       {unseen}");

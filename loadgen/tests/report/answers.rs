@@ -162,7 +162,7 @@ fn a_rush_and_an_even_crowd_are_answered_side_by_side() {
         "{answer}"
     );
     assert!(answer.sentence.contains("sold out after about 42 s"), "as many for each seat as here: {answer}");
-    assert!(answer.even.starts_with("Spread evenly over the 5 min instead: "), "{answer}");
+    assert!(answer.more[0].starts_with("Spread evenly over the 5 min instead: "), "{answer}");
     let text = answer.to_string();
     assert_eq!(text.matches("only margin").count(), 1, "{text}");
     assert!(text.contains("times the mean of ") && text.contains("over the run's 60 s"), "{text}");
@@ -170,7 +170,7 @@ fn a_rush_and_an_even_crowd_are_answered_side_by_side() {
     report.load.rate_per_s = 500.0;
     let steady = capacity(&report, &question);
     assert!(
-        steady.even.is_empty() && steady.to_string().contains("`frontrow-loadgen onsale` plays"),
+        steady.more.is_empty() && steady.to_string().contains("`frontrow-loadgen onsale` plays"),
         "{steady}"
     );
 }
@@ -217,7 +217,7 @@ fn a_crowded_machine_makes_everything_doubtful() {
     let answer = capacity(&report, &Question { buyers: 500_000, seats: 60_000, minutes: 5.0 });
     assert!(answer.cores.is_none() && !answer.firm, "{answer}");
     assert!(answer.sentence.contains("NO FIRM ANSWER, because other processes kept "), "{answer}");
-    assert!(answer.even.starts_with("An estimate from the server's own processor time"), "{answer}");
+    assert!(answer.more[0].starts_with("Estimate, from the server's own processor time"), "{answer}");
     let quiet = made_up::report();
     let warnings = compare(&quiet, &report).warnings.join("\n");
     assert!(warnings.contains("The second run is doubtful: The machine was crowded"), "{warnings}");
@@ -235,7 +235,7 @@ fn sold_out_is_promised_only_by_a_run_that_sold_out() {
     report.seats_left = Some("1,000 seats left: each of them alone, with no free seat beside it.".to_owned());
     let answer = capacity(&report, &Question { buyers: 400_000, seats: 100_000, minutes: 5.0 });
     assert!(answer.played.contains("not sold out") && answer.played.ends_with("beside it."), "{answer}");
-    for sentence in [&answer.sentence, &answer.even] {
+    for sentence in [&answer.sentence, &answer.more[0]] {
         assert!(sentence.contains("98,000 of 100,000 seats sold after about "), "{answer}");
         assert!(!sentence.contains("; sold out after"), "{answer}");
     }

@@ -18,21 +18,25 @@ pub struct Waited {
     pub spread: bool,
 }
 
-/// Why seats were left, in a sentence or two; `None` if none were. `seats` are the server's own word.
-pub(crate) fn why(hall: &Hall, seats: &[FinalSeat], waited: &[Waited]) -> Option<String> {
+/// Why seats were left, in a sentence or two; `None` if none were. `seats` are the server's own word, `told` the seats
+/// that people know to be theirs.
+pub(crate) fn why(hall: &Hall, seats: &[FinalSeat], waited: &[Waited], told: u64) -> Option<String> {
     let ours = |seat: &&FinalSeat| {
         let at = RowRef::new(hall.event(), seat.section, seat.row);
         hall.row_index(at).is_some_and(|row| hall.rows()[row as usize].is_free(seat.place))
     };
     let count_of = |state| seats.iter().filter(ours).filter(|seat| seat.state == state).count() as u64;
     let (free, held) = (count_of(SeatState::Free), count_of(SeatState::Held));
-    if free + held == 0 {
+    // The answer to a booking was lost with its connection, and nobody came back to ask.
+    let unheard = count_of(SeatState::Booked).saturating_sub(told);
+    if free + held + unheard == 0 {
         return None;
     }
-    let still =
-        if held > 0 { format!(", and {} still held by somebody", count(held)) } else { String::new() };
+    let others = [(held, "still held by somebody"), (unheard, "booked of which the buyer has not heard")];
+    let others = others.iter().filter(|(seats, _)| *seats > 0);
+    let still: String = others.map(|(seats, how)| format!(", {} {how}", count(*seats))).collect();
     if free == 0 {
-        return Some(format!("{} still held by somebody when the run ended.", plural(held, "seat")));
+        return Some(format!("At the end no seat was free{still}."));
     }
     let runs = runs(hall, seats.iter().filter(ours).filter(|seat| seat.state == SeatState::Free));
     let alone = runs.values().flatten().filter(|run| **run == 1).count() as u64;
@@ -96,7 +100,8 @@ fn who_waited(runs: &Runs, waited: &[Waited]) -> String {
             count(some)
         ),
         (some, fit) => format!(
-            "{stood}; of these {} waited where seats were left, and {} could have had seats by staying longer.",
+            "{stood}; of these {} waited where seats were left, and {} might have had one by staying: it came back when they \
+             went home.",
             count(some),
             count(fit)
         ),
@@ -134,14 +139,13 @@ mod tests {
     #[test]
     fn why_seats_were_left_is_told_from_how_they_lie_and_who_waited() {
         let (hall, sold) = seats(&["bbb", "bbb"]);
-        assert_eq!(why(&hall, &sold, &[]), None);
+        assert_eq!(why(&hall, &sold, &[], 6), None);
+        let unheard = why(&hall, &sold, &[], 5).expect("one of them heard nothing");
+        assert_eq!(unheard, "At the end no seat was free, 1 booked of which the buyer has not heard.");
         let (hall, left) = seats(&["b.b.b", "bbhbb", "b..bb"]);
-        let words = |waited: &[Waited]| why(&hall, &left, waited).expect("some were left");
+        let words = |waited: &[Waited]| why(&hall, &left, waited, 10).expect("some were left");
         let nobody = words(&[]);
-        assert!(
-            nobody.starts_with("4 seats left, and 1 still held by somebody: 2 of them alone"),
-            "{nobody}"
-        );
+        assert!(nobody.starts_with("4 seats left, 1 still held by somebody: 2 of them alone"), "{nobody}");
         assert!(nobody.ends_with("Nobody waited when people stopped coming."), "{nobody}");
         let elsewhere = words(&[party(1, 2)]);
         assert!(
@@ -151,8 +155,8 @@ mod tests {
         let large = words(&[party(0, 2), party(2, 3), party(1, 1)]);
         assert!(large.contains("of these 2 waited where seats were left, each for more"), "{large}");
         let fits = words(&[party(0, 1), party(2, 2)]);
-        assert!(fits.contains("2 could have had seats by staying longer"), "{fits}");
+        assert!(fits.contains("2 might have had one by staying"), "{fits}");
         let apart = [Waited { place: RowRef::new(1, 0, RowRef::SECTION), count: 4, spread: true }];
-        assert!(words(&apart).contains("1 could have had seats"), "{}", words(&apart));
+        assert!(words(&apart).contains("1 might have had one"), "{}", words(&apart));
     }
 }

@@ -131,8 +131,9 @@ impl Verifier {
     /// Why seats were left, by the server's own word on each seat, and by who waited when people stopped coming; `None`
     /// if none were left.
     pub fn why_left(&self, seats: &[FinalSeat], waited: &[Waited]) -> Option<String> {
-        let hall = Arc::clone(&lock(&self.shared.ledger).hall);
-        left::why(&hall, seats, waited)
+        let mut ledger = lock(&self.shared.ledger);
+        self.shared.work_off(&mut ledger);
+        left::why(&ledger.hall, seats, waited, ledger.books.seats_booked)
     }
 
     /// What has been checked so far, and what was wrong.
