@@ -84,7 +84,7 @@ pub enum LoadError {
     },
     /// It takes connections, and says nothing.
     #[error(
-        "the server at {url} takes connections and did not answer within {} s (--patience): it is stopped or stuck; see the \
+        "the server at {url} takes connections and did not answer within {} s (--patience, 5 s at least): it is stopped or stuck; see the \
          end of its log, and start it again",
         waited.as_secs_f64()
     )]
@@ -224,6 +224,6 @@ mod tests {
         let said = for_this_program("this is for operators: send Authorization: Bearer <admin key>");
         assert!(said.contains("--admin-key") && !said.contains("Bearer"), "{said}");
         let silent = LoadError::Silent { url: String::new(), waited: std::time::Duration::from_secs(10) };
-        assert!(silent.to_string().contains("within 10 s (--patience)"), "{silent}");
+        assert!(silent.to_string().contains("within 10 s (--patience, "), "{silent}");
     }
 }

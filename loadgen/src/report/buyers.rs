@@ -169,7 +169,7 @@ impl Pace {
         let hold_s = ratio(held, totals.seats_granted as f64);
         let per_seat = ratio(came, taken);
         notes.grounds.push(format!(
-            "Seats: {} came for {} until {}, {} a seat; a seat was held for {} until it was paid or given back.",
+            "Seats: {} people came for {} seats until {}, {} for each; a seat was held for {} until it was paid or given back.",
             number(came),
             number(taken),
             if gone_at(report, seats).is_some() { "none was left" } else { "the end" },

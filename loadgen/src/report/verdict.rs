@@ -84,7 +84,7 @@ impl Verdict {
             [tail(report), Some(saturation.words())].into_iter().filter(|_| !gone && !quick).flatten();
         let parts = [
             headline(report).or_else(|| interrupted(report)),
-            quick.then(|| "these figures mean nothing (--quick)".to_owned()),
+            quick.then(|| mean_nothing(tone)),
             Some(outcome(report)),
             Some(broken(report, gone)),
         ];
@@ -97,6 +97,12 @@ impl Verdict {
 fn interrupted(report: &RunReport) -> Option<String> {
     let first = interruptions(report).into_iter().next()?;
     Some(format!("the server was {}", first.split(';').next().unwrap_or(&first)))
+}
+
+/// What a quick run's figures are worth; its tone says that it was one, unless something else is worse.
+fn mean_nothing(tone: Tone) -> String {
+    let quick = if tone == Tone::Quick { "" } else { "QUICK: " };
+    format!("{quick}these figures mean nothing")
 }
 
 /// `0 violations`; of a run without its end, as far as it went.

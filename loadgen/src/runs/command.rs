@@ -87,7 +87,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, LoadError> {
 }
 
 fn compare(a: &Path, b: &Path) -> Result<Verdict, LoadError> {
-    println!("{}", report::compare(&report::read(a)?, &report::read(b)?));
+    deliver::say(&report::compare(&report::read(a)?, &report::read(b)?).to_string());
     Ok(Verdict::Good)
 }
 
@@ -107,8 +107,7 @@ fn plan_from(options: &PlanOptions) -> Result<Verdict, LoadError> {
     if question != usual {
         report.questions.push(question);
     }
-    println!("{}", report::headline(&report));
-    println!("{}", report::capacity(&report, &question));
+    deliver::say(&format!("{}\n{}", report::headline(&report), report::capacity(&report, &question)));
     Ok(Verdict::of(&report))
 }
 

@@ -6,6 +6,7 @@ use super::last::{FinalSeat, SeatState};
 use crate::report::words::{count, plural};
 use frontrow_shard::{RowRef, Seats};
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 /// A party that waited when nobody came any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,9 +33,14 @@ pub(crate) fn why(hall: &Hall, seats: &[FinalSeat], waited: &[Waited], told: u64
     if free + held + unheard == 0 {
         return None;
     }
-    let others = [(held, "still held by somebody"), (unheard, "booked of which the buyer has not heard")];
-    let others = others.iter().filter(|(seats, _)| *seats > 0);
-    let still: String = others.map(|(seats, how)| format!(", {} {how}", count(*seats))).collect();
+    let mut still = String::new();
+    for (seats, how) in
+        [(held, "still held by somebody"), (unheard, "booked of which the buyer has not heard")]
+    {
+        if seats > 0 {
+            let _ = write!(still, ", {} {how}", count(seats));
+        }
+    }
     if free == 0 {
         return Some(format!("At the end no seat was free{still}."));
     }
