@@ -44,14 +44,42 @@ pub(crate) fn why(hall: &Hall, seats: &[FinalSeat], waited: &[Waited], told: u64
     if free == 0 {
         return Some(format!("At the end no seat was free{still}."));
     }
-    let runs = runs(hall, seats.iter().filter(ours).filter(|seat| seat.state == SeatState::Free));
-    let alone = runs.values().flatten().filter(|run| **run == 1).count() as u64;
-    let how = match alone {
-        0 => "none of them alone".to_owned(),
-        all if all == free => "each of them alone, with no free seat beside it".to_owned(),
-        some => format!("{} of them alone, with no free seat beside it", count(some)),
+    let is_accessible = |seat: &&FinalSeat| {
+        let row = hall.row_index(RowRef::new(hall.event(), seat.section, seat.row));
+        row.is_some_and(|row| hall.rows()[row as usize].is_accessible(seat.place))
     };
-    Some(format!("{} left{still}: {how}. {}", plural(free, "seat"), who_waited(&runs, waited)))
+    let (reserved, open): (Vec<&FinalSeat>, Vec<&FinalSeat>) =
+        seats.iter().filter(ours).filter(|seat| seat.state == SeatState::Free).partition(is_accessible);
+    let mut words = format!("{} left{still}", plural(free, "seat"));
+    if !reserved.is_empty() {
+        let _ = write!(
+            words,
+            "; {} accessible, given only to who names or asks for such a seat, and the crowd does not ask",
+            are(reserved.len() as u64, free)
+        );
+    }
+    if !open.is_empty() {
+        let runs = runs(hall, open.iter().copied());
+        let alone = runs.values().flatten().filter(|run| **run == 1).count() as u64;
+        let _ = write!(
+            words,
+            "; {} without a free seat beside it. {}",
+            are(alone, free),
+            who_waited(&runs, waited).trim_end_matches('.')
+        );
+    }
+    Some(format!("{words}."))
+}
+
+/// `3 of them are`; `all of them are`.
+fn are(some: u64, all: u64) -> String {
+    match some {
+        0 => "none of them is".to_owned(),
+        1 if all == 1 => "it is".to_owned(),
+        1 => "1 of them is".to_owned(),
+        some if some == all => "all of them are".to_owned(),
+        some => format!("{} of them are", count(some)),
+    }
 }
 
 /// Free seats next to each other, by row.
@@ -151,7 +179,10 @@ mod tests {
         let (hall, left) = seats(&["b.b.b", "bbhbb", "b..bb"]);
         let words = |waited: &[Waited]| why(&hall, &left, waited, 10).expect("some were left");
         let nobody = words(&[]);
-        assert!(nobody.starts_with("4 seats left, 1 still held by somebody: 2 of them alone"), "{nobody}");
+        assert!(
+            nobody.starts_with("4 seats left, 1 still held by somebody; 2 of them are without"),
+            "{nobody}"
+        );
         assert!(nobody.ends_with("Nobody waited when people stopped coming."), "{nobody}");
         let elsewhere = words(&[party(1, 2)]);
         assert!(
@@ -164,5 +195,17 @@ mod tests {
         assert!(fits.contains("2 might have had one by staying"), "{fits}");
         let apart = [Waited { place: RowRef::new(1, 0, RowRef::SECTION), count: 4, spread: true }];
         assert!(words(&apart).contains("1 might have had one"), "{}", words(&apart));
+    }
+
+    #[test]
+    fn accessible_seats_are_not_for_who_does_not_ask() {
+        let (hall, left) = seats(&[".bb", "bbb"]);
+        let hall = hall.with_accessible(0, 0, &[0]);
+        let words = why(&hall, &left, &[party(0, 1)], 5).expect("one is left");
+        assert!(
+            words.starts_with("1 seat left; it is accessible, given only to who names or asks"),
+            "{words}"
+        );
+        assert!(!words.contains("waited"), "they waited for others: {words}");
     }
 }
