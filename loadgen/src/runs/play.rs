@@ -84,8 +84,9 @@ impl Stage<'_> {
             hand.mind_server(driving.doors(), watch).await;
             hand.mind(&driving, &verifier, watch.seconds(), interrupt);
         }
-        let books = verifier.books();
+        // What the last of them did is told when the crowds are gone.
         driving.join()?;
+        let books = verifier.books();
         let (verified, seats_left, cut_short) = self.compare(verifier, &mut hand, watch).await;
         Ok(Played { verified, seats_left, cut_short, ..hand.done(books, watch.seconds()) })
     }
