@@ -38,6 +38,17 @@ pub enum LoadError {
         /// The system's word.
         source: io::Error,
     },
+    /// A scenario's file.
+    #[error(
+        "{}: {source}; name a scenario's file: `frontrow-loadgen scenarios onsale > mine.toml` makes one to begin with",
+        path.display()
+    )]
+    NoScenario {
+        /// Which.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
     /// A reply that must not be. The numbers of such a run are worth nothing.
     #[error("a wrong reply: {0}; this is a fault of the server or of the load generator, not of the machine")]
     Wrong(String),
@@ -50,16 +61,42 @@ pub enum LoadError {
     #[error(transparent)]
     Scenario(#[from] crate::crowd::ScenarioError),
     /// Nobody answers.
-    #[error("no server at {url} ({reason}): start one with `make run`, or name another with --server")]
+    #[error(
+        "no server at {url} ({reason}): start one with `frontrow serve` (`make run` where there is a Makefile), or name \
+         another with --server"
+    )]
     NoServer {
         /// Where one was looked for.
         url: String,
         /// What the system says.
         reason: String,
     },
+    /// Something else than HTTP listens there.
+    #[error(
+        "what listens at {url} does not speak HTTP ({reason}): that is another port, such as the raw TCP one; name the \
+         server's HTTP address with --server (server.http in its configuration, port 7410 unless it says otherwise)"
+    )]
+    NotHttp {
+        /// Where one was looked for.
+        url: String,
+        /// What is wrong with what came.
+        reason: String,
+    },
+    /// It takes connections, and says nothing.
+    #[error(
+        "the server at {url} takes connections and did not answer within {} s (--patience, 5 s at least): it is stopped or stuck; see the \
+         end of its log, and start it again",
+        waited.as_secs_f64()
+    )]
+    Silent {
+        /// Where.
+        url: String,
+        /// How long it was waited for.
+        waited: std::time::Duration,
+    },
     /// The server was there when the run began.
     #[error(
-        "the server did not answer from {} on; see its last words, start it again, and repeat the run",
+        "the server did not answer from {} on; see the end of its log, start it again, and repeat the run",
         crate::report::words::seconds(*from_s)
     )]
     WentAway {
@@ -147,13 +184,46 @@ impl LoadError {
     /// A request over HTTP went wrong.
     pub(crate) fn http(error: HttpError) -> Self {
         match error {
+            HttpError::Unreachable { url, reason } if reason.contains("HTTP") => {
+                Self::NotHttp { url, reason }
+            }
             HttpError::Unreachable { url, reason } => Self::NoServer { url, reason },
             HttpError::Address(_) => Self::Option(error.to_string()),
-            HttpError::Refused { .. } | HttpError::Answer(_) => Self::HttpRefused(error.to_string()),
+            HttpError::Refused { .. } | HttpError::Answer(_) => {
+                Self::HttpRefused(for_this_program(&error.to_string()))
+            }
         }
     }
 
     pub(crate) fn connection(doing: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Connection { doing, source }
+    }
+}
+
+/// A server's advice is for whoever speaks HTTP: the same in this program's options and commands.
+fn for_this_program(message: &str) -> String {
+    message.replace("list the events at /v1/events", "`frontrow events` lists them").replace(
+        "send Authorization: Bearer <admin key>",
+        "give the operator's key with --admin-key, or the data directory of a development server with --data",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remedies_are_those_of_this_program() {
+        let unreachable = |reason: &str| {
+            LoadError::http(HttpError::Unreachable { url: "http://x".to_owned(), reason: reason.to_owned() })
+        };
+        assert!(unreachable("invalid HTTP version parsed").to_string().contains("does not speak HTTP"));
+        assert!(unreachable("Connection refused").to_string().contains("`frontrow serve`"));
+        let said = for_this_program("there is no event 99; list the events at /v1/events");
+        assert_eq!(said, "there is no event 99; `frontrow events` lists them");
+        let said = for_this_program("this is for operators: send Authorization: Bearer <admin key>");
+        assert!(said.contains("--admin-key") && !said.contains("Bearer"), "{said}");
+        let silent = LoadError::Silent { url: String::new(), waited: std::time::Duration::from_secs(10) };
+        assert!(silent.to_string().contains("within 10 s (--patience, "), "{silent}");
     }
 }

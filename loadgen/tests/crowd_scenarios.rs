@@ -192,3 +192,16 @@ fn only_the_hottest_rows_are_wanted() {
             .collect();
     assert_eq!(places.len(), 30);
 }
+
+#[test]
+fn a_crowd_of_another_size_comes_in_the_same_way() {
+    let onsale = Scenario::named("onsale").expect("a preset");
+    let large = onsale.with_people(60_000).expect("it has a size");
+    assert_eq!(large.visits() as u64, 60_000);
+    let half = large.come_by(5.0) / 60_000.0;
+    assert!((half - 0.5).abs() < 0.001, "half within the half-life: {half}");
+    assert_eq!((large.come_by(0.0) as u64, large.come_by(1e9).round() as u64), (0, 60_000));
+    let steady = Scenario::named("steady").expect("a preset");
+    assert!(steady.with_people(60_000).is_none(), "its people come at a rate");
+    assert!((steady.come_by(30.0) / steady.visits() - 0.5).abs() < 1e-9);
+}

@@ -108,3 +108,17 @@ fn a_question_is_answered_in_words() {
     assert!(said.code == 0 || said.code == 4, "{said:?}");
     assert!(said.out.replace([',', ' '], "").contains("5000"), "{}", said.out);
 }
+
+#[test]
+fn who_came_until_no_seat_was_left_is_counted_and_what_was_left_is_told() {
+    let server = Server::start();
+    let quick =
+        |seats: &str| report(&server.load(&["onsale", "--quick", "--quiet", "--json", "--seats", seats]));
+    let few = quick("20");
+    let came = few.totals.people_until_gone.expect("300 people are too many for 20 seats");
+    assert!(came > 0 && came <= few.totals.people, "{:?}", few.totals);
+    assert!(few.quick.iter().any(|small| small.contains("300 people instead of 20,000")), "{:?}", few.quick);
+    let many = quick("5000");
+    assert_eq!(many.totals.people_until_gone, None, "{:?}", many.totals);
+    assert!(many.seats_left.expect("most of them").contains(" seats left"), "{:?}", many.totals);
+}

@@ -21,6 +21,7 @@ pub struct HallRow {
     pub first_seat: u32,
     free: Places,
     aisles_after: Places,
+    accessible: Places,
 }
 
 /// All rows of an event.
@@ -51,6 +52,7 @@ impl Hall {
                     first_seat: hall.seats,
                     free,
                     aisles_after: Places::default(),
+                    accessible: Places::default(),
                 });
                 hall.seats += u32::from(places);
             }
@@ -77,6 +79,18 @@ impl Hall {
     pub fn with_aisles(mut self, section: u16, row: u16, after: &[u8]) -> Self {
         for &place in after {
             self.add_aisle(section, row, place);
+        }
+        self
+    }
+
+    /// Says which places of a row are accessible: they are given only to who asks for one, or names it. Nothing happens if
+    /// there is no such row.
+    #[must_use]
+    pub fn with_accessible(mut self, section: u16, row: u16, places: &[u8]) -> Self {
+        if let Some(index) = self.row_index(RowRef::new(self.event, section, row)) {
+            for &place in places {
+                self.rows[index as usize].accessible[usize::from(place / 64)] |= 1 << (place % 64);
+            }
         }
         self
     }
@@ -170,6 +184,11 @@ impl HallRow {
     /// Whether a place was free.
     pub fn is_free(&self, place: u8) -> bool {
         has(&self.free, place)
+    }
+
+    /// Whether a place is accessible.
+    pub fn is_accessible(&self, place: u8) -> bool {
+        has(&self.accessible, place)
     }
 
     /// Whether all of `seats` are places of this row.

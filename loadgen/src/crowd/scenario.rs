@@ -351,9 +351,27 @@ impl Scenario {
         paced
     }
 
+    /// The same with so many people, each group its share of them; `None` if no group's crowd has a size (it comes at a
+    /// rate).
+    #[must_use]
+    pub fn with_people(&self, people: u64) -> Option<Self> {
+        let all: f64 = self.groups.iter().filter_map(|group| group.arrivals.people).map(f64::from).sum();
+        let mut sized = self.clone();
+        for group in &mut sized.groups {
+            let of_all = |own: u32| (f64::from(own) / all * people as f64).round().max(1.0) as u32;
+            group.arrivals.people = group.arrivals.people.map(of_all);
+        }
+        (all > 0.0).then_some(sized)
+    }
+
     /// How many visits are expected in all.
     pub fn visits(&self) -> f64 {
         self.groups.iter().map(|group| group.arrivals.visits(self.duration_s)).sum()
+    }
+
+    /// How many of those visits are expected by `at_s`, in seconds.
+    pub fn come_by(&self, at_s: f64) -> f64 {
+        self.groups.iter().map(|group| group.arrivals.come_by(at_s, self.duration_s)).sum()
     }
 }
 
@@ -369,5 +387,22 @@ impl Arrivals {
             Shape::Burst => f64::from(self.people.unwrap_or(0)),
             _ => self.rate_per_s.unwrap_or(0.0) * (self.end(duration_s) - self.start_s).max(0.0),
         }
+    }
+
+    /// How many of them are expected by `at_s`.
+    fn come_by(&self, at_s: f64, duration_s: f64) -> f64 {
+        let span = self.end(duration_s) - self.start_s;
+        let gone = (at_s - self.start_s).clamp(0.0, span.max(0.0));
+        if span <= 0.0 || gone <= 0.0 {
+            return 0.0;
+        }
+        let share = match self.shape {
+            Shape::Burst => {
+                let half = self.half_life_s.unwrap_or(1.0);
+                (1.0 - (-gone / half).exp2()) / (1.0 - (-span / half).exp2())
+            }
+            Shape::Uniform | Shape::Poisson => gone / span,
+        };
+        share * self.visits(duration_s)
     }
 }

@@ -16,6 +16,8 @@ pub struct Progress {
     how: How,
     /// What stands before each line: the step of a search, say.
     stage: String,
+    /// When the last sample ended, in seconds of the run: a tiny run's samples are shorter than a second.
+    last_s: f64,
 }
 
 #[derive(Debug)]
@@ -39,7 +41,7 @@ impl Progress {
         } else {
             How::Lines { next_s: 0.0 }
         };
-        Self { how, stage: String::new() }
+        Self { how, stage: String::new(), last_s: 0.0 }
     }
 
     /// Says something that stays.
@@ -62,7 +64,9 @@ impl Progress {
     /// Shows a sample. `seats` are on sale in all, `violations` were found so far, `at_s` is the time within the
     /// stage.
     pub fn show(&mut self, sample: &Sample, seats: u64, violations: u64, at_s: f64) {
-        let line = format!("{}{}", self.stage, line(sample, seats, violations, at_s));
+        let lasted_s = sample.t_s - self.last_s;
+        self.last_s = sample.t_s;
+        let line = format!("{}{}", self.stage, line(sample, lasted_s, seats, violations, at_s));
         match &mut self.how {
             How::Quiet => {}
             How::Live(bar) => {
@@ -86,7 +90,8 @@ impl Progress {
     }
 }
 
-fn line(sample: &Sample, seats: u64, violations: u64, at_s: f64) -> String {
+fn line(sample: &Sample, lasted_s: f64, seats: u64, violations: u64, at_s: f64) -> String {
+    let per_s = if lasted_s > 0.0 { sample.answered as f64 / lasted_s } else { 0.0 };
     let refused = 100.0 * sample.refused as f64 / sample.answered.max(1) as f64;
     // Rounded down: a hall with a seat left is not sold out.
     let sold = 100 * sample.seats_booked / seats.max(1);
@@ -96,7 +101,7 @@ fn line(sample: &Sample, seats: u64, violations: u64, at_s: f64) -> String {
     format!(
         "{at_s:>4.0}s  {:>7} answers/s  p50 {:>6}  p99 {:>6}  max {:>6}  {refused:>3.0}% refused  {} in flight  \
          {sold}% sold, {} held, {} left{waiting}{violations}",
-        HumanCount(sample.answered).to_string(),
+        HumanCount(per_s.round() as u64).to_string(),
         micros(sample.p50_us),
         micros(sample.p99_us),
         micros(sample.max_us),
@@ -123,13 +128,14 @@ mod tests {
             seats_held: 100,
             ..Sample::default()
         };
-        let text = line(&sample, 1000, 0, 7.0);
+        let text = line(&sample, 1.0, 1000, 0, 7.0);
         for part in ["7s", "12,345 answers/s", "p99  4.2ms", "1.5s", "10% refused", "50% sold", "400 left"] {
             assert!(text.contains(part), "{part} is not in {text}");
         }
         let nearly = Sample { seats_booked: 999, ..Sample::default() };
-        assert!(line(&nearly, 1000, 0, 7.0).contains("99% sold"));
+        assert!(line(&sample, 0.1, 1000, 0, 7.0).contains("123,450 answers/s"), "a tenth of a second");
+        assert!(line(&nearly, 1.0, 1000, 0, 7.0).contains("99% sold"));
         assert!(!text.contains("VIOLATIONS") && !text.contains("waiting"), "{text}");
-        assert!(line(&sample, 1000, 3, 7.0).contains("3 VIOLATIONS"));
+        assert!(line(&sample, 1.0, 1000, 3, 7.0).contains("3 VIOLATIONS"));
     }
 }

@@ -53,9 +53,13 @@ pub struct LoadOptions {
     #[arg(long, allow_negative_numbers = true, help_heading = "Server")]
     pub seats: Option<u32>,
 
-    /// Connections; each is a user of its own.
+    /// Connections; each is one user at the server, and people take turns on them. [default: the scenario's own]
     #[arg(long, allow_negative_numbers = true, help_heading = "Load")]
     pub connections: Option<u32>,
+    /// People who are played, in scenarios whose crowd has a size; each comes once, and again if refused. [default: the
+    /// scenario's own]
+    #[arg(long, value_parser = super::whole, allow_negative_numbers = true, conflicts_with = "rate", help_heading = "Load")]
+    pub people: Option<u64>,
     /// New visits per second, held evenly; a visit makes a few requests. [default: the scenario's own shape]
     #[arg(long, allow_negative_numbers = true, help_heading = "Load")]
     pub rate: Option<f64>,
@@ -85,11 +89,13 @@ pub struct LoadOptions {
     #[arg(long, default_value = "10s", value_parser = super::duration, help_heading = "Load")]
     pub patience: Duration,
 
-    /// The planner's question: so many buyers (for the seats of this run) … [default: ten for each seat]
-    #[arg(long, allow_negative_numbers = true, help_heading = "Report")]
+    /// The planner's question, answered from the run: so many people who want seats, for the seats of this run. It does
+    /// not change the crowd that is played (that is --people). A finished report is asked with `frontrow-loadgen plan`.
+    /// [default: ten for each seat]
+    #[arg(long, value_parser = super::whole, allow_negative_numbers = true, help_heading = "Report")]
     pub buyers: Option<u64>,
-    /// … within so many minutes. [default: 10]
-    #[arg(long, allow_negative_numbers = true, help_heading = "Report")]
+    /// … within so many minutes, if they come spread out. [default: 10]
+    #[arg(long, value_parser = super::minutes, allow_negative_numbers = true, help_heading = "Report")]
     pub minutes: Option<f64>,
     /// Where the report goes. [default: load-reports/DATE-TIME-NAME]
     #[arg(long, help_heading = "Report")]
@@ -100,7 +106,7 @@ pub struct LoadOptions {
     /// Print the report as JSON instead of the summary.
     #[arg(long, help_heading = "Report")]
     pub json: bool,
-    /// Tiny inputs: shows that everything works, measures nothing.
+    /// Tiny inputs (people, seats, time): shows that everything works, measures nothing, and says so.
     #[arg(long, help_heading = "Report")]
     pub quick: bool,
 }
@@ -119,12 +125,10 @@ impl LoadOptions {
             "--threads is a number from 1 to 256"
         } else if self.threads.is_some_and(|it| !self.cpus.is_empty() && usize::from(it) != self.cpus.len()) {
             "--cpus names one CPU for each of --threads; leave one of the two out"
-        } else if self.minutes.is_some_and(|it| !number(it)) {
-            "--minutes is a number above 0"
         } else if self.seats.is_some_and(|it| !(1..=1_000_000).contains(&it)) {
             "--seats is a number from 1 to 1000000"
-        } else if self.buyers == Some(0) {
-            "--buyers is a number above 0"
+        } else if self.people.is_some_and(|it| it > 100_000_000) {
+            "--people is a number from 1 to 100000000"
         } else {
             return Ok(());
         };
@@ -162,12 +166,10 @@ mod tests {
             ("l --rate 0", "--rate"),
             ("l --rate inf", "--rate"),
             ("l --rate -5", "--rate is a positive number of visits per second"),
-            ("l --minutes -5", "--minutes"),
             ("l --depth 5000", "--depth"),
             ("l --threads 0", "--threads"),
             ("l --threads 3 --cpus 1,2", "--cpus"),
-            ("l --minutes 0", "--minutes"),
-            ("l --buyers 0", "--buyers"),
+            ("l --people 900000000", "--people"),
         ] {
             let error = check(line).expect_err(line).to_string();
             assert!(error.contains(option), "{error}");

@@ -17,12 +17,16 @@ use std::time::Duration;
     name = "frontrow-loadgen",
     version,
     about = "Loads a Frontrow server and says what it holds, and what saturates first",
-    after_help = "Begin with `make run` in one terminal and `frontrow-loadgen onsale` in another: a minute \
-                  later there is a page to open.\n\n\
+    after_help = "Begin with `frontrow serve` (or `make run`) in one terminal and `frontrow-loadgen onsale` in another: a minute \
+                  later there is a page to open. Then ask about a crowd of your own: `frontrow-loadgen plan FOLDER \
+                  --buyers 60000 --minutes 5`.\n\n\
+                  Words: a person wants seats, alone or for a party; a visit is one attempt of theirs (who fails may come \
+                  again), and makes requests; a connection is one user at the server, on which people take turns; a \
+                  buyer of --buyers is a person who wants seats.\n\n\
                   Exit codes: 0 good; 1 the server broke a promise (a seat sold twice, a lost booking, …); \
                   2 an option, file, key or token is wrong; 3 no server to begin with; 4 the run is DOUBTFUL as \
-                  a measurement (ended by hand, the load generator was the limit, the server was away for a while, \
-                  no rate met the objective, …); 5 the server went away and the run was cut short; 130 ended by a \
+                  a measurement (ended by hand, the load generator was the limit, other processes crowded the machine, the \
+                  server was away for a while, no rate met the objective, …); 5 the server went away and the run was cut short; 130 ended by a \
                   second Ctrl-C."
 )]
 pub struct Cli {
@@ -34,7 +38,8 @@ pub struct Cli {
 /// What to do.
 #[derive(Subcommand, Debug)]
 pub enum Command {
-    /// A crowd arrives within seconds, everybody wants the same rows, and the hall sells out.
+    /// A crowd arrives within seconds (20,000 people, half of them within 5 s; --people), everybody wants the same rows, and
+    /// the hall (10,000 seats; --seats) sells out.
     Onsale(LoadOptions),
     /// Visits at an even rate.
     Steady(LoadOptions),
@@ -80,6 +85,8 @@ pub enum Command {
         /// The later one's.
         b: PathBuf,
     },
+    /// Answers for a crowd of your own from a finished report, without another run: how many cores, how soon sold out.
+    Plan(PlanOptions),
     /// Lists the scenarios, or prints one.
     Scenarios {
         /// Which to print.
@@ -100,6 +107,22 @@ pub enum Command {
         #[arg(long, num_args = 1.., value_name = "RUN")]
         add: Vec<PathBuf>,
     },
+}
+
+/// Options of `plan`.
+#[derive(Args, Clone, Debug)]
+pub struct PlanOptions {
+    /// The report's folder, the one with report.json in it.
+    pub folder: PathBuf,
+    /// People who want seats, whether they get some or not. [default: ten for each seat]
+    #[arg(long, value_parser = whole, allow_negative_numbers = true)]
+    pub buyers: Option<u64>,
+    /// Within so many minutes, if they come spread out; a rush is over sooner. [default: 10]
+    #[arg(long, value_parser = minutes, allow_negative_numbers = true)]
+    pub minutes: Option<f64>,
+    /// Seats that they are after. [default: as many as in the run]
+    #[arg(long, value_parser = whole, allow_negative_numbers = true)]
+    pub seats: Option<u64>,
 }
 
 /// Options of `search`.
@@ -205,6 +228,18 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         .and_then(|it| if it.is_zero() { Err("it must be longer than nothing".to_owned()) } else { Ok(it) })
 }
 
+/// A whole number above 0, in digits: `60000`.
+pub(crate) fn whole(text: &str) -> Result<u64, String> {
+    let number = text.trim().parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| "write a whole number above 0, in digits alone, like 60000".to_owned())
+}
+
+/// Minutes, without a unit.
+pub(crate) fn minutes(text: &str) -> Result<f64, String> {
+    let number = text.trim().parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0);
+    number.ok_or_else(|| "write minutes as a number above 0 without a unit, like 5 or 0.5".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -223,6 +258,8 @@ mod tests {
             "l search steady --objective p99<=5ms --from 100 --to 5000",
             "l soak mixed --for 1h",
             "l onsale --buyers 20000 --minutes 10 --json",
+            "l plan load-reports/x --buyers 60000 --minutes 5",
+            "l onsale --people 60000",
             "l scenarios onsale",
             "l bench --only expiry,reconnect --capacity 5000 --due 1000",
             "l compare a b",
@@ -239,6 +276,9 @@ mod tests {
             ("l soak --for 0s", "longer"),
             ("l onsale --event 1 --seats 5", "--seats"),
             ("l onsale --buyers -5", "--buyers"),
+            ("l onsale --buyers 60k", "like 60000"),
+            ("l plan x --buyers 60,000", "like 60000"),
+            ("l plan x --minutes 5min", "like 5 or 0.5"),
             ("l concert", "unrecognized"),
         ] {
             let error = Cli::try_parse_from(line.split(' ')).expect_err(line).to_string();

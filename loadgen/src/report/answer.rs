@@ -2,12 +2,15 @@
 //! where the run bears it, and in another voice where it does not.
 
 use super::absence;
-use super::buyers::SoldOut;
-use super::capacity::{Basis, Cores, PerCore, Question};
+use super::buyers::{Demand, Sold, as_here};
+use super::capacity::Question;
+use super::cores::{Basis, Cores, PerCore};
+use super::crowded::Crowded;
 use super::model::{RunKind, RunReport};
+use super::rates;
 use super::saturation::Saturation;
 use super::verdict::outcome;
-use super::words::{count, number, plural, ratio, seconds};
+use super::words::{count, number, plural, seconds};
 
 /// What came of the people who were played, in one sentence: nothing in it is computed.
 pub(super) fn played(report: &RunReport) -> String {
@@ -36,18 +39,40 @@ pub(super) fn played(report: &RunReport) -> String {
             seconds(report.duration_s)
         ),
     };
-    let busiest = report.series.iter().map(|sample| sample.answered).max().unwrap_or(0);
-    let per_s = ratio(busiest as f64, super::buyers::step_s(report));
-    format!("{who}{seats}, on {on}: {came}; up to {} requests were answered in a second.", number(per_s))
+    let busiest = match rates::most_answered(report) {
+        Some(per_s) => format!("up to {} requests were answered in a second", number(per_s)),
+        None => "the run was too short to tell how many requests were answered in a second".to_owned(),
+    };
+    let left = report.seats_left.as_ref().map_or(String::new(), |why| format!(" {why}"));
+    format!("{who}{seats}, on {on}: {came}; {busiest}.{left}")
 }
+
+/// What a quick run is worth.
+pub(super) fn quick(report: &RunReport) -> String {
+    format!("QUICK: these figures mean nothing. --quick made everything small: {}.", report.quick.join(", "))
+}
+
+/// What to do about an answer that is not firm.
+pub(super) const NOT_FIRM: &str =
+    "For a number of cores to rely on, repeat the run so that its verdict is OK.";
 
 /// Why a run bears no firm answer, as the end of a sentence that says `because`; `None` if it does.
 pub(super) fn not_firm(report: &RunReport, saturation: &Saturation, per_core: &PerCore) -> Option<String> {
+    if !report.quick.is_empty() {
+        return Some("this was a --quick run, which measures nothing".to_owned());
+    }
+    let mut why = Vec::new();
     if let Some(interruption) = absence::interruptions(report).first() {
-        return Some(format!("it rests on a run with an interruption: the server was {interruption}"));
+        why.push(format!("this is a run with an interruption: the server was {interruption}"));
     }
     if let Some(first) = saturation.first().filter(|_| saturation.load_was_the_limit()) {
-        return Some(format!("the load generator was the limit, not the server ({})", first.evidence));
+        why.push(format!("the load generator was the limit, not the server ({})", first.evidence));
+    }
+    if let Some(crowded) = Crowded::of(report) {
+        why.push(crowded.words());
+    }
+    if !why.is_empty() {
+        return Some(why.join("; and "));
     }
     if report.interrupted {
         return Some("the run was ended by hand".to_owned());
@@ -74,72 +99,132 @@ fn asked(question: Question) -> String {
     )
 }
 
-/// The answer of a run that bears one.
-pub(super) fn firm(
-    question: Question,
-    cores: Option<Cores>,
-    demand: f64,
-    per_core: &PerCore,
-    sold_out: &SoldOut,
-) -> String {
-    let cores = match cores {
-        None => "this run does not tell how many cores it takes".to_owned(),
-        Some(cores) => {
-            let range = if cores.cautious > cores.least {
-                format!("{} to {}", cores.least, plural(cores.cautious.into(), "core"))
-            } else {
-                plural(cores.least.into(), "core")
-            };
-            let holds = match per_core.basis {
-                Basis::Measured => "one core held",
-                Basis::Computed | Basis::AtLeast => "one core would hold about",
-            };
-            format!(
-                "{range}{} (at the peak {} requests/s; of a load of this shape {holds} {})",
-                if cores.extrapolated { ", extrapolated" } else { "" },
-                number(demand),
-                number(per_core.per_s)
-            )
-        }
+/// `2 to 3 cores, extrapolated`.
+pub(super) fn range(cores: Cores) -> String {
+    let range = if cores.cautious > cores.least {
+        format!("{} to {}", cores.least, plural(cores.cautious.into(), "core"))
+    } else {
+        plural(cores.least.into(), "core")
     };
-    let sold = match sold_out {
-        SoldOut::After(s) => format!("sold out after about {}", seconds(*s)),
-        SoldOut::Never(seats) => {
-            format!("not sold out: as people behaved here they would buy about {} seats", number(*seats))
-        }
-        SoldOut::Unknown => "how long until sold out is not known".to_owned(),
-    };
-    format!("{}: {cores}; {sold}.", asked(question))
+    if cores.extrapolated { format!("{range}, extrapolated,") } else { range }
 }
 
-/// The answer of a run that bears none: what is certain, and why there is no more.
-pub(super) fn shaky(question: Question, demand: f64, answered_per_s: f64, why: &str) -> String {
-    let peak = match demand / answered_per_s {
-        times if !times.is_finite() || demand <= 0.0 => String::new(),
-        times if times <= 1.0 => {
-            format!(
-                " They would ask {} requests/s at their peak, no more than was answered here.",
-                number(demand)
-            )
-        }
-        times => format!(
-            " They would ask {} requests/s at their peak, {} times what was answered here: whether this server holds that is open.",
-            number(demand),
-            number(times)
+fn takes(cores: Option<Cores>) -> String {
+    cores.map_or_else(|| "this run does not tell how many cores it takes".to_owned(), range)
+}
+
+fn sold(sold: Sold, question: Question) -> String {
+    match sold {
+        Sold::Out(s) => format!("sold out after about {}", seconds(s)),
+        Sold::Most(seats, s) => format!(
+            "{} of {} sold after about {} (this run did not sell out either)",
+            number(seats),
+            plural(question.seats, "seat"),
+            seconds(s)
         ),
-    };
+        Sold::Few(seats) => {
+            format!("not sold out: as people behaved here they would buy about {} seats", number(seats))
+        }
+        Sold::Unknown => "how long until sold out is not known".to_owned(),
+    }
+}
+
+/// What buyers take who rush as the people of the run did.
+fn rush(report: &RunReport, question: Question, cores: Option<Cores>, per_s: f64, how_far: Sold) -> String {
     format!(
-        "{}: NO FIRM ANSWER. At least {} requests/s were answered here, in the best three seconds; how many more could not be found out because {why}.{peak}",
-        asked(question),
-        number(answered_per_s)
+        "{} {}: {} requests/s in their busiest second; {}.",
+        takes(cores),
+        as_here(report),
+        number(per_s),
+        sold(how_far, question)
     )
+}
+
+/// What buyers take where nothing is known of a rush, or where they ask more spread out than in a rush.
+fn spread(question: Question, cores: Option<Cores>, per_s: f64, how_far: Sold) -> String {
+    format!(
+        "{} if they come spread over that time, at {} requests/s at most; {}.",
+        takes(cores),
+        number(per_s),
+        sold(how_far, question)
+    )
+}
+
+/// What buyers take: the more demanding way to come, and, if that is the rush, the other one.
+pub(super) fn both(
+    report: &RunReport,
+    question: Question,
+    demand: Demand,
+    cores: (Option<Cores>, Option<Cores>),
+    how_far: (Sold, Sold),
+) -> (String, Option<String>) {
+    if !demand.is_rush() {
+        return (spread(question, cores.1, demand.even, how_far.1), None);
+    }
+    let even = format!(
+        "Spread evenly over the {} min instead: {} for {} requests/s; {}.",
+        number(question.minutes),
+        takes(cores.1),
+        number(demand.even),
+        sold(how_far.1, question)
+    );
+    (rush(report, question, cores.0, demand.headline(), how_far.0), Some(even))
+}
+
+/// The answer of a run that bears one.
+pub(super) fn firm(question: Question, first: &str) -> String {
+    format!("{}: {first}", asked(question))
+}
+
+/// What a crowded machine lets one say all the same.
+pub(super) fn estimate(first: &str) -> String {
+    format!("Estimate, from the server's own processor time, to be confirmed on a quiet machine: {first}")
+}
+
+/// The answer of a run that bears none.
+pub(super) fn shaky(question: Question, why: &str) -> String {
+    format!("{}: NO FIRM ANSWER, because {why}.", asked(question))
+}
+
+/// What is certain all the same, beside what these buyers would ask.
+pub(super) fn certain(report: &RunReport, question: Question, demand: Demand) -> String {
+    let best = rates::best_three(report);
+    let certain = match best {
+        Some(per_s) => format!("this server answered {} requests/s in its best three seconds", number(per_s)),
+        None => "nothing, for the run was too short to tell what was answered in three seconds".to_owned(),
+    };
+    let weigh = |per_s: f64| match best {
+        Some(best) if best > 0.0 && per_s <= best => "as much was answered here, so it holds that".to_owned(),
+        Some(best) if best > 0.0 => {
+            format!("{} times what was answered here: whether it holds that is open", number(per_s / best))
+        }
+        _ => "whether it holds that is open".to_owned(),
+    };
+    let rush = demand.rush.filter(|rush| *rush > 0.0).map(|rush| {
+        format!(
+            "; {} these buyers ask {} requests/s in their busiest second ({})",
+            as_here(report),
+            number(rush),
+            weigh(rush)
+        )
+    });
+    let even = (demand.even > 0.0).then(|| {
+        format!(
+            "; spread over the {} min they ask {} requests/s ({})",
+            number(question.minutes),
+            number(demand.even),
+            weigh(demand.even)
+        )
+    });
+    format!("Certain is: {certain}{}{}.", rush.unwrap_or_default(), even.unwrap_or_default())
 }
 
 /// Where a question comes from that nobody asked.
 pub(super) fn example(question: Question) -> String {
     format!(
-        "Nobody asked about this crowd: it is an example, ten buyers for each of the {}, within {} minutes. Ask about \
-         your own with --buyers N and --minutes T.",
+        "Nobody asked about this crowd: it is an example, ten buyers (people who want seats) for each of the {}, within {} \
+         minutes. Ask about your own, without another run: `frontrow-loadgen plan FOLDER --buyers 60000 --minutes 5`, \
+         with the folder of this report.",
         plural(question.seats, "seat"),
         number(question.minutes)
     )

@@ -2,38 +2,35 @@
 //!
 //! All figures come from the run, unless a caveat says otherwise:
 //!
-//! - requests per buyer r = answers / people; whoever comes again is the same buyer. (Reports that did not count people:
-//!   visits in their place)
-//! - seats: people it takes per seat v = people until sold out / seats booked; until sold out means the share of all due
-//!   requests that were due by then
-//! - peak factor f = the busiest second's due requests / the mean while 95 % of them came
-//! - demand at the peak D = f · r · N / (60·T)
+//! - the rush, which is the headline of a run whose people came by their own shape: all N come as fast as the people of
+//!   the run did. Its busiest second asks D = N / people · the run's busiest second (true seconds, see [`super::rates`])
+//! - the even crowd beside it: N spread over T. D = r · N / (60·T), with r requests per buyer = answers / people;
+//!   whoever comes again is the same buyer. (Reports that did not count people: visits in their place.) Runs at a set rate
+//!   know no rush: for them D is 3 times that
+//! - what one core holds: the best three seconds less `busy` answers, if something in the server saturated; else one
+//!   over its processor time per answer
 //! - goodput of k cores X(k): the fit over cores, if there is one; else k times one core, and cautiously
-//!   k / (1 + 0.05·(k−1)) times, as if 5 % were contention
-//! - goodput of one core: the best three seconds less `busy` answers, if something in the server saturated; else
-//!   what its processor time per answer gives at a busy share of 0.9
-//! - cores: the least k with 0.7 · X(k) ≥ D. The rest is headroom, for bursts within a second and for failures
-//! - sold out: v·M people arriving at N / (60·T) a second, plus the time people take to pay: seats held over seats
-//!   granted per second (Little's law)
+//!   k / (1 + 0.05·(k−1)) times, as if 5 % were contention, of the processor time that nine of ten seconds stayed below
+//! - cores: the least k with 0.7 · X(k) ≥ D. The rest, for bursts within a second and for failures, is the only margin
+//! - seats: people per seat v = people who came before none was left / seats. An even crowd has taken them after
+//!   v·M / N · 60·T, plus the time people take to pay: seats held over seats granted per second (Little's law). A rush with as
+//!   many for each seat takes as long as the run did. `Sold out` is promised only if the run sold out, else its share
 //!
-//! A doubtful run, one that the load generator limited, or one with an interruption bears no firm answer: no number of
-//! cores is named then, only what was answered at least. A run without its end bears none at all.
+//! A doubtful run, one that the load generator limited, one on a crowded machine, or one with an interruption bears no
+//! firm answer: no number of cores is promised then, only what was answered at least. Of a crowded machine an estimate is
+//! given all the same: processor time is the server's own. A run without its end bears none at all.
 
 use super::absence;
 use super::answer;
-use super::buyers::{Notes, SoldOut, demand, sold_out, step_s};
-use super::model::{RunReport, Sample};
-use super::saturation::{Resource, SATURATED, Saturation, polls};
+use super::buyers::{Demand, Notes, Pace, Sold, demand};
+use super::cores::{Basis, Cores, PerCore, beyond, carries, cores, per_core};
+use super::crowded::Crowded;
+use super::model::RunReport;
+use super::saturation::Saturation;
 use super::usl::Usl;
-use super::words::{number, percent, plural, ratio, were};
+use super::words::{number, ratio};
 use serde::{Deserialize, Serialize};
 use std::fmt;
-
-/// The share of the goodput that is planned with.
-const PLANNED: f64 = 0.7;
-/// Contention assumed where cores were not measured.
-const CAUTIOUS: f64 = 0.05;
-const MOST_CORES: u32 = 1024;
 
 /// N buyers for M seats in T minutes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -104,34 +101,6 @@ impl fmt::Display for Fit {
     }
 }
 
-/// Cores it takes.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Cores {
-    /// If cores add up as the fit says, or fully where there is none.
-    pub least: u32,
-    /// With 5 % contention where there is no fit.
-    pub cautious: u32,
-    /// Beyond what was measured.
-    pub extrapolated: bool,
-}
-
-/// What a core's throughput rests on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Basis {
-    /// Something in the server gave out.
-    Measured,
-    /// Processor time per answer.
-    Computed,
-    /// Only what was asked of it.
-    AtLeast,
-}
-
-/// What one core holds.
-pub(super) struct PerCore {
-    pub(super) per_s: f64,
-    pub(super) basis: Basis,
-}
-
 /// The answer, and what it rests on.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Capacity {
@@ -141,15 +110,21 @@ pub struct Capacity {
     pub played: String,
     /// The answer in one sentence.
     pub sentence: String,
+    /// What goes on from it: the same for buyers who come evenly, where `sentence` is about a rush; or an estimate.
+    pub more: Vec<String>,
     /// Whether the run bears a firm answer.
     pub firm: bool,
     /// `None` if the run does not tell.
     pub cores: Option<Cores>,
-    /// Seconds from the first buyer to the last booked seat; `None` if the buyers would not take all seats, or
-    /// the run does not tell.
+    /// The same for buyers who come evenly; as `cores` where nothing is known of a rush.
+    pub even_cores: Option<Cores>,
+    /// Seconds from the first buyer to the last booked seat, of buyers who come evenly; `None` if they would not take
+    /// all seats, or the run does not tell, or did not sell out itself.
     pub sold_out_s: Option<f64>,
-    /// Requests per second at the peak.
+    /// Requests per second that `cores` are for: in the busiest second of a rush, or at the peak of an even crowd.
     pub demand_per_s: f64,
+    /// Requests per second of buyers who come evenly.
+    pub even_per_s: f64,
     /// Answers per second of one core, `busy` ones not counted; 0 without a firm answer.
     pub per_core_per_s: f64,
     /// What it rests on, in sentences.
@@ -173,36 +148,77 @@ pub fn capacity(report: &RunReport, question: &Question) -> Capacity {
             .clone_into(&mut answer.sentence);
         return answer;
     }
-    let (mut held, mut notes) = (Notes::default(), Notes::default());
-    let per_core = per_core(report, &answer.saturation, &mut held);
-    answer.demand_per_s = demand(report, *question, &mut notes);
+    let mut notes = Notes::default();
+    let demand = demand(report, *question, &mut notes);
+    (answer.demand_per_s, answer.even_per_s) = (demand.headline(), demand.even);
     if report.verified.violation_count > 0 {
         "The server broke a promise in this run: plan nothing on it.".clone_into(&mut answer.sentence);
         return answer;
     }
-    if let Some(why) = answer::not_firm(report, &answer.saturation, &per_core) {
-        // What a core holds and how fast seats sell is left out: it would be taken for an answer.
-        answer.sentence = answer::shaky(*question, answer.demand_per_s, best_per_s(report), &why);
-        let care = "Nothing here says how many cores it takes: plan with a run that nothing stands against.";
-        notes.caveats.push(care.to_owned());
-    } else {
-        let sold_out = sold_out(report, *question, &mut notes);
-        held.grounds.append(&mut notes.grounds);
-        held.caveats.append(&mut notes.caveats);
-        notes = held;
-        let (law, load) = (answer.by_cores.law(), (per_core.per_s, answer.demand_per_s));
-        answer.cores = cores(report, *question, law, load, &mut notes);
-        answer.sentence = answer::firm(*question, answer.cores, answer.demand_per_s, &per_core, &sold_out);
-        (answer.firm, answer.per_core_per_s) = (true, per_core.per_s);
-        answer.sold_out_s = match sold_out {
-            SoldOut::After(s) => Some(s),
-            _ => None,
-        };
+    let mut held = Notes::default();
+    let per_core = per_core(report, &answer.saturation, &mut held);
+    match answer::not_firm(report, &answer.saturation, &per_core) {
+        Some(why) => {
+            answer.sentence = answer::shaky(*question, &why);
+            let certain = answer::certain(report, *question, demand);
+            let crowded = report.quick.is_empty() && Crowded::of(report).is_some();
+            if crowded && per_core.basis != Basis::AtLeast {
+                let law = answer.by_cores.law();
+                let cores = |per_s| cores(report, law, per_core, per_s);
+                let cores = (cores(demand.headline()), cores(demand.even));
+                let how_far = how_far(report, *question, &mut notes);
+                let (first, even) = answer::both(report, *question, demand, cores, how_far);
+                answer.more = std::iter::once(answer::estimate(&first)).chain(even).collect();
+                notes.grounds.append(&mut held.grounds);
+            }
+            notes.grounds.insert(0, certain);
+            notes.caveats.push(answer::NOT_FIRM.to_owned());
+        }
+        None => firm(report, &mut answer, per_core, demand, (&mut notes, held)),
+    }
+    if !report.quick.is_empty() {
+        notes.caveats.insert(0, answer::quick(report));
     }
     if report.questions.is_empty() && *question == Question::of(report) {
         notes.grounds.insert(0, answer::example(*question));
     }
     Capacity { grounds: notes.grounds, caveats: notes.caveats, ..answer }
+}
+
+/// The answer of a run that bears one.
+fn firm(
+    report: &RunReport,
+    answer: &mut Capacity,
+    per_core: PerCore,
+    demand: Demand,
+    (notes, mut held): (&mut Notes, Notes),
+) {
+    let question = answer.question;
+    let how_far = how_far(report, question, notes);
+    notes.grounds.append(&mut held.grounds);
+    notes.caveats.append(&mut held.caveats);
+    let law = answer.by_cores.law().cloned();
+    answer.cores = cores(report, law.as_ref(), per_core, answer.demand_per_s);
+    answer.even_cores = cores(report, law.as_ref(), per_core, demand.even);
+    if answer.demand_per_s > 0.0 && per_core.per_s > 0.0 {
+        carries(report, question, per_core, demand, notes);
+        beyond(report, law.as_ref(), answer.cores, notes);
+    }
+    other_pressure(report, question, notes);
+    let (first, even) = answer::both(report, question, demand, (answer.cores, answer.even_cores), how_far);
+    answer.sentence = answer::firm(question, &first);
+    answer.more = even.into_iter().collect();
+    (answer.firm, answer.per_core_per_s) = (true, per_core.per_s);
+    answer.sold_out_s = match how_far.1 {
+        Sold::Out(s) => Some(s),
+        _ => None,
+    };
+}
+
+/// How far the seats go: in a rush, and spread evenly.
+fn how_far(report: &RunReport, question: Question, notes: &mut Notes) -> (Sold, Sold) {
+    let pace = Pace::of(report, notes);
+    pace.map_or((Sold::Unknown, Sold::Unknown), |pace| (pace.rush(question), pace.even(question)))
 }
 
 /// An answer that says nothing yet.
@@ -211,10 +227,13 @@ fn nothing(report: &RunReport, question: Question) -> Capacity {
         question,
         played: answer::played(report),
         sentence: String::new(),
+        more: Vec::new(),
         firm: false,
         cores: None,
+        even_cores: None,
         sold_out_s: None,
         demand_per_s: 0.0,
+        even_per_s: 0.0,
         per_core_per_s: 0.0,
         grounds: Vec::new(),
         caveats: Vec::new(),
@@ -231,6 +250,7 @@ impl fmt::Display for Capacity {
         }
         writeln!(out, "as played    {}", self.played)?;
         writeln!(out, "asked about  {}", self.sentence)?;
+        self.more.iter().try_for_each(|more| writeln!(out, "             {more}"))?;
         self.grounds.iter().try_for_each(|ground| writeln!(out, "  - {ground}"))?;
         self.caveats.iter().try_for_each(|caveat| writeln!(out, "  ! {caveat}"))?;
         let fits = [("over requests in flight", &self.by_depth), ("over cores", &self.by_cores)];
@@ -263,110 +283,19 @@ pub(crate) fn core_points(report: &RunReport) -> Vec<(f64, f64)> {
     })
 }
 
-/// Good answers per second of the whole server in its best three seconds.
-fn best_per_s(report: &RunReport) -> f64 {
-    let good =
-        |s: &Sample| s.answered.saturating_sub(s.cores.iter().map(|core| core.busy_refusals).sum()) as f64;
-    let wide = report.series.len().clamp(1, 3);
-    let stretches = report.series.windows(wide);
-    stretches
-        .map(|some| some.iter().map(good).sum::<f64>() / wide as f64 / step_s(report))
-        .fold(0.0, f64::max)
-}
-
-fn per_core(report: &RunReport, saturation: &Saturation, notes: &mut Notes) -> PerCore {
-    let best = best_per_s(report) / f64::from(report.target.cores.max(1));
-    let in_server = |resource| matches!(resource, Resource::Core(_) | Resource::Log(_) | Resource::Bounds);
-    if let Some(first) = saturation.first().filter(|first| in_server(first.resource)) {
-        notes.grounds.push(format!(
-            "One core gave {} good answers/s in its best three seconds, with {} saturated: measured.",
-            number(best),
-            first.resource.name()
-        ));
-        return PerCore { per_s: best, basis: Basis::Measured };
+/// With many more, or many fewer, for each seat than were played, other answers are given: refusals, queues.
+fn other_pressure(report: &RunReport, question: Question, notes: &mut Notes) {
+    let played = ratio(report.totals.people as f64, report.target.seats as f64);
+    let asked = ratio(question.buyers as f64, question.seats as f64);
+    if played <= 0.0 || asked <= 0.0 || (0.5..=2.0).contains(&(asked / played)) {
+        return;
     }
-    let truly = |place: usize| !polls(&report.series, place as u16);
-    let seen = || {
-        let all = report.series.iter().flat_map(|sample| sample.cores.iter().enumerate());
-        all.filter(|(place, core)| core.busy.is_some() && truly(*place)).map(|(_, core)| core)
-    };
-    let busy: f64 = seen().filter_map(|core| core.busy).sum();
-    let answers: f64 = seen().map(|core| core.answers_per_s).sum();
-    if busy > 0.0 && answers > 0.0 {
-        let computed = SATURATED * answers / busy;
-        notes.grounds.push(format!(
-            "An answer took {} µs of a core, which gives {} answers/s per core at a busy share of {SATURATED}.",
-            number(busy / answers * 1e6),
-            number(computed)
-        ));
-        notes.caveats.push(
-            "The run did not bring the server to its limit: what one core holds is computed from processor time, not measured. Batches grow under load, so it is rather too low. `frontrow-loadgen search` finds the limit.".to_owned(),
-        );
-        return PerCore { per_s: computed, basis: Basis::Computed };
-    }
-    let closed =
-        report.scaling.iter().map(|p| p.answers_per_s / f64::from(p.cores.max(1))).fold(0.0, f64::max);
-    PerCore { per_s: best.max(closed), basis: Basis::AtLeast }
-}
-
-fn cores(
-    report: &RunReport,
-    question: Question,
-    fit: Option<&Usl>,
-    (per_core, demand): (f64, f64),
-    notes: &mut Notes,
-) -> Option<Cores> {
-    if per_core <= 0.0 || demand <= 0.0 {
-        return None;
-    }
-    let now = f64::from(report.target.cores.max(1));
-    notes.grounds.push(
-        "What a core holds is so for a load of this shape: with other people (more who pay, fewer who are refused, \
-         longer queues) it is another number."
-            .to_owned(),
-    );
-    notes.grounds.insert(
-        0,
-        format!(
-            "As it is, with {}, it carries {} buyers in that time: planned to {} of what it holds, the rest is for bursts.",
-            plural(report.target.cores.max(1).into(), "core"),
-            number(question.buyers as f64 * PLANNED * per_core * now / demand),
-            percent(PLANNED)
-        ),
-    );
-    let scale = |k: f64| match fit {
-        Some(usl) => now * ratio(usl.at(k), usl.at(now)),
-        None => k,
-    };
-    let least_with =
-        |x: &dyn Fn(f64) -> f64| (1..=MOST_CORES).find(|k| PLANNED * per_core * x(f64::from(*k)) >= demand);
-    let least = least_with(&scale);
-    let cautious = if fit.is_some() { least } else { least_with(&|k| k / (1.0 + CAUTIOUS * (k - 1.0))) };
-    let (Some(least), Some(cautious)) = (least, cautious.or(least)) else {
-        notes.caveats.push(format!(
-            "No number of cores up to {MOST_CORES} holds the peak on one machine: let them in more slowly, or split the sale."
-        ));
-        return None;
-    };
-    let measured = fit.map_or(f64::from(report.target.cores), |usl| usl.measured_to);
-    let extrapolated = f64::from(cautious) > measured;
-    if extrapolated {
-        let how = if fit.is_some() {
-            "the fit over cores"
-        } else {
-            "cores adding up, cautiously less 5 % contention"
-        };
-        notes.caveats.push(format!(
-            "EXTRAPOLATED: at most {} measured; more rests on {how}.",
-            were(measured as u64, "core")
-        ));
-        if let Some(usl) = fit.filter(|usl| usl.r_squared < 0.95 || usl.alpha.margin > 0.1) {
-            notes.caveats.push(format!(
-                "The fit over cores is loose (contention {} ± {}): measure more numbers of cores before you rely on it.",
-                percent(usl.alpha.value),
-                percent(usl.alpha.margin)
-            ));
-        }
-    }
-    Some(Cores { least, cautious, extrapolated })
+    notes.caveats.push(format!(
+        "{} buyers for each seat were asked about and {} people played: refusals and queues are others then. To play such a \
+         crowd: `frontrow-loadgen {} --people {}`.",
+        number(asked),
+        number(played),
+        report.name,
+        (asked * report.target.seats as f64).round()
+    ));
 }

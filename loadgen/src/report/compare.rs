@@ -6,7 +6,9 @@
 //! whole) are shown and not judged.
 
 use super::model::{RunReport, Sample};
+use super::saturation::Saturation;
 use super::stats::{change_interval, mann_whitney, median};
+use super::verdict::Verdict;
 use super::words::{micros, number, percent, plural, ratio};
 use serde::Serialize;
 use std::fmt;
@@ -212,20 +214,17 @@ fn warnings(a: &RunReport, b: &RunReport) -> Vec<String> {
     let others = |r: &RunReport| ratio(r.series.iter().map(|s| s.others_cpus).sum(), r.series.len() as f64);
     let (x, y) = (others(a), others(b));
     differ(
-        (x - y).abs() >= 0.1 || x.max(y) >= 0.5,
-        format!(
-            "Other processes kept {} and {} CPUs busy: measure on a quiet machine.",
-            number(x),
-            number(y)
-        ),
+        (x - y).abs() >= 0.1,
+        format!("Other processes kept {} CPUs busy in one run and {} in the other.", number(x), number(y)),
     );
     for (name, r) in [("first", a), ("second", b)] {
-        differ(r.interrupted, format!("The {name} run was ended by hand."));
+        differ(!r.quick.is_empty(), format!("The {name} run is a quick one: its figures mean nothing."));
         differ(
             r.verified.violation_count > 0,
             format!("The {name} run has violations: its figures are worth nothing."),
         );
-        differ(!r.doubts.is_empty(), format!("The {name} run is doubtful: {}", r.doubts.join(" ")));
+        let doubts = Verdict::of(r, &Saturation::of(r)).doubts;
+        differ(!doubts.is_empty(), format!("The {name} run is doubtful: {}", doubts.join(" ")));
     }
     out
 }
@@ -256,7 +255,8 @@ fn verdict(changes: &[Change], warnings: &[String]) -> String {
     if warnings.is_empty() {
         body
     } else {
-        format!("{body} (with {}: the runs may not be comparable)", plural(warnings.len() as u64, "warning"))
+        let many = plural(warnings.len() as u64, "warning");
+        format!("with {many}, so that the runs may not be comparable: {body}")
     }
 }
 

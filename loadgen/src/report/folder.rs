@@ -72,6 +72,21 @@ pub(crate) fn place(path: &Path, text: &str) -> Result<(), ReportError> {
     })
 }
 
+/// Whether a report can be written into `folder`, found out before there is one. What had to be made for that is removed
+/// again: a run that comes to nothing leaves nothing.
+pub(crate) fn try_folder(folder: &Path) -> Result<(), LoadError> {
+    let missing = folder.ancestors().take_while(|part| !part.as_os_str().is_empty() && !part.exists());
+    let missing: Vec<&Path> = missing.collect();
+    let tried = fs::create_dir_all(folder)
+        .map_err(ReportError::writing(folder))
+        .and_then(|()| place(&folder.join(".frontrow-loadgen"), ""));
+    let _ = fs::remove_file(folder.join(".frontrow-loadgen"));
+    for made in missing {
+        let _ = fs::remove_dir(made);
+    }
+    Ok(tried?)
+}
+
 /// A class's name, made safe for a file.
 fn file_name(class: &str) -> String {
     class.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '_' }).collect()
@@ -93,6 +108,17 @@ mod tests {
         fs::create_dir(&taken).expect("made");
         assert!(matches!(place(&taken, "x"), Err(ReportError::Unwritable { .. })));
         assert_eq!(fs::read_dir(folder.path()).expect("listed").count(), 2);
+    }
+
+    #[test]
+    fn a_folder_is_tried_and_left_as_it_was() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let new = folder.path().join("a/b");
+        try_folder(&new).expect("can be made");
+        assert_eq!(fs::read_dir(folder.path()).expect("listed").count(), 0, "nothing is left of the try");
+        fs::write(folder.path().join("file"), "in the way").expect("written");
+        let blocked = try_folder(&folder.path().join("file/report")).expect_err("a file is in the way");
+        assert!(blocked.to_string().contains("--out"), "{blocked}");
     }
 
     #[test]

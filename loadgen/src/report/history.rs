@@ -127,7 +127,9 @@ pub fn history(results: &Path) -> Result<History, LoadError> {
         return Err(ReportError::OneRun { path: results.to_owned() }.into());
     }
     let past = past(results)?;
-    place(&results.join("index.html"), &index_page(&past.entries, &past.damaged))?;
+    if !past.entries.is_empty() || !past.damaged.is_empty() {
+        place(&results.join("index.html"), &index_page(&past.entries, &past.damaged))?;
+    }
     Ok(past)
 }
 
@@ -157,6 +159,19 @@ impl fmt::Display for History {
         }
         Ok(())
     }
+}
+
+/// Runs' folders inside `results` that its history does not have, as they are named from here.
+pub fn unlisted(results: &Path, history: &History) -> Vec<String> {
+    let listed = |name: &str| history.entries.iter().any(|entry| entry.folder == name);
+    let inside = fs::read_dir(results).into_iter().flatten().filter_map(Result::ok);
+    let runs = inside.filter(|entry| entry.path().join(REPORT).exists());
+    let mut names: Vec<String> = runs
+        .filter(|entry| !listed(&entry.file_name().to_string_lossy()))
+        .map(|entry| entry.path().display().to_string())
+        .collect();
+    names.sort();
+    names
 }
 
 fn past(results: &Path) -> Result<History, LoadError> {
@@ -226,7 +241,7 @@ fn address(folder: &str) -> String {
 }
 
 fn class(verdict: &str) -> &'static str {
-    [Tone::Good, Tone::Doubtful, Tone::CutShort, Tone::Bad]
+    [Tone::Good, Tone::Quick, Tone::Doubtful, Tone::CutShort, Tone::Bad]
         .into_iter()
         .find(|tone| tone.word() == verdict)
         .map_or("doubtful", Tone::class)

@@ -89,6 +89,13 @@ pub struct RunReport {
     /// When the server was away: nothing connected, and no word from it.
     #[serde(default)]
     pub away: Vec<Away>,
+    /// What was made smaller because of `--quick`, in words; empty in a run of full size. Figures of a quick run mean
+    /// nothing.
+    #[serde(default)]
+    pub quick: Vec<String>,
+    /// Why seats were left, in a sentence; `None` if none were, or it was not looked at.
+    #[serde(default)]
+    pub seats_left: Option<String>,
     /// What the planner asked; the page answers each, or one of its own making if there is none.
     #[serde(default)]
     pub questions: Vec<super::Question>,
@@ -207,6 +214,10 @@ pub struct Totals {
     pub connections_lost: u64,
     /// When the last seat was booked, if all were.
     pub sold_out_at_s: Option<f64>,
+    /// People who had come when no seat was left for the first time, held ones not counted as left; `None` if some
+    /// always were, or in reports that did not count it.
+    #[serde(default)]
+    pub people_until_gone: Option<u64>,
 }
 
 /// A distribution.

@@ -2,12 +2,18 @@
 
 use super::capacity::{Capacity, Question, capacity};
 use super::chart::figures;
+use super::codes;
 use super::model::{Latency, RunReport};
 use super::style::document;
 use super::svg::escape;
-use super::verdict::Verdict;
-use super::words::{count, micros, number, percent, plural, ratio, seconds};
+use super::verdict::{Verdict, sold_twice};
+use super::words::{count, durable, micros, number, percent, plural, ratio, seconds};
 use std::fmt::Write as _;
+
+/// The words that page and summary use, once.
+const WORDS: &str = "A person wants seats, alone or for a party. A visit is one attempt of theirs; who fails may come again, and \
+    is the same person. A visit makes requests. A connection is one user at the server; the people take turns on them. A \
+    buyer, in the planner's question, is a person who wants seats, whether they get some or not.";
 
 /// One HTML page that needs nothing else: no script, no font, no picture from outside.
 pub fn page(report: &RunReport) -> String {
@@ -53,6 +59,10 @@ fn head(body: &mut String, report: &RunReport, verdict: &Verdict) {
     for doubt in &verdict.doubts {
         let _ = writeln!(body, "<p class=\"doubt\">{}</p>", escape(doubt));
     }
+    if !report.quick.is_empty() {
+        let small = report.quick.join(", ");
+        let _ = writeln!(body, "<p class=\"doubt\">--quick made everything small: {}.</p>", escape(&small));
+    }
     for violation in report.verified.violations.iter().take(20) {
         let _ = writeln!(body, "<p class=\"wrong\">{}</p>", escape(violation));
     }
@@ -66,6 +76,7 @@ fn tiles(body: &mut String, report: &RunReport) {
     let all = report.latency.get("all").cloned().unwrap_or_default();
     for (name, value) in [
         ("seats booked", count(totals.seats_booked)),
+        ("people", count(totals.people)),
         ("visits won", format!("{} of {}", count(totals.visits_won), count(totals.visits))),
         ("requests answered", count(totals.answered)),
         ("answered on average", per_s(totals.answered)),
@@ -77,6 +88,7 @@ fn tiles(body: &mut String, report: &RunReport) {
         let _ = writeln!(body, "<div class=\"tile\"><span>{name}</span><strong>{value}</strong></div>");
     }
     body.push_str("</div>\n");
+    let _ = writeln!(body, "<p>Sold twice: {}.</p>\n<p>{}</p>", escape(&sold_twice(report)), escape(WORDS));
 }
 
 fn answer(body: &mut String, answers: &[Capacity]) {
@@ -87,6 +99,9 @@ fn answer(body: &mut String, answers: &[Capacity]) {
     for of in answers {
         let voice = if of.firm { "answer" } else { "answer open" };
         let _ = writeln!(body, "<div class=\"{voice}\"><p>{}</p>", escape(&of.sentence));
+        for more in &of.more {
+            let _ = writeln!(body, "<p>{}</p>", escape(more));
+        }
         if of.grounds.is_empty() && of.caveats.is_empty() {
             body.push_str("</div>\n");
             continue;
@@ -121,6 +136,10 @@ fn answer(body: &mut String, answers: &[Capacity]) {
                 "<li>Nothing did. The busiest moment was core {core} at {}.</li>",
                 percent(share)
             );
+        }
+        (Some((core, share)), false) => {
+            let _ =
+                writeln!(body, "<li>The busiest core was core {core}, at {} at most.</li>", percent(share));
         }
         (None, true) => body.push_str("<li>Nothing that could be seen.</li>\n"),
         _ => {}
@@ -159,7 +178,7 @@ fn table(body: &mut String, title: &str, heads: &[&str], rows: &[Vec<String>]) {
 fn class(place: usize, head: &str) -> &'static str {
     match (place, head) {
         (0, _) => "",
-        (_, "why") => " class=\"words\"",
+        (_, "why" | "what" | "meaning") => " class=\"words\"",
         _ => " class=\"n\"",
     }
 }
@@ -227,14 +246,29 @@ fn trends(body: &mut String, report: &RunReport) {
 }
 
 fn answers_by_name(body: &mut String, report: &RunReport) {
-    let all: u64 = report.totals.codes.values().fold(0, |sum, more| sum.saturating_add(*more));
-    let mut codes: Vec<(&String, &u64)> = report.totals.codes.iter().collect();
-    codes.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
-    let rows: Vec<Vec<String>> = codes
+    let (answered, refused) = (report.totals.answered, codes::refused(report));
+    let rows: Vec<Vec<String>> = codes::told(report)
         .into_iter()
-        .map(|(name, sum)| vec![name.clone(), count(*sum), percent(ratio(*sum as f64, all as f64))])
+        .map(|told| {
+            vec![
+                told.name.to_owned(),
+                told.kind.word().to_owned(),
+                count(told.count),
+                told.meaning.to_owned(),
+            ]
+        })
         .collect();
-    table(body, "Answers and news", &["code", "count", "share"], &rows);
+    if rows.is_empty() {
+        return;
+    }
+    table(body, "Answers and news", &["code", "what", "count", "meaning"], &rows);
+    let _ = writeln!(
+        body,
+        "<p>{} of the {} answers were refusals ({}). News are said unasked and answer no request.</p>",
+        count(refused),
+        count(answered),
+        percent(ratio(refused as f64, answered as f64))
+    );
 }
 
 fn checks(body: &mut String, report: &RunReport) {
@@ -246,11 +280,11 @@ fn checks(body: &mut String, report: &RunReport) {
 fn about(body: &mut String, report: &RunReport) {
     let (target, load, machine) = (&report.target, &report.load, &report.machine);
     let server = format!(
-        "{}, {}, {}, answers wait for {}, {} as the load",
+        "{}, {}, {}, {}, {} as the load",
         target.url,
         plural(target.cores.into(), "core"),
         plural(target.partitions.into(), "partition"),
-        target.durability,
+        durable(&target.durability),
         if target.same_machine { "on the same machine" } else { "not on the same machine" }
     );
     let hall = format!(

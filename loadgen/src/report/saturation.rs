@@ -5,12 +5,13 @@
 //! | load generator | 5 % of the requests sent more than a millisecond late by its own doing, or its threads at 90 % of their CPUs |
 //! | server core | its thread on a CPU for at least 90 % of the time |
 //! | log of a core | a backlog above 1 MiB that keeps growing, or commits four times as slow as in the run's calmest quarter and above 5 ms |
-//! | other processes | they keep a quarter of a CPU busy while the machine as a whole is 95 % busy |
+//! | other processes | they keep half a CPU busy while the machine as a whole is 95 % busy |
 //! | bounds | at least 0.1 % of the answers say `busy` |
 //!
 //! What shows within two samples of the first is taken as one event, and its likeliest cause is named: the order
 //! of the table.
 
+use super::crowded::{CROWDED_CPUS, none_idle};
 use super::model::{CoreSample, RunReport, Sample};
 use super::words::{bytes, micros, number, percent, plural, ratio, seconds, were};
 use serde::Serialize;
@@ -166,8 +167,7 @@ fn load(report: &RunReport) -> Option<Saturated> {
 
 fn others(report: &RunReport) -> Option<Saturated> {
     let (series, cpus) = (&report.series, report.machine.cpus as f64);
-    let all = |s: &Sample| s.others_cpus + s.load_cpus + s.server_cpus.unwrap_or(0.0);
-    let found = stretch(series, |s| cpus > 0.0 && s.others_cpus >= 0.25 && all(s) >= 0.95 * cpus)?;
+    let found = stretch(series, |s| s.others_cpus >= CROWDED_CPUS && none_idle(s, cpus))?;
     let evidence = format!(
         "they kept up to {} of the machine's {} CPUs busy while none was idle",
         number(most(found, |s| s.others_cpus)),

@@ -69,7 +69,7 @@ impl Tone {
     pub(crate) const fn class(self) -> &'static str {
         match self {
             Self::Good => "good",
-            Self::Doubtful => "doubtful",
+            Self::Quick | Self::Doubtful => "doubtful",
             Self::CutShort | Self::Bad => "bad",
         }
     }

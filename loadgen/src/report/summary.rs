@@ -1,24 +1,21 @@
 //! What the terminal shows at the end.
 
 use super::absence::{gone_s, interruptions};
+use super::codes::{self, Kind};
 use super::model::{Latency, RunReport};
 use super::saturation::Saturation;
-use super::verdict::Verdict;
-use super::words::{count, micros, number, percent, plural, ratio, seconds};
+use super::verdict::{Verdict, is_double, sold_twice};
+use super::words::{count, durable, micros, number, percent, plural, ratio, seconds};
 use std::fmt::Write as _;
 
-/// How many violations and codes are shown; all of them are in `report.json`.
+/// How many violations are shown; up to a hundred of them are in `report.json`.
 const SHOWN: usize = 10;
 
 /// The run in text: the verdict first, then what it rests on. Lines are at most about 100 columns wide, apart
 /// from what the run itself put into words.
 pub fn summary(report: &RunReport) -> String {
     let saturation = Saturation::of(report);
-    let verdict = Verdict::of(report, &saturation);
-    let mut out = format!("{}  {}\n", verdict.tone.word(), verdict.line);
-    for doubt in &verdict.doubts {
-        let _ = writeln!(out, "  ! {doubt}");
-    }
+    let mut out = headline(report);
     violations(&mut out, report);
     let _ = writeln!(out);
     head(&mut out, report);
@@ -43,10 +40,23 @@ pub fn summary(report: &RunReport) -> String {
     out
 }
 
+/// The verdict, and what stands against the run: the first lines of a summary, and of every answer made from it later.
+pub fn headline(report: &RunReport) -> String {
+    let verdict = Verdict::of(report, &Saturation::of(report));
+    let mut out = format!("{}  {}\n", verdict.tone.word(), verdict.line);
+    for doubt in &verdict.doubts {
+        let _ = writeln!(out, "  ! {doubt}");
+    }
+    if !report.quick.is_empty() {
+        let _ = writeln!(out, "  ! --quick made everything small: {}.", report.quick.join(", "));
+    }
+    out
+}
+
 fn violations(out: &mut String, report: &RunReport) {
     // A seat sold twice is what nobody must miss among other words.
     let (double, other): (Vec<_>, Vec<_>) =
-        report.verified.violations.iter().partition(|violation| violation.contains("two holders at once"));
+        report.verified.violations.iter().partition(|violation| is_double(violation));
     for violation in double.into_iter().chain(other).take(SHOWN) {
         let _ = writeln!(out, "  violation: {violation}");
     }
@@ -69,17 +79,17 @@ fn head(out: &mut String, report: &RunReport) {
     );
     let _ = writeln!(
         out,
-        "server       {}: {}, {}, answers wait for {}; {} in {}",
+        "server       {}: {}, {}, {}; {} in {}",
         target.url,
         plural(target.cores.into(), "core"),
         plural(target.partitions.into(), "partition"),
-        target.durability,
+        durable(&target.durability),
         plural(target.seats, "seat"),
         plural(target.rows.into(), "row")
     );
     let _ = writeln!(
         out,
-        "load         {} over {}, {}, depth {}, {}{}",
+        "load         {} (users; people take turns on them) over {}, {}, depth {}, {}{}",
         plural(load.connections.into(), "connection"),
         load.transport,
         plural(load.threads.into(), "thread"),
@@ -93,18 +103,25 @@ fn sums(out: &mut String, report: &RunReport) {
     let totals = &report.totals;
     let per_s = |sum: u64| number(ratio(sum as f64, report.duration_s));
     let _ = writeln!(out, "{:<12} {:>12} {:>12}", "", "in all", "per second");
-    for (name, sum) in [
-        ("visits", totals.visits),
-        ("visits won", totals.visits_won),
-        ("requests due", totals.intended),
-        ("sent", totals.sent),
-        ("answered", totals.answered),
-        ("unanswered", totals.unanswered),
-        ("hung up on", totals.abandoned),
-        ("seats granted", totals.seats_granted),
-        ("seats booked", totals.seats_booked),
+    for (name, sum, what) in [
+        ("people", totals.people, "each wants seats, alone or for a party"),
+        ("visits", totals.visits, "one person's attempt; who fails may come again"),
+        ("visits won", totals.visits_won, "ended with a booking"),
+        ("requests due", totals.intended, "what the visits asked"),
+        ("sent", totals.sent, ""),
+        ("answered", totals.answered, "refusals included"),
+        ("refused", codes::refused(report), "of those"),
+        ("unanswered", totals.unanswered, "the server owes them an answer"),
+        ("hung up on", totals.abandoned, "the person's connection dropped before the answer"),
+        (
+            "seats granted",
+            totals.seats_granted,
+            "held for somebody; given back and granted again counts twice",
+        ),
+        ("seats booked", totals.seats_booked, "and not cancelled"),
     ] {
-        let _ = writeln!(out, "{name:<13} {:>11} {:>12}", count(sum), per_s(sum));
+        let line = format!("{name:<13} {:>11} {:>12}  {what}", count(sum), per_s(sum));
+        let _ = writeln!(out, "{}", line.trim_end());
     }
     if totals.connect_failed + totals.connections_lost > 0 {
         let _ = writeln!(
@@ -118,19 +135,42 @@ fn sums(out: &mut String, report: &RunReport) {
     for interruption in interruptions(report) {
         let _ = writeln!(out, "the server   {interruption}");
     }
-    let mut codes: Vec<(&String, &u64)> = totals.codes.iter().collect();
-    codes.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
-    if !codes.is_empty() {
-        let said = codes.iter().take(SHOWN).map(|(name, sum)| format!("{name} {}", count(**sum)));
-        let _ = writeln!(out, "answers      {}", said.collect::<Vec<_>>().join(", "));
-    }
     let checks: u64 = report.verified.checks.values().fold(0, |sum, checks| sum.saturating_add(*checks));
+    let _ = writeln!(out, "sold twice   {}", sold_twice(report));
     let _ = writeln!(
         out,
-        "verified     {}, {}",
+        "verified     {} in all, {}",
         plural(checks, "check"),
         plural(report.verified.violation_count, "violation")
     );
+    by_code(out, report);
+}
+
+/// Refusals, other answers and news, a line each, with what they mean.
+fn by_code(out: &mut String, report: &RunReport) {
+    let told = codes::told(report);
+    let answered = report.totals.answered;
+    for (kind, title) in [
+        (
+            Kind::Refusal,
+            format!(
+                "refusals: {} of the {} answers ({})",
+                count(codes::refused(report)),
+                count(answered),
+                percent(ratio(codes::refused(report) as f64, answered as f64))
+            ),
+        ),
+        (Kind::Done, "other answers".to_owned()),
+        (Kind::News, "news: said unasked, no answers".to_owned()),
+    ] {
+        let mut of = told.iter().filter(|told| told.kind == kind).peekable();
+        if of.peek().is_some() {
+            let _ = writeln!(out, "\n{title}");
+        }
+        for told in of {
+            let _ = writeln!(out, "  {:<20} {:>11}  {}", told.name, count(told.count), told.meaning);
+        }
+    }
 }
 
 fn latencies(out: &mut String, report: &RunReport) {
@@ -150,12 +190,20 @@ fn latencies(out: &mut String, report: &RunReport) {
         "\n{:<12} {:>12} {:>9} {:>9} {:>9} {:>9} {:>9}",
         "latency", "count", "p50", "p90", "p99", "p99.9", "max"
     );
+    let ends = measured.iter().any(|(class, _)| class.starts_with('('));
     for (class, of) in measured {
         let _ = write!(out, "{class:<12} {:>12}", count(of.count));
         for us in [of.p50_us, of.p90_us, of.p99_us, of.p999_us, of.max_us] {
             let _ = write!(out, " {:>9}", micros(us));
         }
         let _ = writeln!(out);
+    }
+    if ends {
+        let _ = writeln!(
+            out,
+            "Latency counts from when a request was due. (from send): from when it was sent. (left late): from due to sent, \
+             by the\nload's own doing. Looks at one's place in a queue are answers without a latency."
+        );
     }
 }
 
@@ -196,9 +244,15 @@ fn limits(out: &mut String, saturation: &Saturation) {
             saturated.evidence
         );
     }
-    if let (Some((core, share)), true) = (saturation.busiest, saturation.found.is_empty()) {
-        let _ =
-            writeln!(out, "saturated    nothing; the busiest second was core {core} at {}", percent(share));
+    if let Some((core, share)) = saturation.busiest {
+        if saturation.found.is_empty() {
+            let _ = writeln!(out, "saturated    nothing");
+        }
+        let _ = writeln!(
+            out,
+            "busiest      core {core}, its thread ran for {} of the time at most",
+            percent(share)
+        );
     }
     if let Some(unseen) = &saturation.unseen {
         let _ = writeln!(out, "unseen       {unseen}");

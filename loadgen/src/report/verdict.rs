@@ -1,6 +1,7 @@
 //! The run in one sentence, and what stands against it.
 
-use super::absence::{gone_s, headline};
+use super::absence::{gone_s, headline, interruptions};
+use super::crowded::Crowded;
 use super::model::{RunKind, RunReport};
 use super::saturation::Saturation;
 use super::words::{count, micros, number, plural, seconds, violations};
@@ -12,6 +13,8 @@ use serde::Serialize;
 pub enum Tone {
     /// Nothing stands against them.
     Good,
+    /// Everything worked, with inputs so small that nothing was measured.
+    Quick,
     /// True, but partial or doubtful as a measurement.
     Doubtful,
     /// The server went away, and the run ended there.
@@ -25,6 +28,7 @@ impl Tone {
     pub const fn word(self) -> &'static str {
         match self {
             Self::Good => "OK",
+            Self::Quick => "QUICK",
             Self::Doubtful => "DOUBTFUL",
             Self::CutShort => "CUT SHORT",
             Self::Bad => "FAILED",
@@ -53,12 +57,17 @@ impl Verdict {
                 format!("The run was ended by hand after {}: true, but partial.", seconds(report.duration_s)),
             );
         }
-        let gone = gone_s(report).is_some();
-        if let Some(first) = saturation.first().filter(|_| !gone && saturation.load_was_the_limit()) {
+        let (gone, quick) = (gone_s(report).is_some(), !report.quick.is_empty());
+        // What limits a quick run is no finding: nothing is measured.
+        if let Some(first) = saturation.first().filter(|_| !gone && !quick && saturation.load_was_the_limit())
+        {
             doubts.push(format!(
                 "The load generator was the limit ({}): the server may hold more. Use more load threads, or another machine for the load.",
                 first.evidence
             ));
+        }
+        if let Some(crowded) = Crowded::of(report).filter(|_| !gone && !quick) {
+            doubts.push(crowded.doubt());
         }
         if checks(report) == 0 {
             doubts.push("Nothing was verified.".to_owned());
@@ -67,15 +76,64 @@ impl Verdict {
             () if report.verified.violation_count > 0 => Tone::Bad,
             () if gone => Tone::CutShort,
             () if !doubts.is_empty() => Tone::Doubtful,
+            () if quick => Tone::Quick,
             () => Tone::Good,
         };
         // Of a run without its end, how fast it was and what gave out first is not what matters.
-        let measured = [tail(report), Some(saturation.words())].into_iter().filter(|_| !gone).flatten();
-        let parts =
-            [headline(report), Some(outcome(report)), Some(violations(report.verified.violation_count))];
+        let measured =
+            [tail(report), Some(saturation.words())].into_iter().filter(|_| !gone && !quick).flatten();
+        let parts = [
+            headline(report).or_else(|| interrupted(report)),
+            quick.then(|| mean_nothing(tone)),
+            Some(outcome(report)),
+            Some(broken(report, gone)),
+        ];
         let parts = parts.into_iter().flatten().chain(measured);
         Self { tone, line: parts.collect::<Vec<_>>().join("; "), doubts }
     }
+}
+
+/// `the server was away from 20 s to 24 s`, if it was: that explains what else looks odd.
+fn interrupted(report: &RunReport) -> Option<String> {
+    let first = interruptions(report).into_iter().next()?;
+    Some(format!("the server was {}", first.split(';').next().unwrap_or(&first)))
+}
+
+/// What a quick run's figures are worth; its tone says that it was one, unless something else is worse.
+fn mean_nothing(tone: Tone) -> String {
+    let quick = if tone == Tone::Quick { "" } else { "QUICK: " };
+    format!("{quick}these figures mean nothing")
+}
+
+/// `0 violations`; of a run without its end, as far as it went.
+fn broken(report: &RunReport, gone: bool) -> String {
+    let words = violations(report.verified.violation_count);
+    if gone { format!("{words} until then") } else { words }
+}
+
+/// How a violation is told that is a seat sold twice.
+pub(super) fn is_double(violation: &str) -> bool {
+    violation.contains("two holders at once")
+}
+
+/// Whether a seat was sold twice, in words.
+pub(super) fn sold_twice(report: &RunReport) -> String {
+    let checks = |name: &str| report.verified.checks.get(name).copied().unwrap_or(0);
+    let doubles = report.verified.violations.iter().filter(|told| is_double(told)).count();
+    if doubles > 0 {
+        return format!(
+            "YES, see the violations: {} had two holders at once",
+            plural(doubles as u64, "seat")
+        );
+    }
+    if checks("one_owner") + checks("final_state") == 0 {
+        return "not known: no seat was granted".to_owned();
+    }
+    let own = match checks("final_state") {
+        0 => "; the seats were NOT compared with the server's own view at the end".to_owned(),
+        seats => format!(", and at the end all {} with the server's own view", plural(seats, "seat")),
+    };
+    format!("no seat was: every grant was compared with those of the same seats before and after{own}")
 }
 
 fn checks(report: &RunReport) -> u64 {

@@ -23,6 +23,16 @@ pub(crate) fn were(number: u64, one: &str) -> String {
     format!("{} {}", plural(number, one), if number == 1 { "was" } else { "were" })
 }
 
+/// What a server's answers wait for, in words.
+pub(crate) fn durable(durability: &str) -> String {
+    match durability {
+        "memory" => "answers wait for nothing (memory only)".to_owned(),
+        "local" => "an answer is sent when its log is on this disk (local)".to_owned(),
+        "backup" => "an answer is sent when its log is on two disks (backup)".to_owned(),
+        other => format!("answers wait for {other}"),
+    }
+}
+
 /// `0 violations`, and loud from the first on.
 pub(crate) fn violations(number: u64) -> String {
     match number {

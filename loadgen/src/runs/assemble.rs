@@ -57,6 +57,8 @@ pub(crate) fn blank(kind: RunKind, options: &LoadOptions, site: &Site, plan: &Pl
         trends: Vec::new(),
         doubts: Vec::new(),
         away: Vec::new(),
+        quick: plan.shrunk.clone(),
+        seats_left: None,
         questions: Vec::new(),
     }
 }
@@ -87,6 +89,9 @@ fn command_line() -> String {
 pub(crate) fn add(report: &mut RunReport, sale: &Sale, played: &Played) {
     sale.describe(&mut report.target);
     report.duration_s += played.duration_s;
+    if matches!(report.kind, RunKind::Run | RunKind::Soak) {
+        report.seats_left.clone_from(&played.seats_left);
+    }
     report.away.extend(played.away.iter().cloned());
     add_totals(&mut report.totals, &played.total, &played.books);
     add_verified(&mut report.verified, &played.verified);
@@ -122,6 +127,7 @@ fn add_totals(totals: &mut Totals, tally: &Tally, books: &Books) {
         let since_began = |ns: u64| ns.saturating_sub(books.began_ns.unwrap_or(0)) as f64 / 1e9;
         totals.sold_out_at_s = books.sold_out_at.map(since_began);
     }
+    totals.people_until_gone = totals.people_until_gone.or(books.people_until_gone);
 }
 
 /// The most violations told in words.

@@ -10,7 +10,7 @@
 
 use crate::machine;
 use crate::options::{BenchOptions, BenchPart, LoadOptions, SearchOptions};
-use crate::report::{self, model::RunKind};
+use crate::report::{self, Saturation, model::RunKind};
 use crate::runs::assemble::Outcome;
 use crate::runs::expiry;
 use crate::runs::figures::{Figure, Figures};
@@ -192,7 +192,7 @@ impl Bench {
             eprintln!("frontrow-loadgen: {part} was cut short: {error}");
             self.verdict = self.verdict.and(Verdict::from(error));
         }
-        for doubt in &outcome.report.doubts {
+        for doubt in report::Verdict::of(&outcome.report, &Saturation::of(&outcome.report)).doubts {
             eprintln!("frontrow-loadgen: {part}: {doubt}");
         }
         for violation in &outcome.report.verified.violations {

@@ -2,9 +2,10 @@
 
 use crate::LoadError;
 use crate::crowd::Scenario;
-use crate::options::{Cli, Command, LoadOptions};
+use crate::options::{Cli, Command, LoadOptions, PlanOptions};
 use crate::report::model::RunKind;
-use crate::report::{self, ReportError};
+use crate::report::words::were;
+use crate::report::{self, Question, ReportError};
 use crate::runs::assemble::Outcome;
 use crate::runs::interrupt::Interrupt;
 use crate::runs::verdict::Verdict;
@@ -50,6 +51,7 @@ fn act(command: Command) -> Result<Verdict, LoadError> {
         }
         Command::Bench(options) => runtime()?.block_on(bench::bench(&options, &Interrupt::by_signals)),
         Command::Compare { a, b } => compare(&a, &b),
+        Command::Plan(options) => plan_from(&options),
         Command::Scenarios { name } => scenarios(name.as_deref()),
         Command::Selftest => selftest(),
         Command::Table(options) => table(options),
@@ -72,6 +74,9 @@ fn loaded(
     if let Some(out) = options.out.as_deref().filter(|out| out.join("report.json").exists()) {
         return Err(ReportError::Taken { path: out.to_owned() }.into());
     }
+    if let Some(out) = options.out.as_deref().or((!options.quick).then(|| Path::new(deliver::REPORTS))) {
+        report::try_folder(out)?;
+    }
     let outcome = runtime()?.block_on(async { run(&Interrupt::by_signals()).await })?;
     Ok(deliver::deliver(outcome, options))
 }
@@ -82,8 +87,28 @@ fn runtime() -> Result<tokio::runtime::Runtime, LoadError> {
 }
 
 fn compare(a: &Path, b: &Path) -> Result<Verdict, LoadError> {
-    println!("{}", report::compare(&report::read(a)?, &report::read(b)?));
+    deliver::say(&report::compare(&report::read(a)?, &report::read(b)?).to_string());
     Ok(Verdict::Good)
+}
+
+/// Answers from a finished report. The exit code is the report's own: what is planned on it is worth no more than it.
+fn plan_from(options: &PlanOptions) -> Result<Verdict, LoadError> {
+    let mut report = report::read(&options.folder)?;
+    let usual = Question::of(&report);
+    let question = Question {
+        buyers: options
+            .buyers
+            .unwrap_or_else(|| options.seats.map_or(usual.buyers, |seats| seats.saturating_mul(10))),
+        seats: options.seats.unwrap_or(usual.seats),
+        minutes: options.minutes.unwrap_or(usual.minutes),
+    };
+    // What was asked when it ran is not what is asked now.
+    report.questions.clear();
+    if question != usual {
+        report.questions.push(question);
+    }
+    deliver::say(&format!("{}\n{}", report::headline(&report), report::capacity(&report, &question)));
+    Ok(Verdict::of(&report))
 }
 
 fn scenarios(name: Option<&str>) -> Result<Verdict, LoadError> {
@@ -136,6 +161,16 @@ fn history(folder: &Path, add: &[PathBuf]) -> Result<Verdict, LoadError> {
     for run in add {
         report::remember(folder, &report::read(run)?, run)?;
     }
-    println!("{}", report::history(folder)?);
+    let past = report::history(folder)?;
+    println!("{past}");
+    let unlisted = report::unlisted(folder, &past);
+    if !unlisted.is_empty() {
+        let (is, runs) = (were(unlisted.len() as u64, "report"), unlisted.join(" "));
+        println!(
+            "{is} found in {} that its history does not have; to add: frontrow-loadgen history {} --add {runs}",
+            folder.display(),
+            folder.display()
+        );
+    }
     Ok(Verdict::Good)
 }

@@ -5,10 +5,11 @@ use crate::options::LoadOptions;
 use crate::report::{self, Question, RunReport};
 use crate::runs::assemble::{self, Outcome};
 use crate::runs::verdict::Verdict;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// Where reports go.
-const REPORTS: &str = "load-reports";
+pub(crate) const REPORTS: &str = "load-reports";
 
 /// The planner's question: the one asked, as far as it was.
 fn question(options: &LoadOptions, report: &RunReport) -> Question {
@@ -29,16 +30,20 @@ pub(crate) fn ask(options: &LoadOptions, report: &mut RunReport) -> Question {
     question
 }
 
+/// A line, or several, on standard output. Whoever has stopped reading (`| head`) loses nothing else by it.
+pub(crate) fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
 /// Prints and writes a report; a report that cannot be written is printed all the same.
 pub(crate) fn deliver(mut outcome: Outcome, options: &LoadOptions) -> Verdict {
     let question = ask(options, &mut outcome.report);
     let report = &outcome.report;
     let mut verdict = Verdict::of(report);
     if options.json {
-        println!("{}", serde_json::to_string_pretty(report).unwrap_or_default());
+        say(&serde_json::to_string_pretty(report).unwrap_or_default());
     } else {
-        print!("{}", report::summary(report));
-        println!("\n{}", report::capacity(report, &question));
+        say(&format!("{}\n{}", report::summary(report), report::capacity(report, &question)));
     }
     if let Some(error) = &outcome.cut_short {
         eprintln!("frontrow-loadgen: the run was cut short: {error}");
@@ -48,7 +53,13 @@ pub(crate) fn deliver(mut outcome: Outcome, options: &LoadOptions) -> Verdict {
         let written = report::write(report, &outcome.histograms, &folder)
             .and_then(|()| remember(options, report, &folder));
         match written {
-            Ok(()) => eprintln!("\nThe page: {}", folder.join("index.html").display()),
+            Ok(()) => {
+                eprintln!("\nThe page: {}", folder.join("index.html").display());
+                eprintln!(
+                    "Ask about a crowd of your own: frontrow-loadgen plan {} --buyers 60000 --minutes 5",
+                    folder.display()
+                );
+            }
             Err(error) => {
                 eprintln!("frontrow-loadgen: the report is not in {}: {error}", folder.display());
                 eprintln!("frontrow-loadgen: what stands above is all there is; try --out FOLDER elsewhere");

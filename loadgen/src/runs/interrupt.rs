@@ -8,7 +8,14 @@ const ENDED_BY_SIGINT: i32 = 130;
 
 /// How often somebody has asked for the end. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Interrupt(Arc<AtomicU32>);
+pub struct Interrupt(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    asked: AtomicU32,
+    /// The event that was made for the run and is open; 0 for none.
+    event: AtomicU32,
+}
 
 impl Interrupt {
     /// One that nobody triggers but [`Interrupt::ask`].
@@ -38,18 +45,29 @@ impl Interrupt {
 
     /// Asks for the end.
     pub fn ask(&self) {
-        self.0.fetch_add(1, Relaxed);
+        self.0.asked.fetch_add(1, Relaxed);
+    }
+
+    /// Notes an event that was made for the run: who ends it at once has to know that it stays open.
+    pub(crate) fn event_is_open(&self, event: u32) {
+        self.0.event.store(event, Relaxed);
     }
 
     /// Whether somebody has.
     pub fn is_asked(&self) -> bool {
-        self.0.load(Relaxed) > 0
+        self.0.asked.load(Relaxed) > 0
     }
 
     #[allow(clippy::exit, reason = "somebody has asked twice, and means it")]
     fn again(&self) {
-        if self.0.fetch_add(1, Relaxed) > 0 {
+        if self.0.asked.fetch_add(1, Relaxed) > 0 {
             eprintln!("\nfrontrow-loadgen: ended at once; there is no report");
+            match self.0.event.load(Relaxed) {
+                0 => {}
+                event => eprintln!(
+                    "frontrow-loadgen: event {event}, made for this run, stays open on the server: `frontrow event close {event}` ends its sale"
+                ),
+            }
             std::process::exit(ENDED_BY_SIGINT);
         }
         eprintln!("\nfrontrow-loadgen: winding down for a partial report; Ctrl-C again ends at once");

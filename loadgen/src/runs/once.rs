@@ -27,6 +27,9 @@ pub(crate) async fn once(
     let mut report = assemble::blank(kind, options, &site, &plan);
     let mut watch = Watch::begin(&mut site, options).await;
     let sale = Sale::open(&site, &plan, plan.seats(), &report.started).await?;
+    if sale.own {
+        interrupt.event_is_open(sale.event);
+    }
     watch.progress.say(&greeting(&site, &sale, &plan));
     let stage =
         Stage { site: &site, sale: &sale, plan: &plan, scenario: &plan.scenario, counts: Counts::After(0.0) };

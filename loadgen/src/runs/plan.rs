@@ -5,6 +5,7 @@ use crate::crowd::{Scenario, Think};
 use crate::drive::Transport;
 use crate::options::{LoadOptions, TransportWord};
 use crate::report::model::Load;
+use crate::report::words::{count, plural, seconds};
 use crate::runs::limits;
 use crate::runs::site::Site;
 use std::path::Path;
@@ -32,6 +33,8 @@ pub(crate) struct Plan {
     /// How long people may take to end what they are at, after the last has come.
     pub(crate) grace: Duration,
     pub(crate) quick: bool,
+    /// What `--quick` made smaller, in words.
+    pub(crate) shrunk: Vec<String>,
 }
 
 /// A scenario by name, or from a file.
@@ -44,8 +47,8 @@ pub(crate) fn scenario(name: &str) -> Result<Scenario, LoadError> {
 
 /// A scenario from a file.
 pub(crate) fn from_file(path: &Path) -> Result<Scenario, LoadError> {
-    let text =
-        std::fs::read_to_string(path).map_err(|source| LoadError::File { path: path.to_owned(), source })?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| LoadError::NoScenario { path: path.to_owned(), source })?;
     Ok(Scenario::parse(&text)?)
 }
 
@@ -57,10 +60,23 @@ impl Plan {
         site: &Site,
     ) -> Result<Self, LoadError> {
         options.check()?;
+        if let Some(people) = options.people {
+            scenario = scenario.with_people(people).ok_or_else(|| {
+                LoadError::Option(format!(
+                    "the people of `{}` come at a rate, not as a crowd of a size: leave --people out, and give --rate \
+                     with visits per second and --for with how long",
+                    scenario.name
+                ))
+            })?;
+        }
+        let whole = scenario.clone();
         if options.quick {
             tiny(&mut scenario);
         }
         let lasts_s = options.lasts.map_or(scenario.duration_s, |it| it.as_secs_f64());
+        if options.quick && options.lasts.is_some() {
+            stretch(&mut scenario, lasts_s);
+        }
         if let Some(rate) = options.rate {
             scenario = scenario.at_rate(rate, lasts_s);
         }
@@ -91,6 +107,7 @@ impl Plan {
             patience: options.patience,
             seed: options.seed,
             event: options.event.ok_or_else(|| options.seats.unwrap_or(scenario.hall.seats)),
+            shrunk: if options.quick { shrunk(&whole, &scenario, options) } else { Vec::new() },
             scenario,
             grace,
             quick: options.quick,
@@ -160,6 +177,36 @@ fn tiny(scenario: &mut Scenario) {
     }
 }
 
+/// A tiny scenario that is to last for so long after all: its people come over that time, not in the first second.
+fn stretch(scenario: &mut Scenario, lasts_s: f64) {
+    let longer = lasts_s / scenario.duration_s;
+    for arrivals in scenario.groups.iter_mut().map(|group| &mut group.arrivals) {
+        arrivals.half_life_s = arrivals.half_life_s.map(|it| it * longer);
+        arrivals.start_s *= longer;
+        arrivals.end_s = arrivals.end_s.map(|it| it * longer);
+    }
+    scenario.storms.iter_mut().for_each(|storm| storm.at_s *= longer);
+    scenario.duration_s = lasts_s;
+}
+
+/// What was made smaller, in words.
+fn shrunk(whole: &Scenario, tiny: &Scenario, options: &LoadOptions) -> Vec<String> {
+    let people = |it: &Scenario| it.visits().round() as u64;
+    let seats = (options.seats.is_none() && options.event.is_none()).then(|| {
+        format!("{} instead of {}", plural(tiny.hall.seats.into(), "seat"), count(whole.hall.seats.into()))
+    });
+    let (came, comes) = (seconds(whole.duration_s), seconds(tiny.duration_s));
+    [
+        Some(format!("{} people instead of {}", count(people(tiny)), count(people(whole)))),
+        seats,
+        Some(format!("people come for {comes} instead of {came}")),
+        Some("nobody thinks for longer than a fraction of a second".to_owned()),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,6 +217,11 @@ mod tests {
             let mut scenario = scenario(name).expect(name);
             tiny(&mut scenario);
             scenario.check_itself().expect(name);
+            let (half, visits) = (scenario.come_by(0.5), scenario.visits());
+            stretch(&mut scenario, 20.0);
+            scenario.check_itself().expect(name);
+            let again = scenario.come_by(10.0) / scenario.visits();
+            assert!((again - half / visits).abs() < 1e-9, "{name} comes in the same way, only for longer");
         }
     }
 

@@ -1,7 +1,9 @@
 //! One crowd on one event, from the first connection to the last word about every seat.
 
 use crate::LoadError;
-use crate::crowd::{Books, Carried, Crowd, CrowdPlan, Routing, Scenario, Verifier, crowds, spread_cores};
+use crate::crowd::{
+    Books, Carried, Crowd, CrowdPlan, Routing, Scenario, Verifier, Waited, crowds, spread_cores,
+};
 use crate::drive::{Doors, DrivePlan, Driving, Tally, start};
 use crate::options::TransportWord;
 use crate::report::model::{Away, Verified};
@@ -36,6 +38,8 @@ pub(crate) struct Played {
     pub(crate) duration_s: f64,
     /// When the server was away.
     pub(crate) away: Vec<Away>,
+    /// Why seats were left, if any were.
+    pub(crate) seats_left: Option<String>,
     /// Why the end is missing, if it is: the server went away.
     pub(crate) cut_short: Option<LoadError>,
 }
@@ -78,36 +82,40 @@ impl Stage<'_> {
                 break;
             }
             hand.mind_server(driving.doors(), watch).await;
-            hand.mind(&driving, watch.seconds(), interrupt);
+            hand.mind(&driving, &verifier, watch.seconds(), interrupt);
         }
-        let books = verifier.books();
+        // What the last of them did is told when the crowds are gone.
         driving.join()?;
-        let (verified, cut_short) = self.compare(verifier, &mut hand.absence, watch).await;
-        Ok(Played { verified, cut_short, ..hand.done(books, watch.seconds()) })
+        let books = verifier.books();
+        let (verified, seats_left, cut_short) = self.compare(verifier, &mut hand, watch).await;
+        Ok(Played { verified, seats_left, cut_short, ..hand.done(books, watch.seconds()) })
     }
 
     /// Holds what people were told against the server's seats, if there is still a server.
     async fn compare(
         &self,
         verifier: Verifier,
-        absence: &mut Absence,
+        hand: &mut Hand<'_>,
         watch: &Watch,
-    ) -> (Verified, Option<LoadError>) {
-        if let Some(from_s) = absence.since_s() {
+    ) -> (Verified, Option<String>, Option<LoadError>) {
+        if let Some(from_s) = hand.absence.since_s() {
             if !watch.server_answers().await {
-                return (verifier.so_far(), Some(LoadError::WentAway { from_s }));
+                return (verifier.so_far(), None, Some(LoadError::WentAway { from_s }));
             }
-            absence.back(watch.seconds());
+            hand.absence.back(watch.seconds());
         }
         watch.progress.say("  comparing with the server's own seats");
         match self.sale.seats(self.site).await {
-            Ok(seats) => (verifier.finish(&seats), None),
+            Ok(seats) => {
+                let left = verifier.why_left(&seats, &hand.waited);
+                (verifier.finish(&seats), left, None)
+            }
             Err(LoadError::NoServer { .. }) => {
                 let from_s = watch.seconds();
-                absence.gone_at(from_s);
-                (verifier.so_far(), Some(LoadError::WentAway { from_s }))
+                hand.absence.gone_at(from_s);
+                (verifier.so_far(), None, Some(LoadError::WentAway { from_s }))
             }
-            Err(error) => (verifier.so_far(), Some(error)),
+            Err(error) => (verifier.so_far(), None, Some(error)),
         }
     }
 
@@ -172,6 +180,8 @@ struct Hand<'a> {
     opened_s: f64,
     began_s: Option<f64>,
     winding_down_s: Option<f64>,
+    /// Who waited when nobody came any more.
+    waited: Vec<Waited>,
     absence: Absence,
 }
 
@@ -186,6 +196,7 @@ impl<'a> Hand<'a> {
             opened_s,
             began_s: None,
             winding_down_s: None,
+            waited: Vec::new(),
             absence: Absence::new(opened_s, stage.plan.patience.as_secs_f64()),
         }
     }
@@ -239,7 +250,7 @@ impl<'a> Hand<'a> {
     }
 
     /// Sees that the run ends: after the scenario's time and a grace, or when somebody asks.
-    fn mind(&mut self, driving: &Driving<Crowd>, now_s: f64, interrupt: &Interrupt) {
+    fn mind(&mut self, driving: &Driving<Crowd>, verifier: &Verifier, now_s: f64, interrupt: &Interrupt) {
         let is_away = self.absence.since_s().is_some();
         if self.absence.is_over(now_s) || (is_away && interrupt.is_asked()) {
             driving.stop();
@@ -248,6 +259,7 @@ impl<'a> Hand<'a> {
             let end_s = self.began_s.map(|began_s| began_s + self.stage.scenario.duration_s);
             if interrupt.is_asked() || end_s.is_some_and(|end_s| now_s > end_s) {
                 self.winding_down_s = Some(now_s);
+                self.waited = verifier.waiting();
                 driving.wind_down();
             }
             return;
@@ -265,6 +277,7 @@ impl<'a> Hand<'a> {
             steady_s: self.steady_s,
             books,
             verified: Verified::default(),
+            seats_left: None,
             cut_short: None,
             duration_s: now_s - self.opened_s,
         }

@@ -152,6 +152,10 @@ fn hall(event: EventId, maps: &[SectionMap], states: &[SectionState]) -> Hall {
             let after: Vec<u8> = row.aisles_after.iter().map(|&place| place as u8).collect();
             hall = hall.with_aisles(map.section, row.row, &after);
         }
+        for row in map.rows.iter().filter(|row| !row.accessible.is_empty()) {
+            let places: Vec<u8> = row.accessible.iter().map(|&place| place as u8).collect();
+            hall = hall.with_accessible(map.section, row.row, &places);
+        }
     }
     let rows = states.iter().flat_map(|it| it.rows.iter().map(|row| ((it.section, row.row), row)));
     let letters: HashMap<(u16, u16), &[u8]> = rows.map(|(at, row)| (at, row.seats.as_bytes())).collect();

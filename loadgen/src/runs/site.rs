@@ -8,9 +8,13 @@ use crate::runs::tokens::Tokens;
 use frontrow_client::{Client, ClientError, Endpoint, Http, Topology, UserId, Welcome};
 use frontrow_server::identity::ADMIN_KEY_FILE;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Duration;
 
 /// The user who asks for the topology: nobody of any crowd.
 const SCOUT: UserId = u64::MAX - 1;
+
+/// A server that is slow to begin with is given so long, with however little patience.
+const LEAST_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A server that answers.
 #[derive(Debug)]
@@ -32,8 +36,14 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// Finds the server that the options name.
+    /// Finds the server that the options name; one that says nothing is not waited for longer than patience goes.
     pub(crate) async fn find(options: &LoadOptions) -> Result<Self, LoadError> {
+        let waited = options.patience.max(LEAST_PATIENCE);
+        let found = tokio::time::timeout(waited, Self::ask(options)).await;
+        found.unwrap_or_else(|_| Err(LoadError::Silent { url: options.server.clone(), waited }))
+    }
+
+    async fn ask(options: &LoadOptions) -> Result<Self, LoadError> {
         let url = options.server.trim_end_matches('/').to_owned();
         let address = resolve(&url)?;
         let http = Http::new(&url).map_err(LoadError::http)?;
@@ -98,6 +108,13 @@ impl Site {
 
 /// `http://host:port` as an address.
 fn resolve(url: &str) -> Result<SocketAddr, LoadError> {
+    if url.is_empty() {
+        return Err(LoadError::Option(
+            "the server's address is empty: give --server http://host:port, or set the variable FRONTROW_URL to it (or \
+             unset it: then http://127.0.0.1:7410 is meant)"
+                .to_owned(),
+        ));
+    }
     let wrong = || LoadError::Option(format!("`{url}` is no address of a server; write http://host:port"));
     let rest = url.strip_prefix("http://").ok_or_else(wrong)?;
     let has_port = rest.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
@@ -142,6 +159,7 @@ mod tests {
             assert_eq!(resolve(&format!("http://{at}")).unwrap().to_string(), at);
         }
         assert_eq!(resolve("http://127.0.0.1").unwrap().port(), 80);
+        assert!(resolve("").expect_err("nothing").to_string().contains("FRONTROW_URL"));
         for wrong in ["127.0.0.1:7410", "https://x", "http://"] {
             let error = resolve(wrong).expect_err(wrong).to_string();
             assert!(error.contains("http://"), "{error}");

@@ -87,6 +87,9 @@ impl<'a> Steps<'a> {
             Err(LoadError::NoServer { .. }) if number > 1 => return Ok(self.went_away()),
             opened => opened?,
         };
+        if sale.own {
+            self.interrupt.event_is_open(sale.event);
+        }
         let stage = Stage {
             site: &self.site,
             sale: &sale,

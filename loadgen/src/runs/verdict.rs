@@ -24,7 +24,7 @@ impl Verdict {
     /// What a report says: the same as its page and its summary.
     pub fn of(report: &RunReport) -> Self {
         match report::Verdict::of(report, &Saturation::of(report)).tone {
-            Tone::Good => Self::Good,
+            Tone::Good | Tone::Quick => Self::Good,
             Tone::Doubtful => Self::NotAMeasurement,
             Tone::CutShort => Self::WentAway,
             Tone::Bad => Self::Violations,
@@ -49,7 +49,10 @@ impl Verdict {
 impl From<&LoadError> for Verdict {
     fn from(error: &LoadError) -> Self {
         match error {
-            LoadError::NoServer { .. } | LoadError::Connection { .. } => Self::NoServer,
+            LoadError::NoServer { .. }
+            | LoadError::NotHttp { .. }
+            | LoadError::Silent { .. }
+            | LoadError::Connection { .. } => Self::NoServer,
             LoadError::WentAway { .. } => Self::WentAway,
             LoadError::Wrong(_) => Self::Violations,
             LoadError::Panicked | LoadError::Patience(_) => Self::NotAMeasurement,

@@ -72,6 +72,7 @@ fn a_second_ctrl_c_ends_at_once() {
     until(&mut err, "winding down", "");
     interrupt(&child);
     until(&mut err, "ended at once", "");
+    until(&mut err, "stays open on the server: `frontrow event close ", "");
     assert_eq!(child.wait().expect("it ends").code(), Some(130));
     assert!(!out.exists(), "there is no report");
 }

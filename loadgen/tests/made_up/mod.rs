@@ -192,6 +192,7 @@ pub(crate) fn report() -> RunReport {
             connect_failed: 0,
             connections_lost: 12,
             sold_out_at_s: Some(42.0),
+            people_until_gone: Some(110_000),
         },
         latency: histograms.iter().map(|(class, of)| (class.clone(), latency(of))).collect(),
         uncorrected: Some(latency(&histogram(&mut Noise(3), 80_000, 210.0))),
@@ -201,7 +202,12 @@ pub(crate) fn report() -> RunReport {
         steps: Vec::new(),
         scaling,
         verified: Verified {
-            checks: counts(&[("one_owner", 54_600), ("answered_once", 900_000), ("fifo", 4_100)]),
+            checks: counts(&[
+                ("one_owner", 54_600),
+                ("answered_once", 900_000),
+                ("fifo", 4_100),
+                ("final_state", 50_000),
+            ]),
             violations: Vec::new(),
             violation_count: 0,
         },
@@ -210,6 +216,8 @@ pub(crate) fn report() -> RunReport {
         trends: Vec::new(),
         doubts: Vec::new(),
         away: Vec::new(),
+        quick: Vec::new(),
+        seats_left: None,
         questions: Vec::new(),
     }
 }

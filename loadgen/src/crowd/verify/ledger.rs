@@ -5,6 +5,7 @@ use super::super::slab::NONE;
 use super::checks::{Check, Counts};
 use super::facts::{Batch, Entry, Fact, Grant};
 use super::fences::Nonces;
+use super::left::Waited;
 use super::queues::Queues;
 use super::seats::Floor;
 use super::{Books, KEPT_VIOLATIONS};
@@ -119,6 +120,7 @@ impl Ledger {
             Fact::Part(row, seats) => {
                 self.books.seats_granted += u64::from(seats.count());
                 self.books.seats_held += u64::from(seats.count());
+                self.note_the_last_seat();
                 self.floor.part(has.span, has.section, row, seats);
             }
             Fact::Closed => {
@@ -149,6 +151,7 @@ impl Ledger {
         let count = u64::from(grant.seats.count());
         self.books.seats_granted += count;
         self.books.seats_held += count;
+        self.note_the_last_seat();
         self.checks.add(Check::FreshToken, 1);
         if !self.nonces.is_fresh(grant.nonce) {
             self.violation(format!(
@@ -160,6 +163,13 @@ impl Ledger {
             self.queues.direct(grant.place, grant.at);
         }
         self.floor.grant(grant)
+    }
+
+    /// Notes how many people it took until no seat was left, once.
+    fn note_the_last_seat(&mut self) {
+        if self.books.seats_held + self.books.seats_booked >= self.free_seats {
+            self.books.people_until_gone.get_or_insert(self.books.people);
+        }
     }
 
     /// A hold has changed.
@@ -212,6 +222,11 @@ impl Ledger {
 
     pub(crate) fn books(&self) -> Books {
         Books { waiting: self.queues.waiting(), ..self.books }
+    }
+
+    /// Who waits at present.
+    pub(crate) fn waiting(&self) -> Vec<Waited> {
+        self.queues.all()
     }
 
     pub(crate) fn remembered(&self) -> usize {

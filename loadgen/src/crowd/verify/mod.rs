@@ -10,10 +10,12 @@ pub(crate) mod facts;
 mod fences;
 mod last;
 mod ledger;
+mod left;
 mod queues;
 mod seats;
 
 pub use last::{FinalSeat, SeatState};
+pub use left::Waited;
 
 use super::hall::Hall;
 use crate::report::model::Verified;
@@ -45,6 +47,8 @@ pub struct Books {
     pub seats_granted: u64,
     /// When the last seat that was free at the start was booked, in nanoseconds since the start of the run.
     pub sold_out_at: Option<u64>,
+    /// People who had come when every seat that was free at the start was held or booked for the first time.
+    pub people_until_gone: Option<u64>,
     /// When the first people could come: when the connections of a load thread were open.
     pub began_ns: Option<u64>,
     /// Violations so far.
@@ -115,6 +119,21 @@ impl Verifier {
     /// How many holds, doubts and parties are remembered: bounded by the hall and by who is there.
     pub fn remembered(&self) -> usize {
         lock(&self.shared.ledger).remembered()
+    }
+
+    /// Who waits in queues, as far as crowds have handed over.
+    pub fn waiting(&self) -> Vec<Waited> {
+        let mut ledger = lock(&self.shared.ledger);
+        self.shared.work_off(&mut ledger);
+        ledger.waiting()
+    }
+
+    /// Why seats were left, by the server's own word on each seat, and by who waited when people stopped coming; `None`
+    /// if none were left.
+    pub fn why_left(&self, seats: &[FinalSeat], waited: &[Waited]) -> Option<String> {
+        let mut ledger = lock(&self.shared.ledger);
+        self.shared.work_off(&mut ledger);
+        left::why(&ledger.hall, seats, waited, ledger.books.seats_booked)
     }
 
     /// What has been checked so far, and what was wrong.

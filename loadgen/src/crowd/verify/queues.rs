@@ -8,6 +8,7 @@
 
 use super::super::slab::{NONE, Slab};
 use super::facts::{Joining, Position};
+use super::left::Waited;
 use frontrow_shard::RowRef;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -75,6 +76,13 @@ impl Queues {
     /// How many wait.
     pub(crate) fn waiting(&self) -> u64 {
         self.parties.len() as u64
+    }
+
+    /// Who waits, and for what.
+    pub(crate) fn all(&self) -> Vec<Waited> {
+        let one = |slot| self.parties.get(slot).map(|party| party.joining);
+        let waited = |it: Joining| Waited { place: it.place, count: it.count, spread: it.spread };
+        self.parties.slots().filter_map(one).map(waited).collect()
     }
 
     pub(crate) fn join(&mut self, joining: &Joining) -> u32 {
