@@ -223,6 +223,11 @@ impl State {
         Some(time_ms + Clock::monotonic_ns().saturating_sub(at_ns) / 1_000_000)
     }
 
+    /// The time for whoever looks on here: the primary's, or this node's own as long as none was heard.
+    pub(super) fn onlookers_ms(&self) -> u64 {
+        self.primary_ms().unwrap_or_else(Clock::wall_ms)
+    }
+
     /// Bytes of a stream that the primary has durable and this node does not; `None` while an earlier epoch comes.
     pub(super) fn lag(progress: &Progress) -> Option<u64> {
         let Progress { have, there, .. } = progress;

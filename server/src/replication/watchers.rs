@@ -257,7 +257,7 @@ impl Watchers {
     fn seen_ms(&self) -> Millis {
         let state = self.shared.lock();
         let age_ms = state.standing(Clock::monotonic_ns()).map_or(0, |standing| standing.age_ms);
-        state.primary_ms().unwrap_or(0).saturating_sub(age_ms)
+        state.onlookers_ms().saturating_sub(age_ms)
     }
 
     /// Where the primary's WebSocket is, if that is known.

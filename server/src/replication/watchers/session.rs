@@ -320,7 +320,7 @@ impl Session {
         let (epoch, server_time_ms, partitions) = {
             let state = desk.shared.lock();
             let epoch = state.standing(Clock::monotonic_ns()).map_or(0, |standing| standing.epoch);
-            (epoch, state.primary_ms().unwrap_or(0), state.applied.len() as u16)
+            (epoch, state.onlookers_ms(), state.applied.len() as u16)
         };
         let welcome = Welcome {
             user,
