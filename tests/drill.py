@@ -2,7 +2,7 @@
 """Plays the chapters of docs/operations.md on real processes and says what is seen; ends with an error at the first
 thing that is not as written there. Usage: drill.py PATH/TO/frontrow. (The full and the failing disk are
 cli/tests/full_disk.rs.)"""
-import base64, glob, json, os, shutil, signal, socket, subprocess, sys, tempfile, time, urllib.error, urllib.request
+import base64, glob, json, os, re, shutil, signal, socket, subprocess, sys, tempfile, time, urllib.error, urllib.request
 
 FRONTROW = os.path.abspath(sys.argv[1])
 KEY = "a key for this drill only, thirty-two bytes"
@@ -45,8 +45,8 @@ class Node:
         return self.process.returncode
 
 
-def run(*words, url="http://127.0.0.1:1", ok=True, data=None):
-    env = {**os.environ, "FRONTROW_ADMIN_KEY": KEY}
+def run(*words, url="http://127.0.0.1:1", ok=True, data=None, settings={}):
+    env = {**os.environ, "FRONTROW_ADMIN_KEY": KEY, **settings}
     more = ["--data", data] if data else []
     done = subprocess.run([FRONTROW, "--server", url, *more, *words], env=env, text=True, capture_output=True)
     text = (done.stdout + done.stderr).strip()
@@ -77,6 +77,13 @@ def replication(node):
     with urllib.request.urlopen(request, timeout=5) as answer:
         return json.load(answer)
 
+
+
+def free_port():
+    """Below those that the kernel hands out by itself, so that nobody else gets it in between."""
+    free_port.next = getattr(free_port, "next", 20000 + os.getpid() % 9000) + 1
+    with socket.socket() as probe:
+        return free_port.next if probe.connect_ex(("127.0.0.1", free_port.next)) else free_port()
 
 
 def claim(node, user, ok=True):
@@ -146,7 +153,8 @@ def standby_gone(here, there):
     run("replication", "alone", url=primary.url)
     see("the claim, now: " + claim_waits.communicate(timeout=30)[0].strip().splitlines()[0])
     assert claim_waits.returncode == 0
-    standby = Node(there, ["backup", "--primary", listen])
+    # At a port of its own: it is asked there whether it serves.
+    standby = Node(there, ["backup", "--primary", listen], FRONTROW_SERVER__HTTP=f"127.0.0.1:{free_port()}")
     until("the standby has caught up again", lambda: replication(primary)["caught_up"])
     run("replication", "backup", url=primary.url)
     claim(primary, 4)
@@ -174,32 +182,30 @@ def promoted(primary, standby):
 def archive_unreadable(data):
     chapter("An archive cannot be read")
     node = Node(data, ["serve"])
-    run("event", "close", "1", url=node.url)
-    run("event", "archive", "1", url=node.url)
-    file = data + "/events/1.archive"
+    # One of its own: holds are running in the other.
+    run("event", "create", "--stadium", "200", "--open", url=node.url)
+    event = str(max(it["event"] for it in json.loads(node.get("/v1/events"))["events"]))
+    section = json.loads(node.get(f"/v1/events/{event}/map"))["sections"][0]["name"]
+    run("event", "close", event, url=node.url)
+    run("event", "archive", event, url=node.url)
+    file = f"{data}/events/{event}.archive"
     node.kill()
-    shutil.copy(file, file + ".kept")
+    shutil.copy(file, data + "-archive.kept")
     with open(file, "r+b") as damaged:
         damaged.seek(os.path.getsize(file) // 2)
         byte = damaged.read(1)
         damaged.seek(-1, os.SEEK_CUR)
         damaged.write(bytes([byte[0] ^ 4]))
     node = Node(data, ["serve"])
-    assert "archive_damaged" in run("--json", "seats", "1", SECTION, url=node.url, ok=False)
-    assert "an archive cannot be read" in node.words() and "events/1.archive" in node.words()
+    assert node.url, str(node.said) + node.words()
+    assert "archive_damaged" in run("--json", "seats", event, section, url=node.url, ok=False)
+    assert "an archive cannot be read" in node.words() and f"events/{event}.archive" in node.words()
     see("the log names the file; the server serves on")
     assert json.loads(node.get("/readyz"))["ready"]
-    os.rename(file + ".kept", file)
-    run("seats", "1", SECTION, url=node.url)
+    os.rename(data + "-archive.kept", file)
+    run("seats", event, section, url=node.url)
     see("put back under its name: read again, without a restart")
     node.kill()
-
-
-def free_port():
-    """Below those that the kernel hands out by itself, so that nobody else gets it in between."""
-    free_port.next = getattr(free_port, "next", 20000 + os.getpid() % 9000) + 1
-    with socket.socket() as probe:
-        return free_port.next if probe.connect_ex(("127.0.0.1", free_port.next)) else free_port()
 
 
 class Etcd:
@@ -269,9 +275,12 @@ def nobody_is_primary(here, there):
         first.kill()
         shutil.rmtree(here)
         see("its disk is lost for good")
-        run("promote", "--offline", data=there)
-        etcd.ask("kv/deleterange", "/frontrow/drill/standing")
-        see("$ etcdctl del /frontrow/drill/standing")
+        second = start(there)
+        until("why_not names the way out", lambda: "--replace" in str(status(second)["cluster"]["why_not"]))
+        numbers = re.search(r"--epoch (\d+) --replace (\d+)", status(second)["cluster"]["why_not"]).groups()
+        second.kill()
+        found = ["cluster", "found", "--epoch", numbers[0], "--replace", numbers[1]]
+        run(*found, data=there, settings={**SETTINGS, **settings})
         second = start(there)
         lead(second)
         run("events", url=second.url)

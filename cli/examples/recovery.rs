@@ -93,16 +93,18 @@ async fn measure(
 /// Seats are claimed and given back, two records each time, all over the hall.
 async fn churn(server: &Server, event: u32, records: u64) -> Outcome<()> {
     let rows = Arc::new(child::rows(server, event).await?);
-    let callers = CONNECTIONS * IN_FLIGHT;
+    // No two on one row at a time.
+    let in_flight = (rows.len() / CONNECTIONS).clamp(1, IN_FLIGHT);
+    let callers = CONNECTIONS * in_flight;
     let each = records / 2 / callers as u64;
     let mut all = Vec::new();
     for connection in 0..CONNECTIONS {
         let token = server.http.dev_token(connection as u64 + 1).await?.token;
         let endpoint = Endpoint::Tcp(server.tcp.clone());
         let client = Arc::new(Client::connect_with(endpoint, token, Options::default().retrying()).await?);
-        for number in 0..IN_FLIGHT {
+        for number in 0..in_flight {
             let (client, rows, caller) =
-                (Arc::clone(&client), Arc::clone(&rows), connection * IN_FLIGHT + number);
+                (Arc::clone(&client), Arc::clone(&rows), connection * in_flight + number);
             all.push(tokio::spawn(async move {
                 for turn in 0..each as usize {
                     // Rows of its own, a place further each time round.
