@@ -21,17 +21,10 @@ const SEATS: u32 = 4000;
 const EVENT: u32 = 1;
 
 fn settings(acknowledge: &'static str) -> Vec<(&'static str, &'static str)> {
-    vec![
-        ("FRONTROW_SERVER__CORES", "2"),
-        ("FRONTROW_PARTITIONS__COUNT", "8"),
-        ("FRONTROW_PARTITIONS__REQUESTS_REMEMBERED", "16384"),
-        ("FRONTROW_EVENTS__HOLD", "1h"),
-        ("FRONTROW_REPLICATION__LISTEN", "127.0.0.1:0"),
-        ("FRONTROW_REPLICATION__ACKNOWLEDGE", acknowledge),
-        ("FRONTROW_REPLICATION__BUSY_AFTER", "300ms"),
-        ("FRONTROW_REPLICATION__CHECK", "1s"),
-        ("FRONTROW_LOG_OUTPUT__LEVEL", "warn"),
-    ]
+    common::replicated(
+        acknowledge,
+        &[("FRONTROW_REPLICATION__BUSY_AFTER", "300ms"), ("FRONTROW_REPLICATION__CHECK", "1s")],
+    )
 }
 
 /// One acknowledged request.

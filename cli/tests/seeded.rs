@@ -19,18 +19,14 @@ const EACH: u64 = 16;
 const EVENT: u32 = 1;
 
 fn settings(acknowledge: &'static str) -> Vec<(&'static str, &'static str)> {
-    vec![
-        ("FRONTROW_SERVER__CORES", "2"),
-        ("FRONTROW_PARTITIONS__COUNT", "8"),
-        ("FRONTROW_PARTITIONS__REQUESTS_REMEMBERED", "16384"),
-        ("FRONTROW_EVENTS__HOLD", "1h"),
-        ("FRONTROW_LOG__SEGMENT", "1MiB"),
-        ("FRONTROW_LOG__SNAPSHOT_EVERY", "1MiB"),
-        ("FRONTROW_REPLICATION__LISTEN", "127.0.0.1:0"),
-        ("FRONTROW_REPLICATION__ACKNOWLEDGE", acknowledge),
-        ("FRONTROW_REPLICATION__CHECK", "1s"),
-        ("FRONTROW_LOG_OUTPUT__LEVEL", "warn"),
-    ]
+    common::replicated(
+        acknowledge,
+        &[
+            ("FRONTROW_LOG__SEGMENT", "1MiB"),
+            ("FRONTROW_LOG__SNAPSHOT_EVERY", "1MiB"),
+            ("FRONTROW_REPLICATION__CHECK", "1s"),
+        ],
+    )
 }
 
 /// Requests and what they were told.

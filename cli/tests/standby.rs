@@ -22,15 +22,7 @@ const SECTION: u16 = 1;
 const ROW: RowRef = RowRef::new(EVENT, SECTION, 2);
 
 fn settings(acknowledge: &'static str) -> Vec<(&'static str, &'static str)> {
-    vec![
-        ("FRONTROW_SERVER__CORES", "2"),
-        ("FRONTROW_PARTITIONS__COUNT", "8"),
-        ("FRONTROW_PARTITIONS__REQUESTS_REMEMBERED", "16384"),
-        ("FRONTROW_EVENTS__HOLD", "1h"),
-        ("FRONTROW_REPLICATION__LISTEN", "127.0.0.1:0"),
-        ("FRONTROW_REPLICATION__ACKNOWLEDGE", acknowledge),
-        ("FRONTROW_LOG_OUTPUT__LEVEL", "warn"),
-    ]
+    common::replicated(acknowledge, &[])
 }
 
 async fn make_event(server: &Server, data: &Path) {

@@ -154,3 +154,21 @@ pub(crate) fn within<T>(seconds: u64, test: impl Future<Output = T>) -> T {
         tokio::time::timeout(Duration::from_secs(seconds), test).await.expect("the test ends in its time")
     })
 }
+
+/// Settings of a node that has a standby or is one, and what a test wants beside them.
+pub(crate) fn replicated(
+    acknowledge: &'static str,
+    more: &[(&'static str, &'static str)],
+) -> Vec<(&'static str, &'static str)> {
+    let mut all = vec![
+        ("FRONTROW_SERVER__CORES", "2"),
+        ("FRONTROW_PARTITIONS__COUNT", "8"),
+        ("FRONTROW_PARTITIONS__REQUESTS_REMEMBERED", "16384"),
+        ("FRONTROW_EVENTS__HOLD", "1h"),
+        ("FRONTROW_REPLICATION__LISTEN", "127.0.0.1:0"),
+        ("FRONTROW_REPLICATION__ACKNOWLEDGE", acknowledge),
+        ("FRONTROW_LOG_OUTPUT__LEVEL", "warn"),
+    ];
+    all.extend_from_slice(more);
+    all
+}
