@@ -72,9 +72,9 @@ fn a_change_that_is_missed_is_noticed() {
         match kind {
             // Does not occur; and nothing here rests on these.
             Kind::Unnamed | Kind::EventCreated | Kind::EventState => {}
-            // These may be told again, or to somebody who did not wait.
+            // These may be told again, or to somebody who did not wait; and who waits for a section is compared at rest.
             Kind::Joined | Kind::Left | Kind::Dropped => {
-                assert!(noticed * 2 >= missed, "{kind:?}: {noticed} of {missed}");
+                assert!(noticed * 5 >= missed && noticed > 0, "{kind:?}: {noticed} of {missed}");
             }
             _ => assert!(missed > 0 && noticed == missed, "{kind:?}: {noticed} of {missed}"),
         }
