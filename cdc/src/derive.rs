@@ -80,10 +80,13 @@ impl Deriving<'_, '_> {
     fn all(&mut self) -> Result<(), ChangeError> {
         let &Record { kind, payload, .. } = self.record;
         let Decoded { op, outcome, facts } = record::decode(kind, payload)?;
+        let malformed = |reason: &str| RecordError::Malformed { kind, reason: reason.to_owned() };
+        if outcome.is_some_and(|it| Seats::new(it.seats.first, it.seats.mask).is_none()) {
+            return Err(malformed("seats beyond the longest row").into());
+        }
         let mut named = Vec::new();
         for fact in facts.iter().flat_map(record::Facts::iter) {
-            let reason = "facts that are none".to_owned();
-            named.push(fact.map_err(|_| RecordError::Malformed { kind, reason })?);
+            named.push(fact.map_err(|_| malformed("facts that are none"))?);
         }
         let left_out = |fact: &Fact| match fact {
             Fact::Unnamed { seats: true, count } => Some(*count),

@@ -156,3 +156,34 @@ fn json_and_back() {
     }
     assert!(names.len() > 200, "{}", names.len());
 }
+
+/// Bytes that a defect has changed are refused or tell something else, and never end the reader.
+#[test]
+fn flipped_bits_are_refused_or_tell_something() {
+    let mut market = Market::new(6, Crowd { cap: true, ..USUAL });
+    for _ in 0..1_500 {
+        market.step();
+    }
+    let records = market.world.records.take().expect("they were asked for");
+    let mut rng = Rng::new(6);
+    let (mut refused, mut told) = (0, 0);
+    for _ in 0..50_000 {
+        let at = rng.below(records.len() as u64) as usize;
+        let mut bytes = vec![records[at].kind];
+        bytes.extend_from_slice(&records[at].payload);
+        for _ in 0..rng.between(1, 3) {
+            let bit = rng.below(bytes.len() as u64 * 8) as usize;
+            bytes[bit / 8] ^= 1 << (bit % 8);
+        }
+        if rng.chance(20) {
+            bytes.truncate(rng.between(1, bytes.len() as u64) as usize);
+        }
+        match frontrow_cdc::fuzz_changes(&bytes).len() {
+            0 => refused += 1,
+            _ => told += 1,
+        }
+        frontrow_shard::record::fuzz_decode(&bytes);
+    }
+    println!("of 50000: {told} told something, {refused} nothing");
+    assert!(refused > 1_000 && told > 1_000);
+}
