@@ -397,7 +397,7 @@ fn op_text(op: &Op) -> String {
 /// What the operation caused, each in words.
 fn facts_text(facts: Option<Facts<'_>>) -> Vec<String> {
     let text = |fact| match fact {
-        Ok(Fact::Rows(rows)) => format!("Rows {}", rows_text(&rows)),
+        Ok(Fact::Rows(rows)) => format!("Rows{}", rows_text(&rows)),
         Ok(Fact::Expired { user, place, epoch, rows }) => {
             format!("Expired {{ user: {user}, place: {place:?}, epoch: {epoch}{} }}", rows_text(&rows))
         }
