@@ -4,8 +4,8 @@
 use crate::args::{Dump, Wal};
 use crate::failure::Failure;
 use crate::show::Out;
-use frontrow_shard::record::{self, kind};
-use frontrow_shard::{Op, Partition, record::Outcome};
+use frontrow_shard::record::{self, Decoded, Fact, Facts, Given, Outcome, kind};
+use frontrow_shard::{Op, Partition, Parts};
 use frontrow_wal::{
     Agreed, DataDir, DirOptions, DirView, Finding, LogIndex, Mended, PartitionSpan, Position, Record,
     Segment, SegmentInfo, Snapshot, Tail, Verdict, Verified, WalError, covered, removable, repair, spans,
@@ -234,7 +234,8 @@ fn logged_events(view: &DirView) -> Result<BTreeSet<u32>, WalError> {
         for found in segment.records() {
             let found = found?;
             if found.kind == kind::CREATE_EVENT
-                && let Ok((Op::CreateEvent(spec), _)) = record::decode(found.kind, found.payload)
+                && let Ok(Decoded { op: Op::CreateEvent(spec), .. }) =
+                    record::decode(found.kind, found.payload)
             {
                 events.insert(spec.event);
             }
@@ -348,9 +349,10 @@ fn line_text(info: &SegmentInfo, found: &Record<'_>) -> String {
     let Record { partition, epoch, lsn, time_ms, kind, position, .. } = *found;
     let place = format!("s{} e{epoch} {position:>12}  p{partition} #{lsn} t{time_ms}", info.stream());
     match record::decode(kind, found.payload) {
-        Ok((op, outcome)) => {
+        Ok(Decoded { op, outcome, facts }) => {
             let outcome = outcome.map_or(String::new(), |it| format!("  => {}", outcome_text(&it)));
-            format!("{place}  {}{outcome}", op_text(&op))
+            let facts = facts_text(facts).iter().fold(String::new(), |text, fact| text + "  + " + fact);
+            format!("{place}  {}{outcome}{facts}", op_text(&op))
         }
         Err(error) => format!("{place}  {} bytes of kind {kind}: {error}", found.payload.len()),
     }
@@ -363,8 +365,11 @@ fn line_json(info: &SegmentInfo, found: &Record<'_>) -> Value {
         "kind": kind_name(found.kind),
     });
     match record::decode(found.kind, found.payload) {
-        Ok((op, outcome)) => {
+        Ok(Decoded { op, outcome, facts }) => {
             line["op"] = op_text(&op).into();
+            if facts.is_some() {
+                line["facts"] = facts_text(facts).into();
+            }
             if let Some(it) = outcome {
                 line["outcome"] = json!({
                     "code": it.code.name(), "seats": it.seats.places().collect::<Vec<_>>(), "slot": it.slot,
@@ -389,6 +394,51 @@ fn op_text(op: &Op) -> String {
     }
 }
 
+/// What the operation caused, each in words.
+fn facts_text(facts: Option<Facts<'_>>) -> Vec<String> {
+    let text = |fact| match fact {
+        Ok(Fact::Rows(rows)) => format!("Rows{}", rows_text(&rows)),
+        Ok(Fact::Expired { user, place, epoch, rows }) => {
+            format!("Expired {{ user: {user}, place: {place:?}, epoch: {epoch}{} }}", rows_text(&rows))
+        }
+        Ok(Fact::Granted { request, given }) => {
+            format!("Granted {{ request: {request:032x}, {} }}", given_text(&given))
+        }
+        Ok(Fact::Offered(given)) => format!("Offered {{ {} }}", given_text(&given)),
+        Ok(Fact::Queued { request, user, place }) => {
+            format!("Queued {{ request: {request:032x}, user: {user}, place: {place:?} }}")
+        }
+        Ok(Fact::Refused { request, user, place, code }) => {
+            let code = code.name();
+            format!("Refused {{ request: {request:032x}, user: {user}, place: {place:?}, code: {code} }}")
+        }
+        Ok(fact) => format!("{fact:?}"),
+        Err(_) => "and bytes that are no fact".to_owned(),
+    };
+    facts.iter().flat_map(Facts::iter).map(text).collect()
+}
+
+fn given_text(given: &Given) -> String {
+    let Given { user, place, hold, seats, expires_ms, rows } = given;
+    let places: Vec<u8> = seats.places().collect();
+    format!(
+        "user: {user}, place: {place:?}, hold: {}/{}/{}, seats: {places:?}, until: {expires_ms}{}",
+        hold.epoch,
+        hold.lsn,
+        hold.slot,
+        rows_text(rows)
+    )
+}
+
+/// The rows of a hold over several; nothing for another one.
+fn rows_text(rows: &Parts) -> String {
+    let row = |part: &frontrow_shard::Part| {
+        let places: Vec<u8> = part.seats.places().collect();
+        format!(", row {}: {places:?}", part.row)
+    };
+    rows.as_slice().iter().map(row).collect()
+}
+
 fn outcome_text(it: &Outcome) -> String {
     let mut text = it.code.name().to_owned();
     let places: Vec<String> = it.seats.places().map(|place| place.to_string()).collect();
@@ -402,7 +452,7 @@ fn outcome_text(it: &Outcome) -> String {
 }
 
 fn kind_name(kind: u8) -> &'static str {
-    match kind {
+    match kind & !kind::FACTS {
         kind::BEGIN => "begin",
         kind::CREATE_EVENT => "create_event",
         kind::SET_EVENT_STATE => "set_event_state",

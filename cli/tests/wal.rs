@@ -6,7 +6,9 @@ mod common;
 
 use common::{Server, within};
 use frontrow_shard::record::Encoder;
-use frontrow_shard::{Answer, Code, EventRules, EventSpec, Op, RowSpec};
+use frontrow_shard::{
+    Answer, Code, Effects, EventRules, EventSpec, Op, Parts, Push, PushKind, RowRef, RowSpec,
+};
 use frontrow_wal::{DataDir, DirOptions, LogOptions, SnapshotMeta};
 use serde_json::Value;
 use std::fs;
@@ -29,7 +31,14 @@ fn make_log(path: &Path) {
             2 => Op::CreateEvent(Box::new(an_event())),
             _ => Op::Expire { event: 1, slot: lsn as u32, lsn },
         };
-        let (kind, payload) = encoder.encode(&op, &Answer::plain(Code::Done));
+        let mut effects = Effects::default();
+        if lsn == 200 {
+            let answer = Answer { epoch: 1, lsn, slot: 200, ..Answer::plain(Code::Expired) };
+            let place = RowRef::new(1, 2, 3);
+            let parts = Parts::default();
+            effects.pushes.push(Push { user: 77, place, kind: PushKind::Expired, answer, parts });
+        }
+        let (kind, payload) = encoder.encode(&op, &Answer::plain(Code::Done), &effects);
         for partition in 0..2 {
             while log.append(partition, lsn, 1000 + lsn, kind, payload).is_err() {
                 log.commit().unwrap();
@@ -94,6 +103,11 @@ fn a_good_log_is_counted_verified_and_dumped() {
         text(&dump).lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
     assert_eq!(lines.iter().map(|line| line["lsn"].as_u64().unwrap()).collect::<Vec<_>>(), [199, 200]);
     assert_eq!((&lines[0]["kind"], &lines[0]["outcome"]["code"]), (&"expire".into(), &"done".into()));
+    assert_eq!((&lines[0]["facts"], &lines[1]["kind"]), (&Value::Null, &"expire".into()));
+    let facts = lines[1]["facts"].as_array().expect("the last one has run out for somebody");
+    assert!(facts.len() == 1 && facts[0].as_str().is_some_and(|it| it.contains("user: 77")), "{facts:?}");
+    let dump_text = text(&wal(folder.path(), &["dump", "--partition", "1", "--from-lsn", "200"]));
+    assert!(dump_text.contains("+ Expired { user: 77"), "{dump_text}");
     let dump = text(&wal(folder.path(), &["dump", "--limit", "1"]));
     assert!(dump.lines().count() == 1 && dump.contains("Begin { epoch: 1 }"), "{dump}");
     assert!(!dump.contains("secret") && !dump.contains("6210279"), "the secret stays in the log: {dump}");
@@ -174,7 +188,7 @@ fn an_event_that_only_snapshots_know_is_missed() {
     let dir = DataDir::open(folder.path(), DirOptions::new(1)).unwrap();
     let limits = frontrow_shard::Limits { requests: 64, parties: 4, queues: 4, tasks: 4 };
     let mut part = frontrow_shard::Partition::new(0, 1, limits);
-    let mut out = frontrow_shard::Effects::default();
+    let mut out = Effects::default();
     for op in [Op::Begin { epoch: 1, secret: 7 }, Op::CreateEvent(Box::new(an_event()))] {
         assert_eq!(part.apply(1000, &op, &mut out).answer.code, Code::Done);
     }

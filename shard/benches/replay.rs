@@ -139,7 +139,7 @@ impl Live {
         let partition = &mut self.partitions[usize::from(at)];
         let applied = partition.apply(self.now, op, &mut self.effects);
         if applied.recorded {
-            let (kind, payload) = self.encoder.encode(op, &applied.answer);
+            let (kind, payload) = self.encoder.encode(op, &applied.answer, &self.effects);
             self.log.append((at, partition.lsn(), self.now), kind, payload);
         }
         applied.answer

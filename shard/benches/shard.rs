@@ -71,7 +71,7 @@ impl Bench {
         self.effects.clear();
         let applied = self.partition.apply(self.now, op, &mut self.effects);
         if applied.recorded {
-            let (_, payload) = self.encoder.encode(op, &applied.answer);
+            let (_, payload) = self.encoder.encode(op, &applied.answer, &self.effects);
             self.bytes += payload.len() as u64;
         }
         applied.answer

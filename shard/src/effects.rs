@@ -13,8 +13,10 @@ pub struct Decided {
     pub user: UserId,
     /// The place it was about.
     pub place: RowRef,
-    /// The answer. The rows of a claim over several rows: [`crate::Partition::parts_of`].
+    /// The answer.
     pub answer: Answer,
+    /// The rows of a claim over several rows.
+    pub parts: Parts,
 }
 
 /// Something a user must hear of without having asked.
@@ -54,6 +56,8 @@ pub struct Effects {
     pub answers: Vec<Decided>,
     /// News for users.
     pub pushes: Vec<Push>,
+    /// The rows of the hold that the operation was about, if it is one over several rows.
+    pub parts: Parts,
     /// Rows whose visible state changed; a row may stand here more than once.
     pub rows: Vec<RowRef>,
     /// Messages to partitions, to be sent once the operation is durable.
@@ -66,6 +70,7 @@ impl Effects {
         Self {
             answers: Vec::with_capacity(operations),
             pushes: Vec::with_capacity(operations),
+            parts: Parts::default(),
             rows: Vec::with_capacity(operations * 2),
             letters: Vec::with_capacity(operations),
         }
@@ -75,6 +80,7 @@ impl Effects {
     pub fn clear(&mut self) {
         self.answers.clear();
         self.pushes.clear();
+        self.parts.clear();
         self.rows.clear();
         self.letters.clear();
     }

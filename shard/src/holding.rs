@@ -11,7 +11,12 @@ use crate::row::Set;
 use frontrow_plant::{Bug, planted};
 
 impl Partition {
-    pub(crate) fn extend(&mut self, user: UserId, proof: &Proof) -> Result<Answer, Answer> {
+    pub(crate) fn extend(
+        &mut self,
+        user: UserId,
+        proof: &Proof,
+        out: &mut Effects,
+    ) -> Result<Answer, Answer> {
         let (ev, slot) = self.prove(user, proof.place, &proof.fence).map_err(|(refusal, _)| refusal)?;
         let (now, rules) = (self.now, self.events[ev].rules);
         let hold = &mut self.events[ev].holds[slot];
@@ -24,10 +29,16 @@ impl Partition {
         hold.extensions += 1;
         // The fence must change, so that the old one is told from the new: at least a millisecond longer.
         hold.expires_ms = (now + Millis::from(rules.hold_ms)).max(hold.expires_ms + 1);
+        self.name_rows(ev, slot, out);
         Ok(self.fence_answer(ev, slot, Code::Extended))
     }
 
-    pub(crate) fn begin_payment(&mut self, user: UserId, proof: &Proof) -> Result<Answer, Answer> {
+    pub(crate) fn begin_payment(
+        &mut self,
+        user: UserId,
+        proof: &Proof,
+        out: &mut Effects,
+    ) -> Result<Answer, Answer> {
         let (ev, slot) = self.prove(user, proof.place, &proof.fence).map_err(|(refusal, _)| refusal)?;
         let (now, rules) = (self.now, self.events[ev].rules);
         let hold = &mut self.events[ev].holds[slot];
@@ -37,6 +48,7 @@ impl Partition {
         hold.state = HoldState::Paying;
         let pay_ms = if planted(Bug::PayForever) { 3_600_000 } else { rules.pay_ms };
         hold.expires_ms = (now + Millis::from(pay_ms)).max(hold.expires_ms + 1);
+        self.name_rows(ev, slot, out);
         Ok(self.fence_answer(ev, slot, Code::Paying))
     }
 
@@ -47,6 +59,7 @@ impl Partition {
         hold.state = HoldState::Booked;
         let (seats, row) = (hold.seats(), hold.row);
         if hold.is_group() {
+            self.name_rows(ev, slot, out);
             self.tell_parts(ev, slot, PartAction::Book, out);
         } else {
             self.events[ev].rows.add_to(row, Set::Booked, seats);
@@ -65,6 +78,7 @@ impl Partition {
     ) -> Result<Answer, Answer> {
         let (ev, slot) = self.prove(user, proof.place, &proof.fence).map_err(|(refusal, _)| refusal)?;
         let seats = self.events[ev].holds[slot].seats();
+        self.name_rows(ev, slot, out);
         self.end_hold(ev, slot, HoldState::Released, out);
         Ok(Answer { seats, ..Answer::plain(Code::Released) })
     }
@@ -89,6 +103,7 @@ impl Partition {
             return Err(Answer { flags: why, ..Answer::plain(Code::Fenced) });
         }
         let seats = self.events[ev].holds[slot].seats();
+        self.name_rows(ev, slot, out);
         self.end_hold(ev, slot, HoldState::Cancelled, out);
         Ok(Answer { seats, ..Answer::plain(Code::Cancelled) })
     }
@@ -153,6 +168,13 @@ impl Partition {
         let part = &self.events[ev];
         let hold = &part.holds[slot];
         if hold.is_group() { part.groups.get(hold.mask) } else { Parts::default() }
+    }
+
+    /// Says which rows a section claim has that an operation is about: its answer does not.
+    fn name_rows(&self, ev: usize, slot: u32, out: &mut Effects) {
+        if self.events[ev].holds[slot].is_group() {
+            out.parts = self.group_parts(ev, slot);
+        }
     }
 
     /// Orders the rows of a section claim to do what has been decided.

@@ -220,6 +220,13 @@ impl Parts {
         &self.items[..self.len as usize]
     }
 
+    /// Forgets them.
+    pub(crate) fn clear(&mut self) {
+        if self.len > 0 {
+            *self = Self::default();
+        }
+    }
+
     /// Folds the parts into `hash`.
     pub(crate) fn hash_into(&self, hash: &mut impl std::hash::Hasher) {
         use std::hash::Hash;

@@ -15,8 +15,9 @@
 //! | `section`, `section_queue`, `lending` | claims and queues over rows on several cores |
 //! | `account`, `mail` | seats per user; messages between partitions |
 //! | `row`, `row_index`, `bits`, `hold`, `event`, `wheel`, `requests` | the arenas and indexes |
+//! | `standing` | who has what, for whoever compares |
 //! | `archive`, [`cold`] | an event that is over: read out, let go; how it stands in its archive |
-//! | `record` | how an operation stands in the log |
+//! | `record` | how an operation stands in the log, with what it caused |
 //! | [`replay`] | from the log to partitions, fast |
 //! | [`snapshot`], the files `saved` | the whole state as bytes, and back |
 
@@ -47,6 +48,7 @@ pub mod rules;
 mod section;
 mod section_queue;
 pub mod snapshot;
+mod standing;
 mod waiting;
 mod wheel;
 
@@ -63,6 +65,7 @@ pub use requests::request_time;
 pub use row::RowState;
 pub use rules::*;
 pub use snapshot::{SNAPSHOT_VERSION, SnapshotError, SnapshotHeader};
+pub use standing::Standing;
 pub use wheel::TICK_MS;
 
 /// Asks the processor to fetch the line at `address`; nothing happens where it has no such instruction.

@@ -196,6 +196,22 @@ pub enum Op {
     },
 }
 
+impl Op {
+    /// The event it is about; every operation but a `Begin` has one.
+    pub fn event(&self) -> Option<EventId> {
+        match self {
+            Self::Begin { .. } => None,
+            Self::Request(request) => Some(request.command.place().event),
+            Self::Deliver { mail, .. } => Some(mail.event()),
+            Self::CreateEvent(spec) => Some(spec.event),
+            Self::Block { row, .. } => Some(row.event),
+            Self::Expire { event, .. } | Self::SetEventState { event, .. } | Self::Archive { event, .. } => {
+                Some(*event)
+            }
+        }
+    }
+}
+
 /// The steps of archiving an event. Between the first and the last the event's content stands still and is read out:
 /// the last is taken once the archive's file is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Archive, Serialize, Deserialize)]

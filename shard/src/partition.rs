@@ -227,8 +227,8 @@ impl Partition {
             Command::ClaimSeats(claim) => self.claim_seats(id, user, claim, out),
             Command::ClaimBest(claim) => self.claim_best(id, user, claim, out),
             Command::ClaimSection(claim) => self.claim_section(id, user, claim, out),
-            Command::Extend(proof) => self.extend(user, proof),
-            Command::BeginPayment(proof) => self.begin_payment(user, proof),
+            Command::Extend(proof) => self.extend(user, proof, out),
+            Command::BeginPayment(proof) => self.begin_payment(user, proof, out),
             Command::Book(proof) => self.book(user, proof, out),
             Command::Release(proof) => self.release(user, proof, out),
             Command::Cancel(proof) => self.cancel(user, proof, out),
@@ -444,7 +444,8 @@ impl Partition {
     ) {
         let answer = self.stamp(answer);
         self.requests.decide(request, &answer, parts);
-        out.answers.push(Decided { request, user, place, answer });
+        let parts = parts.copied().unwrap_or_default();
+        out.answers.push(Decided { request, user, place, answer, parts });
     }
 
     pub(crate) fn push(
@@ -539,7 +540,7 @@ impl Partition {
     }
 
     /// The epoch in which `lsn` was decided.
-    fn epoch_of(&self, lsn: Lsn) -> Epoch {
+    pub(crate) fn epoch_of(&self, lsn: Lsn) -> Epoch {
         self.epochs.iter().rev().find(|&&(start, _)| start <= lsn).map_or(0, |&(_, epoch)| epoch)
     }
 

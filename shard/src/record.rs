@@ -4,8 +4,14 @@
 //! applies the operation again and compares: two states that drift apart are found at the first
 //! operation where they do. The position (partition, epoch, LSN) and the time stand in the log's own
 //! header. The kind of a record says which operation it is.
+//!
+//! Behind both stand the operation's *facts*, if it caused any: see [`Fact`]. [`kind::FACTS`] in the record's kind
+//! says so.
+
+mod facts;
 
 use crate::answer::{Answer, Code};
+use crate::effects::Effects;
 use crate::ids::{Epoch, EventId, Lsn, PartitionId, RequestId, RowRef, Seats, UserId};
 use crate::op::{
     ArchiveStep, ClaimBest, ClaimSeats, ClaimSection, Command, Join, Leave, Mail, Op, Proof, Request,
@@ -17,6 +23,9 @@ use rkyv::rancor::Error;
 use rkyv::ser::allocator::ArenaHandle;
 use rkyv::util::AlignedVec;
 use rkyv::{Archive, Deserialize, Serialize};
+
+pub(crate) use facts::put_like;
+pub use facts::{BadFact, DropReason, Fact, Facts, FactsIter, Given, HoldId, most_bytes_of};
 
 /// Version of the payloads; a record of another version is refused.
 pub const RECORD_VERSION: u8 = 1;
@@ -139,6 +148,9 @@ struct Archiving {
 
 /// Kinds of records, as they stand in the log's header.
 pub mod kind {
+    /// Set beside the kind of a record that carries facts. In that of [`BEGIN`]: the records that follow carry theirs,
+    /// so that one without has none. A log written before there were facts has it nowhere.
+    pub const FACTS: u8 = 1 << 7;
     /// [`crate::Op::Begin`].
     pub const BEGIN: u8 = 1;
     /// [`crate::Op::CreateEvent`].
@@ -176,17 +188,41 @@ pub mod kind {
 }
 
 /// Writes records; keeps its buffers, so that it does not allocate once warm.
-#[derive(Default)]
 pub struct Encoder {
     bytes: AlignedVec,
     arena: rkyv::ser::allocator::Arena,
+    most: usize,
+}
+
+impl Default for Encoder {
+    /// Of records of any length.
+    fn default() -> Self {
+        Self::within(usize::MAX)
+    }
 }
 
 impl Encoder {
-    /// The kind and payload of `op`, of which `answer` came.
-    pub fn encode(&mut self, op: &Op, answer: &Answer) -> (u8, &[u8]) {
+    /// Of records whose payload is `most` bytes long at most, as far as that is up to their facts.
+    pub fn within(most: usize) -> Self {
+        Self { bytes: AlignedVec::new(), arena: rkyv::ser::allocator::Arena::default(), most }
+    }
+
+    /// The kind and payload of `op`, of which `answer` came and which caused `effects`.
+    pub fn encode(&mut self, op: &Op, answer: &Answer, effects: &Effects) -> (u8, &[u8]) {
+        let kind = self.operation(op, answer);
+        if !effects.has_facts() && !matches!(op, Op::Begin { .. }) {
+            return (kind, &self.bytes);
+        }
+        let start = self.bytes.len();
+        facts::put_within(effects, self.most.saturating_sub(start + LENGTH_BYTES), &mut self.bytes);
+        let length = (self.bytes.len() - start) as u32;
+        self.bytes.extend_from_slice(&length.to_le_bytes());
+        (kind | kind::FACTS, &self.bytes)
+    }
+
+    fn operation(&mut self, op: &Op, answer: &Answer) -> u8 {
         let outcome = Outcome::from(answer);
-        let kind = match op {
+        match op {
             Op::Begin { epoch, secret } => {
                 self.put(&Begun { epoch: *epoch, secret: halves(*secret) }, kind::BEGIN)
             }
@@ -209,8 +245,7 @@ impl Encoder {
             Op::Archive { event, step } => {
                 self.put(&Archiving { event: *event, step: *step, outcome }, kind::ARCHIVE)
             }
-        };
-        (kind, &self.bytes)
+        }
     }
 
     fn request(&mut self, request: &Request, outcome: Outcome) -> u8 {
@@ -246,8 +281,37 @@ impl Encoder {
     }
 }
 
-/// The operation in a record, and what came of it. `Begin` and `Deliver` carry no outcome of their own.
-pub fn decode(kind: u8, payload: &[u8]) -> Result<(Op, Option<Outcome>), RecordError> {
+/// What stands in a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decoded<'a> {
+    /// The operation.
+    pub op: Op,
+    /// What came of it. `Begin` and `Deliver` carry none of their own.
+    pub outcome: Option<Outcome>,
+    /// What it caused, in place; they are looked at when they are read. `None` if none stand in the record.
+    pub facts: Option<Facts<'a>>,
+}
+
+/// The length of the facts, which ends a record that carries some.
+const LENGTH_BYTES: usize = size_of::<u32>();
+
+/// Reads a record.
+pub fn decode(kind: u8, payload: &[u8]) -> Result<Decoded<'_>, RecordError> {
+    if kind & kind::FACTS == 0 {
+        let (op, outcome) = operation(kind, payload)?;
+        return Ok(Decoded { op, outcome, facts: None });
+    }
+    let malformed = |reason: &str| RecordError::Malformed { kind, reason: reason.into() };
+    let (rest, length) = payload.split_last_chunk().ok_or_else(|| malformed("no length of its facts"))?;
+    let start = rest.len().checked_sub(u32::from_le_bytes(*length) as usize);
+    let start = start.ok_or_else(|| malformed("facts longer than the record"))?;
+    let (payload, facts) = rest.split_at(start);
+    let (op, outcome) = operation(kind & !kind::FACTS, payload)?;
+    let event = op.event().unwrap_or_default();
+    Ok(Decoded { op, outcome, facts: Some(Facts::new(event, facts)) })
+}
+
+fn operation(kind: u8, payload: &[u8]) -> Result<(Op, Option<Outcome>), RecordError> {
     Ok(match kind {
         kind::BEGIN => {
             let begun = get::<Begun>(kind, payload)?;
@@ -333,7 +397,7 @@ fn whole([low, high]: [u64; 2]) -> RequestId {
 /// For a fuzzer: decoding never panics, and what decodes is written again as it was read.
 pub fn fuzz_decode(data: &[u8]) {
     let Some((&kind, payload)) = data.split_first() else { return };
-    if let Ok((op, outcome)) = decode(kind, payload) {
+    if let Ok((op, outcome)) = operation(kind & !kind::FACTS, payload) {
         let answer = outcome.map_or(Answer::plain(Code::Done), |outcome| Answer {
             seats: outcome.seats,
             expires_ms: outcome.expires_ms,
@@ -342,11 +406,19 @@ pub fn fuzz_decode(data: &[u8]) {
             ..Answer::plain(outcome.code)
         });
         let mut encoder = Encoder::default();
-        let (again, bytes) = encoder.encode(&op, &answer);
-        assert_eq!(again, kind);
+        let (again, bytes) = encoder.encode(&op, &answer, &Effects::default());
+        assert_eq!(again & !kind::FACTS, kind & !kind::FACTS);
         let second = decode(again, bytes).expect("what was written can be read");
-        assert_eq!(second, (op, outcome));
+        assert_eq!((second.op, second.outcome), (op, outcome));
     }
+    if let Ok(Decoded { facts: Some(facts), .. }) = decode(kind, payload) {
+        facts.iter().for_each(drop);
+    }
+}
+
+/// For a fuzzer: reading facts never panics, and what can be read is written again as it was.
+pub fn fuzz_facts(data: &[u8]) {
+    facts::fuzz_read(data);
 }
 
 #[cfg(test)]
@@ -357,9 +429,9 @@ mod tests {
     fn round_trip(op: &Op) -> usize {
         let answer = Answer { slot: 7, expires_ms: 99, ..Answer::plain(Code::Granted) };
         let mut encoder = Encoder::default();
-        let (kind, bytes) = encoder.encode(op, &answer);
+        let (kind, bytes) = encoder.encode(op, &answer, &Effects::default());
         let length = bytes.len();
-        let (again, outcome) = decode(kind, bytes).unwrap();
+        let Decoded { op: again, outcome, .. } = decode(kind, bytes).unwrap();
         assert_eq!(&again, op);
         assert!(outcome.is_none_or(|outcome| outcome == Outcome::from(&answer)));
         // Every truncation is refused.
@@ -400,7 +472,8 @@ mod tests {
                 })
                 .collect();
             fuzz_decode(&bytes);
+            fuzz_facts(&bytes);
         }
-        assert_eq!(decode(200, &[]), Err(RecordError::UnknownKind(200)));
+        assert_eq!(decode(100, &[]), Err(RecordError::UnknownKind(100)));
     }
 }

@@ -11,7 +11,8 @@ use crate::effects::Effects;
 use crate::ids::{Epoch, Lsn, Millis, PartitionId, RowRef};
 use crate::op::Op;
 use crate::partition::Partition;
-use crate::record::{self, Outcome, RecordError};
+use crate::record::{self, Decoded, Outcome, RecordError, put_like};
+use rkyv::util::AlignedVec;
 
 /// How many records wait between being decoded and being applied; a power of two.
 const WINDOW: usize = 32;
@@ -77,6 +78,8 @@ pub enum ReplayFault {
         /// What is in the log.
         then: Code,
     },
+    /// The operation came out as it did, and caused something else: other facts than those in the log.
+    Facts,
 }
 
 impl std::fmt::Display for ReplayError {
@@ -102,6 +105,12 @@ impl std::fmt::Display for ReplayError {
                  decides differently from the one that wrote the log: start that version, and report it",
                 now.name(),
                 then.name()
+            ),
+            ReplayFault::Facts => write!(
+                f,
+                "replaying partition {partition}, record {lsn} gave other seats to those who wait, or told users other \
+                 things, than the log says. This version decides differently from the one that wrote the log: start \
+                 that version, and report it"
             ),
         }
     }
@@ -158,6 +167,20 @@ struct Waiting {
     time_ms: Millis,
     op: Op,
     outcome: Option<Outcome>,
+    /// The bytes of its facts, if it carries any. The room is used again.
+    facts: Vec<u8>,
+    carries: bool,
+}
+
+/// What is known of a partition's epoch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keeping {
+    /// Its beginning was before what is replayed.
+    Unknown,
+    /// A record without facts caused none.
+    Facts,
+    /// It was written before there were facts.
+    Nothing,
 }
 
 /// Applies records to partitions.
@@ -169,6 +192,10 @@ pub struct Replayer {
     applied: u64,
     /// By partition: what stood in it before anything was replayed.
     start: Vec<Lsn>,
+    /// By partition: whether its records carry facts.
+    keeping: Vec<Keeping>,
+    /// The facts of the record being applied.
+    facts: AlignedVec,
     /// Letters written since [`Replayer::reconcile`].
     letters: usize,
     /// From how many on it is done again.
@@ -188,6 +215,8 @@ impl Replayer {
             taken: 0,
             applied: 0,
             start: numbers.map(|number| partitions.at(number).map_or(0, Partition::lsn)).collect(),
+            keeping: vec![Keeping::Unknown; partitions.count()],
+            facts: AlignedVec::new(),
             letters: 0,
             letters_at_most: LETTERS,
             effects: Effects::with_capacity(64),
@@ -234,7 +263,7 @@ impl Replayer {
             self.finish(partitions)?;
             return Err(fail(ReplayFault::Partition));
         };
-        let (op, outcome) = match record::decode(record.kind, record.payload) {
+        let Decoded { op, outcome, facts } = match record::decode(record.kind, record.payload) {
             Ok(decoded) => decoded,
             Err(error) => {
                 // What came before it is at fault first, if it is.
@@ -243,6 +272,10 @@ impl Replayer {
             }
         };
         partition.prefetch_op(&op);
+        let at = self.taken as usize % WINDOW;
+        let mut room = self.window.get_mut(at).map(|old| std::mem::take(&mut old.facts)).unwrap_or_default();
+        room.clear();
+        room.extend_from_slice(facts.map_or(&[], |facts| facts.bytes()));
         let waiting = Waiting {
             position: record.position,
             partition: record.partition,
@@ -250,8 +283,9 @@ impl Replayer {
             time_ms: record.time_ms,
             op,
             outcome,
+            facts: room,
+            carries: facts.is_some(),
         };
-        let at = self.taken as usize % WINDOW;
         if at == self.window.len() {
             self.window.push(waiting);
         } else {
@@ -299,7 +333,7 @@ impl Replayer {
     }
 
     fn apply_next(&mut self, partitions: &mut (impl Partitions + ?Sized)) -> Result<(), ReplayError> {
-        let Waiting { position, partition: number, lsn, time_ms, op, outcome } =
+        let Waiting { position, partition: number, lsn, time_ms, op, outcome, facts, carries } =
             &self.window[self.applied as usize % WINDOW];
         let fail = |fault| Err(ReplayError { position: *position, partition: *number, lsn: *lsn, fault });
         let Some(partition) = partitions.at_mut(*number) else { return fail(ReplayFault::Partition) };
@@ -318,6 +352,21 @@ impl Replayer {
         if !applied.recorded || outcome.is_some_and(|then| then != now) {
             let then = outcome.map_or(Code::Done, |then| then.code);
             return fail(ReplayFault::Diverged { now: now.code, then });
+        }
+        let keeping = &mut self.keeping[usize::from(*number)];
+        if matches!(op, Op::Begin { .. }) {
+            *keeping = if *carries { Keeping::Facts } else { Keeping::Nothing };
+        }
+        let same = if *carries {
+            self.facts.clear();
+            put_like(&self.effects, facts, &mut self.facts);
+            *self.facts == **facts
+        } else {
+            // Only an epoch that began before there were facts may have left them out.
+            *keeping != Keeping::Facts || !self.effects.has_facts()
+        };
+        if !same {
+            return fail(ReplayFault::Facts);
         }
         self.applied += 1;
         if let Some(changed) = &mut self.changed {

@@ -1,5 +1,6 @@
 //! The claim path of a row allocates nothing once it is warm.
 
+use frontrow_shard::record::{Encoder, kind};
 use frontrow_shard::*;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,17 +36,28 @@ const EVENT: EventId = 1;
 struct Bench {
     part: Partition,
     out: Effects,
+    encoder: Encoder,
     now: Millis,
     ids: u128,
     codes: [u64; 256],
+    /// Records, and those of them that carry facts.
+    records: [u64; 2],
 }
 
 impl Bench {
     fn ask(&mut self, user: UserId, command: Command) -> Answer {
         self.ids += 1;
         let id = (u128::from(self.now) << 80) | self.ids;
-        let applied = self.part.apply(self.now, &Op::Request(Request { id, user, command }), &mut self.out);
+        self.apply(&Op::Request(Request { id, user, command }))
+    }
+
+    fn apply(&mut self, op: &Op) -> Answer {
+        let applied = self.part.apply(self.now, op, &mut self.out);
         self.codes[applied.answer.code as usize] += 1;
+        if applied.recorded {
+            let (kind, _) = self.encoder.encode(op, &applied.answer, &self.out);
+            self.records[usize::from(kind & kind::FACTS != 0)] += 1;
+        }
         self.out.clear();
         applied.answer
     }
@@ -90,9 +102,7 @@ impl Bench {
     fn sweep(&mut self) {
         let mut budget = u32::MAX;
         while let Some(op) = self.part.next_due(self.now, &mut budget) {
-            let applied = self.part.apply(self.now, &op, &mut self.out);
-            self.codes[applied.answer.code as usize] += 1;
-            self.out.clear();
+            self.apply(&op);
         }
     }
 }
@@ -103,9 +113,11 @@ fn the_claim_path_allocates_nothing_when_warm() {
     let mut bench = Bench {
         part: Partition::new(0, 1, limits),
         out: Effects::with_capacity(256),
+        encoder: Encoder::default(),
         now: 1_700_000_000_000,
         ids: 0,
         codes: [0; 256],
+        records: [0; 2],
     };
     let rules = EventRules { hold_ms: 60_000, offer_ms: 60_000, pay_ms: 60_000, ..EventRules::default() };
     let row = |row| RowSpec {
@@ -134,7 +146,7 @@ fn the_claim_path_allocates_nothing_when_warm() {
         bench.round(RowRef::new(EVENT, 0, round % ROWS));
     }
     let before = ALLOCATIONS.load(Ordering::Relaxed);
-    let codes = bench.codes;
+    let (codes, records) = (bench.codes, bench.records);
     for round in 0..512 {
         bench.round(RowRef::new(EVENT, 0, round % ROWS));
     }
@@ -155,6 +167,9 @@ fn the_claim_path_allocates_nothing_when_warm() {
         Code::Fenced,
     ] {
         assert!(bench.codes[code as usize] > codes[code as usize], "{code:?} did not occur");
+    }
+    for (now, before) in bench.records.iter().zip(records) {
+        assert!(*now > before + 1_000, "records without facts and with: {:?}", bench.records);
     }
     assert_eq!(allocated, 0, "allocations on the claim path");
 }

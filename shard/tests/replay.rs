@@ -8,6 +8,7 @@ use common::rng::Rng;
 use common::saved::bytes_of;
 use common::world::Recorded;
 use common::{Whereabouts, seeds};
+use frontrow_shard::record::{Decoded, kind};
 use frontrow_shard::*;
 
 const LIMITS: Limits = Limits { requests: 1024, parties: 512, queues: 64, tasks: 64 };
@@ -165,7 +166,8 @@ fn what_was_not_lived_is_found() {
     strange[middle].kind = 99;
     let error = fault(&strange);
     assert!(matches!(error.fault, ReplayFault::Record(_)) && error.position == middle as u64, "{error}");
-    let begin = records.iter().position(|record| record.kind == record::kind::BEGIN).expect("epochs begin");
+    let begins = |record: &Recorded| record.kind & !kind::FACTS == kind::BEGIN;
+    let begin = records.iter().position(begins).expect("epochs begin");
     let mut mixed = records.clone();
     let next = records[begin + 1..].iter().position(|record| record.partition == records[begin].partition);
     let next = begin + 1 + next.expect("more is done in an epoch");
@@ -174,17 +176,74 @@ fn what_was_not_lived_is_found() {
     // The first booking was of other seats, by the log.
     let booked = records.iter().position(|record| {
         let decoded = record::decode(record.kind, &record.payload).expect("it was encoded");
-        decoded.1.is_some_and(|outcome| outcome.code == Code::Booked)
+        decoded.outcome.is_some_and(|outcome| outcome.code == Code::Booked)
     });
     let booked = booked.expect("something was booked");
-    let mut diverged = records;
-    let (op, outcome) = record::decode(diverged[booked].kind, &diverged[booked].payload).unwrap();
+    let mut diverged = records.clone();
+    let Decoded { op, outcome, .. } = record::decode(records[booked].kind, &records[booked].payload).unwrap();
     let outcome = outcome.unwrap();
     let other =
         Answer { seats: Seats { mask: 1 << 20, first: 0 }, expires_ms: 1, ..Answer::plain(outcome.code) };
     let mut encoder = record::Encoder::default();
-    diverged[booked].payload = encoder.encode(&op, &other).1.to_vec();
+    let (kind, payload) = encoder.encode(&op, &other, &Effects::default());
+    (diverged[booked].kind, diverged[booked].payload) = (kind, payload.to_vec());
     let error = fault(&diverged);
     let both = ReplayFault::Diverged { now: Code::Booked, then: Code::Booked };
     assert_eq!((error.position, error.fault), (booked as u64, both));
+}
+
+/// An operation that caused something else than the log says is found, as is one that the log says caused nothing.
+#[test]
+fn other_facts_are_found() {
+    let (_, records) = lived(3, 1_500);
+    let carries = |record: &&Recorded| record.kind & kind::FACTS != 0;
+    let facts_of = |record: &Recorded| {
+        let decoded = record::decode(record.kind, &record.payload).expect("it was encoded");
+        decoded.facts.map_or(0, |facts| facts.bytes().len())
+    };
+    let (mut found, mut with_facts) = (0, 0);
+    for (at, record) in records.iter().enumerate().filter(|(_, record)| carries(record)) {
+        let bytes = facts_of(record);
+        with_facts += 1;
+        // Replaying is slow for each; a few are enough.
+        if bytes == 0 || with_facts % 8 != 0 {
+            continue;
+        }
+        let mut others = vec![records.clone(), records.clone(), records.clone()];
+        let length = record.payload.len();
+        // Another user, a fact less (here: none), and none at all.
+        others[0][at].payload[length - 4 - bytes + 3] ^= 1;
+        others[1][at].payload.drain(length - 4 - bytes..length - 4);
+        others[1][at].payload[length - 4 - bytes..].fill(0);
+        others[2][at].payload.truncate(length - 4 - bytes);
+        others[2][at].kind &= !kind::FACTS;
+        for other in others {
+            let error = replay(&mut fresh(LIMITS), &other).expect_err("it is not what was lived");
+            assert_eq!((error.position, error.fault), (at as u64, ReplayFault::Facts));
+            found += 1;
+        }
+    }
+    assert!(found > 10, "{found} of {with_facts}");
+}
+
+/// A log that was written before there were facts is replayed as it was.
+#[test]
+fn a_log_without_facts_is_replayed() {
+    let (market, mut records) = lived(5, 1_500);
+    let mut stripped = 0;
+    for record in &mut records {
+        let decoded = record::decode(record.kind, &record.payload).expect("it was encoded");
+        if let Some(facts) = decoded.facts {
+            let bytes = facts.bytes().len() + 4;
+            record.payload.truncate(record.payload.len() - bytes);
+            record.kind &= !kind::FACTS;
+            stripped += 1;
+        }
+    }
+    assert!(stripped > 50, "{stripped}");
+    let mut again = fresh(LIMITS);
+    assert_eq!(replay(&mut again, &records), Ok(records.len() as u64));
+    for (one, live) in again.iter().zip(&market.world.parts) {
+        assert_eq!(one.state_hash(), live.state_hash());
+    }
 }

@@ -1,8 +1,8 @@
 //! From a plan to what each partition has to know of it.
 
-use frontrow_shard::record::Encoder;
+use frontrow_shard::record::{Encoder, most_bytes_of};
 use frontrow_shard::{
-    ANY_CATEGORY, Answer, Code, EventId, EventRules, EventSpec, MAX_ROW_SEATS, Op, RowRef, RowSpec,
+    ANY_CATEGORY, Answer, Code, Effects, EventId, EventRules, EventSpec, MAX_ROW_SEATS, Op, RowRef, RowSpec,
 };
 use frontrow_venue::{Plan, Row, Section};
 
@@ -36,8 +36,8 @@ pub enum SpecError {
     TooMany,
     /// A partition's part is larger than a record of its log may be.
     #[error(
-        "one partition's part of the plan takes {bytes} bytes in the log, which takes {most} at a time: raise \
-         log.segment to at least {}, or have more partitions", 2 * bytes
+        "one partition's part of the plan, or the seats of it that one operation may give away, take {bytes} bytes in the \
+         log, which takes {most} at a time: raise log.segment to at least {}, or have more partitions", 2 * bytes
     )]
     TooLarge {
         /// What the largest part takes.
@@ -90,12 +90,15 @@ pub fn specs(
     Ok(specs)
 }
 
-/// Whether every partition can write its part into its log, which takes records of up to `most` bytes.
+/// Whether every partition can write its part into its log, which takes records of up to `most` bytes; and, for the sale
+/// that is paused and goes on with everything free, to whom it then gives all of the part's seats in one operation.
 pub fn recordable(specs: &[EventSpec], most: usize) -> Result<(), SpecError> {
     let mut encoder = Encoder::default();
     let mut bytes = |spec: &EventSpec| {
         let op = Op::CreateEvent(Box::new(spec.clone()));
-        encoder.encode(&op, &Answer::plain(Code::Done)).1.len()
+        let created = encoder.encode(&op, &Answer::plain(Code::Done), &Effects::default()).1.len();
+        let seats = spec.rows.iter().map(|row| row.categories.len()).sum();
+        created.max(most_bytes_of(seats))
     };
     match specs.iter().map(&mut bytes).max() {
         Some(bytes) if bytes > most => Err(SpecError::TooLarge { bytes, most }),

@@ -179,7 +179,7 @@ fn apply<E: Engine>(
     let answer = applied.answer;
     if applied.recorded {
         let lsn = machine.lsn();
-        let (kind, payload) = state.encoder.encode(op, &answer);
+        let (kind, payload) = state.encoder.encode(op, &answer, &state.effects);
         match state.appender.append(partition, lsn, now, kind, payload) {
             Ok(_) => {}
             Err(error) => {

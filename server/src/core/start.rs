@@ -486,14 +486,15 @@ fn prepare<E: Engine>(seat: Seat) -> Result<Prepared<E>, CoreError> {
     let mut appender = opened?;
     let _ = shared.durable[usize::from(seat.me)].set(appender.durable_handle());
     let mut partitions = seat.partitions;
-    let (mut encoder, mut effects) = (Encoder::default(), Effects::with_capacity(1024));
+    let (mut encoder, mut effects) =
+        (Encoder::within(seat.log.max_payload_bytes), Effects::with_capacity(1024));
     let now = shared.now_ms();
     let mut letters = Vec::new();
     for (&id, &secret) in seat.own.iter().zip(&seat.secrets) {
         let Some(partition) = partitions[usize::from(id)].as_mut() else { continue };
         let op = Op::Begin { epoch: shared.epoch, secret };
         let applied = partition.apply(now, &op, &mut effects);
-        let (kind, payload) = encoder.encode(&op, &applied.answer);
+        let (kind, payload) = encoder.encode(&op, &applied.answer, &effects);
         if let Err(error) = appender.append(id, partition.lsn(), now, kind, payload) {
             shared.fail(seat.me, &error.to_string());
         }

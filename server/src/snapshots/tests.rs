@@ -86,7 +86,7 @@ impl Life {
         let applied = partition.apply(self.now, op, &mut effects);
         if applied.recorded {
             let (lsn, stream) = (partition.lsn(), usize::from(id) % self.logs.len());
-            let (kind, payload) = self.encoder.encode(op, &applied.answer);
+            let (kind, payload) = self.encoder.encode(op, &applied.answer, &effects);
             let log = &mut self.logs[stream];
             while log.append(id, lsn, self.now, kind, payload).is_err() {
                 log.commit().unwrap();

@@ -2,9 +2,10 @@
 
 use super::{Letter, Post};
 use crate::answer::{Answer, Code};
+use crate::effects::Effects;
 use crate::ids::PartitionId;
 use crate::op::Op;
-use crate::record::{Encoder, decode, kind};
+use crate::record::{Decoded, Encoder, decode, kind};
 use crate::snapshot::{HIGHEST, Reader, SnapshotError, Writer};
 
 impl Post {
@@ -17,7 +18,7 @@ impl Post {
         let nothing = Answer::plain(Code::Done);
         for letter in &self.unconfirmed {
             let op = Op::Deliver { from: own, seq: letter.seq, mail: letter.mail };
-            let (_, record) = encoder.encode(&op, &nothing);
+            let (_, record) = encoder.encode(&op, &nothing, &Effects::default());
             out.u16(letter.to);
             out.u16(record.len() as u16);
             out.bytes(record);
@@ -40,7 +41,8 @@ impl Post {
         for _ in 0..count {
             let (to, length) = (input.u16()?, input.u16()?);
             let record = input.take(usize::from(length))?;
-            let Ok((Op::Deliver { from, seq, mail }, _)) = decode(kind::DELIVER, record) else {
+            let Ok(Decoded { op: Op::Deliver { from, seq, mail }, .. }) = decode(kind::DELIVER, record)
+            else {
                 return Err(input.inconsistent("a letter that cannot be read"));
             };
             input.check(from == own && seq > 0, "a letter of another sender")?;

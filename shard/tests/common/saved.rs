@@ -42,6 +42,7 @@ impl Twin {
         assert_eq!(&applied, said, "{op:?}");
         assert_eq!(self.out.answers, out.answers, "{op:?}");
         assert_eq!(self.out.pushes, out.pushes, "{op:?}");
+        assert_eq!(self.out.parts, out.parts, "{op:?}");
         assert_eq!(self.out.rows, out.rows, "{op:?}");
         assert_eq!(self.out.letters, out.letters, "{op:?}");
         let parts = |part: &Partition| -> Vec<_> {

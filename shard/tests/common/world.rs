@@ -22,6 +22,7 @@ pub(crate) struct Happened {
 #[derive(Clone)]
 pub(crate) struct Recorded {
     pub(crate) partition: PartitionId,
+    pub(crate) epoch: Epoch,
     pub(crate) lsn: Lsn,
     pub(crate) time_ms: Millis,
     pub(crate) kind: u8,
@@ -97,9 +98,10 @@ impl World {
         }
         if applied.recorded {
             if let Some(records) = &mut self.records {
-                let (kind, payload) = self.encoder.encode(&op, &applied.answer);
+                let (kind, payload) = self.encoder.encode(&op, &applied.answer, &self.out);
                 records.push(Recorded {
                     partition: at,
+                    epoch: part.epoch(),
                     lsn: part.lsn(),
                     time_ms: self.now,
                     kind,
