@@ -69,69 +69,83 @@ pub(super) struct Applier {
     replayer: Replayer,
     /// By partition, the last record handed to the replayer, which applies it by and by.
     last: Vec<Lsn>,
+    /// Whether the last turn found nothing to do.
+    idle: bool,
 }
 
 impl Applier {
     pub(super) fn new(shared: Arc<Shared>, limits: Limits) -> Self {
         let (partitions, lanes): (Vec<Partition>, _) = (Vec::new(), BTreeMap::new());
         let (replayer, last) = (Replayer::new(partitions.as_slice()), Vec::new());
-        Self { shared, limits, partitions, lanes, history: None, plan: 0, checks: Vec::new(), replayer, last }
+        let (history, plan, checks, idle) = (None, 0, Vec::new(), true);
+        Self { shared, limits, partitions, lanes, history, plan, checks, replayer, last, idle }
     }
 
     /// Runs until the standby ends; then everything that has come is applied. An error is told at once.
     pub(super) fn run(mut self) -> Result<Vec<Partition>, ApplyError> {
-        let result = self.apply_all();
-        match result {
-            Ok(()) => Ok(self.partitions),
-            Err(error) => {
-                tracing::error!(%error, "the standby does not apply any more; it goes on copying the log");
-                self.shared.change(|state| state.broken = Some(error.to_string()));
-                Err(error)
+        loop {
+            match self.turn(TICK) {
+                Ok(false) => {}
+                Ok(true) => return Ok(self.partitions),
+                Err(error) => {
+                    tracing::error!(%error, "the standby does not apply any more; it goes on copying the log");
+                    self.shared.change(|state| state.broken = Some(error.to_string()));
+                    return Err(error);
+                }
             }
         }
     }
 
-    fn apply_all(&mut self) -> Result<(), ApplyError> {
-        let mut idle = true;
-        loop {
-            let shared = Arc::clone(&self.shared);
-            let news = |state: &State| {
-                let held = state.hold && state.held;
-                state.finish || state.stop || (!held && (state.hold || !idle || self.has_news(state)))
-            };
-            let mut state = shared.wait(TICK, news);
-            if state.hold && !state.stop {
-                drop(state);
-                idle = true;
-                self.let_go();
-                continue;
-            }
-            let (finish, stop) = (state.finish, state.stop);
-            self.checks.append(&mut state.checks);
-            let plan = state.plan.as_ref().filter(|(number, ..)| *number != self.plan).cloned();
-            let limits: BTreeMap<u16, At> = state
-                .streams
-                .iter()
-                .map(|(stream, p)| (*stream, self.may_apply(p.have, p.committed, finish)))
-                .collect();
+    /// Does what there is to do, and waits for it, at most for `time`. True at the end.
+    pub(super) fn turn(&mut self, time: Duration) -> Result<bool, ApplyError> {
+        let shared = Arc::clone(&self.shared);
+        let news = |state: &State| {
+            let held = state.hold && state.held;
+            state.finish || state.stop || (!held && (state.hold || !self.idle || self.has_news(state)))
+        };
+        let mut state = shared.wait(time, news);
+        if state.hold && !state.stop {
             drop(state);
-            if stop && !finish {
-                return Ok(());
-            }
-            if let Some((number, dir, history)) = plan {
-                self.begin(number, &dir, history, limits.len() as u16)?;
-                // The limits are to be seen by the new history.
-                idle = false;
-                continue;
-            }
-            self.compare_standing()?;
-            idle = !self.sweep(&limits, finish)?;
-            self.publish();
-            if finish && idle {
-                self.replayer.reconcile(self.partitions.as_mut_slice());
-                return Ok(());
-            }
+            self.idle = true;
+            self.let_go();
+            return Ok(false);
         }
+        let (finish, stop) = (state.finish, state.stop);
+        self.checks.append(&mut state.checks);
+        let plan = state.plan.as_ref().filter(|(number, ..)| *number != self.plan).cloned();
+        let limits: BTreeMap<u16, At> = state
+            .streams
+            .iter()
+            .map(|(stream, p)| (*stream, self.may_apply(p.have, p.committed, finish)))
+            .collect();
+        drop(state);
+        if stop && !finish {
+            return Ok(true);
+        }
+        if let Some((number, dir, history)) = plan {
+            self.begin(number, &dir, history, limits.len() as u16)?;
+            // The limits are to be seen by the new history.
+            self.idle = false;
+            return Ok(false);
+        }
+        self.compare_standing()?;
+        self.idle = !self.sweep(&limits, finish)?;
+        self.publish();
+        if finish && self.idle {
+            self.replayer.reconcile(self.partitions.as_mut_slice());
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// The partitions as far as they are applied.
+    pub(super) fn partitions(&self) -> &[Partition] {
+        &self.partitions
+    }
+
+    /// The partitions, once it has ended.
+    pub(super) fn into_partitions(self) -> Vec<Partition> {
+        self.partitions
     }
 
     /// The log is about to be another one: nothing of it is held any more, and it is begun anew.

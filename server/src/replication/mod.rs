@@ -11,6 +11,7 @@
 //! | `trimmer` | the standby's own snapshots, and its log trimmed |
 //! | `applier` | from the standby's log to its partitions |
 //! | `files` | the catalogue's files on their way |
+//! | `ends` | both ends without sockets and threads, for the simulator |
 //! | `status`, `http` | what a standby says of itself |
 //!
 //! The bytes and the rules of the conversation are `frontrow_wal::stream`'s.
@@ -19,6 +20,7 @@
 //! streams have caught up with the epoch under way; a standby never decides anything.
 
 mod applier;
+pub mod ends;
 mod files;
 mod http;
 mod hub;

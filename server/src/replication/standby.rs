@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::identity::{Keys, KeysError};
 use frontrow_engine::Clock;
 use frontrow_shard::{Limits, Partition};
+use frontrow_wal::fs::{Disk, RealDisk};
 use frontrow_wal::stream::{CONTROL, Hello, Mirror, Received, Receiver, StreamError};
 use frontrow_wal::{DataDir, DirOptions, History, NodeId, Resume, Role, WalError};
 use std::collections::BTreeMap;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-mod seeding;
+pub(super) mod seeding;
 
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -137,7 +138,8 @@ pub fn follow(
 ) -> Result<Option<Promoted>, FollowError> {
     let shared = Arc::<Shared>::default();
     stop_on_signal(&shared)?;
-    let mut standby = Standby::new(config, leader, limits, Arc::clone(&shared), Box::new(ready))?;
+    let mut standby =
+        Standby::new(config, leader, limits, Arc::clone(&shared), Some(Box::new(ready)), Arc::new(RealDisk))?;
     let door = standby.take_part()?;
     let applier = Applier::new(Arc::clone(&shared), limits);
     let applier = spawn("repl-apply", move || applier.run())?;
@@ -190,36 +192,40 @@ fn stop_on_signal(shared: &Arc<Shared>) -> Result<(), FollowError> {
     .map(drop)
 }
 
-struct Standby<'a> {
+pub(super) struct Standby<'a> {
     path: std::path::PathBuf,
+    disk: Arc<dyn Disk>,
     config: Config,
     leader: Leader,
     limits: Limits,
     shared: Arc<Shared>,
-    dir: Option<DataDir>,
-    node: NodeId,
+    pub(super) dir: Option<DataDir>,
+    pub(super) node: NodeId,
     role: Option<Role>,
     sessions: u64,
     /// Whether the first segments of an epoch of its own are made already.
     spares: bool,
     /// The primary's log begins behind what is here.
-    seed_needed: bool,
+    pub(super) seed_needed: bool,
     /// Called once there is an HTTP side.
     ready: Option<Box<dyn FnOnce(SocketAddr) + 'a>>,
     http_thread: Option<JoinHandle<()>>,
 }
 
 impl<'a> Standby<'a> {
-    fn new(
+    /// `ready` is called once there is an HTTP side; without it there is none.
+    pub(super) fn new(
         config: &Config,
         leader: Leader,
         limits: Limits,
         shared: Arc<Shared>,
-        ready: Box<dyn FnOnce(SocketAddr) + 'a>,
+        ready: Option<Box<dyn FnOnce(SocketAddr) + 'a>>,
+        disk: Arc<dyn Disk>,
     ) -> Result<Self, FollowError> {
         let path = config.server.data.clone();
         let mut standby = Self {
             path,
+            disk,
             config: config.clone(),
             leader,
             limits,
@@ -230,11 +236,12 @@ impl<'a> Standby<'a> {
             sessions: 0,
             spares: false,
             seed_needed: false,
-            ready: Some(ready),
+            ready,
             http_thread: None,
         };
         if let Some(found) = DataDir::peek(&standby.path)? {
-            let options = DirOptions { create: false, ..DirOptions::new(found.partitions) };
+            let disk = Arc::clone(&standby.disk);
+            let options = DirOptions { create: false, disk, ..DirOptions::new(found.partitions) };
             let dir = DataDir::attend(&standby.path, options, 0)?;
             dir.erase_torn()?;
             let history = dir.history()?;
@@ -291,7 +298,7 @@ impl<'a> Standby<'a> {
     }
 
     /// A session has ended: says why, once, and whether there can be another.
-    fn note(&self, ended: Result<(), FollowError>) -> Result<(), FollowError> {
+    pub(super) fn note(&self, ended: Result<(), FollowError>) -> Result<(), FollowError> {
         let trouble = match ended {
             // The disk or the log: going on would not mend it.
             Err(error @ (FollowError::Log(_) | FollowError::File(_) | FollowError::Thread(_))) => {
@@ -319,24 +326,13 @@ impl<'a> Standby<'a> {
         let (told, dir, resume) = self.fit(&mut control, &mut receiver, &hello)?;
         self.make_spares(&dir)?;
         self.serve_http()?;
-        self.sessions += 1;
-        let history = dir.history()?.unwrap_or_else(|| unreachable!("it was just written"));
-        let plan = (self.sessions, dir.clone(), history);
+        let (plan, followers) = self.begin_session(&dir, &hello, resume, primary)?;
         let every = self.config.log.snapshot_every;
-        let mut trimmer = Trimmer::new(plan.clone(), hello.streams, &self.shared, self.limits, every)?;
-        self.shared.change(|state| begin(state, plan, &hello, &resume));
+        let mut trimmer = Trimmer::new(plan, hello.streams, &self.shared, self.limits, every)?;
         tracing::info!(%primary, epoch = hello.epoch, streams = hello.streams, "following");
         let mut threads = Vec::new();
-        for (stream, from) in resume {
-            let follower = Follower {
-                stream,
-                from,
-                primary: primary.to_owned(),
-                shared: Arc::clone(&self.shared),
-                dir: dir.clone(),
-                node: self.node,
-                hello: Hello { stream, ..hello.clone() },
-            };
+        for follower in followers {
+            let stream = follower.stream;
             threads.push(spawn(&format!("repl-recv-{stream}"), move || follower.run())?);
         }
         let ended = self.keep_files(&mut control, &mut receiver, told, &mut trimmer);
@@ -356,14 +352,45 @@ impl<'a> Standby<'a> {
         first.and(ended)
     }
 
-    /// Makes what the first segments of an epoch of its own are made of, beside everything else.
-    fn make_spares(&mut self, dir: &DataDir) -> Result<(), FollowError> {
+    /// The directory is fit: what is followed, and by whom.
+    pub(super) fn begin_session(
+        &mut self,
+        dir: &DataDir,
+        hello: &Hello,
+        resume: BTreeMap<u16, Resume>,
+        primary: &str,
+    ) -> Result<((u64, DataDir, History), Vec<Follower>), FollowError> {
+        self.sessions += 1;
+        let history = dir.history()?.unwrap_or_else(|| unreachable!("it was just written"));
+        let plan = (self.sessions, dir.clone(), history);
+        self.shared.change(|state| begin(state, plan.clone(), hello, &resume));
+        let follower = |(stream, from)| Follower {
+            stream,
+            from,
+            primary: primary.to_owned(),
+            shared: Arc::clone(&self.shared),
+            dir: dir.clone(),
+            node: self.node,
+            hello: Hello { stream, ..hello.clone() },
+        };
+        Ok((plan, resume.into_iter().map(follower).collect()))
+    }
+
+    /// What the first segments of an epoch of its own are made of: how many files of how many bytes, if they are not
+    /// made already.
+    pub(super) fn spares_wanted(&mut self) -> Option<(u64, u16)> {
         if std::mem::replace(&mut self.spares, true) {
-            return Ok(());
+            return None;
         }
-        let (dir, bytes) = (dir.clone(), self.config.log.segment);
         let cores = self.config.server.shard_cpus.len().max(1) as u32;
         let count = (cores * (1 + self.config.log.ready_segments)).min(u16::MAX.into()) as u16;
+        Some((self.config.log.segment, count))
+    }
+
+    /// Makes them, beside everything else.
+    fn make_spares(&mut self, dir: &DataDir) -> Result<(), FollowError> {
+        let Some((bytes, count)) = self.spares_wanted() else { return Ok(()) };
+        let dir = dir.clone();
         spawn("repl-spares", move || {
             if let Err(error) = dir.make_spares(bytes, count) {
                 tracing::warn!(%error, "a promotion will take longer: its first segments are made then");
@@ -373,7 +400,7 @@ impl<'a> Standby<'a> {
     }
 
     /// Makes the directory, or its log, fit to be gone on with.
-    fn prepare(&mut self, hello: &Hello) -> Result<(DataDir, BTreeMap<u16, Resume>), FollowError> {
+    pub(super) fn prepare(&mut self, hello: &Hello) -> Result<(DataDir, BTreeMap<u16, Resume>), FollowError> {
         let dir = self.join(hello)?;
         let resume = dir.follow_history(hello, self.node)?;
         self.role = Some(Role::Standby);
@@ -382,7 +409,7 @@ impl<'a> Standby<'a> {
     }
 
     /// The directory, at the primary's epoch; made if it is not there.
-    fn join(&mut self, hello: &Hello) -> Result<DataDir, FollowError> {
+    pub(super) fn join(&mut self, hello: &Hello) -> Result<DataDir, FollowError> {
         let dir = match self.dir.take() {
             Some(dir) if hello.epoch > dir.epoch() => dir.at_epoch(hello.epoch)?,
             Some(dir) => dir,
@@ -390,6 +417,7 @@ impl<'a> Standby<'a> {
                 let options = DirOptions {
                     cluster: Some(hello.cluster),
                     created_ms: hello.created_ms,
+                    disk: Arc::clone(&self.disk),
                     ..DirOptions::new(hello.partitions)
                 };
                 DataDir::attend(&self.path, options, hello.epoch)?
@@ -444,7 +472,10 @@ impl<'a> Standby<'a> {
     }
 
     /// Opens the next epoch, with everything that has arrived applied.
-    fn take_over(mut self, applied: Result<Vec<Partition>, ApplyError>) -> Result<Promoted, FollowError> {
+    pub(super) fn take_over(
+        mut self,
+        applied: Result<Vec<Partition>, ApplyError>,
+    ) -> Result<Promoted, FollowError> {
         let now_ms = self.shared.lock().primary_ms();
         let won = self.leader.member().and_then(|member| member.won());
         let dir = match (self.dir.take(), won) {
@@ -497,9 +528,9 @@ fn begin(state: &mut State, plan: (u64, DataDir, History), hello: &Hello, resume
 }
 
 /// One stream of a session.
-struct Follower {
-    stream: u16,
-    from: Resume,
+pub(super) struct Follower {
+    pub(super) stream: u16,
+    pub(super) from: Resume,
     primary: String,
     shared: Arc<Shared>,
     dir: DataDir,
@@ -517,11 +548,9 @@ impl Follower {
 
     fn copy(&self) -> Result<(), FollowError> {
         let mut wire = Wire::open(&self.primary, CONNECT, &self.shared)?;
-        let mut receiver = Receiver::new(self.stream, self.dir.cluster(), self.node, self.dir.epoch());
-        if wire.hello(&mut receiver)? != self.hello {
-            return Err(StreamError::Unexpected("it has begun another epoch meanwhile").into());
-        }
-        receiver.welcome(self.from.epoch, self.from.position, self.from.sealed);
+        let mut receiver = self.ask();
+        let hello = wire.hello(&mut receiver)?;
+        self.welcome(&mut receiver, &hello)?;
         let mut mirror = Mirror::new(self.dir.clone(), self.stream);
         let mut have = (self.from.epoch, self.from.position);
         loop {
@@ -537,8 +566,27 @@ impl Follower {
         }
     }
 
+    /// Asks for the stream.
+    pub(super) fn ask(&self) -> Receiver {
+        Receiver::new(self.stream, self.dir.cluster(), self.node, self.dir.epoch())
+    }
+
+    /// The primary has said who it is.
+    pub(super) fn welcome(&self, receiver: &mut Receiver, hello: &Hello) -> Result<(), FollowError> {
+        if *hello != self.hello {
+            return Err(StreamError::Unexpected("it has begun another epoch meanwhile").into());
+        }
+        receiver.welcome(self.from.epoch, self.from.position, self.from.sealed);
+        Ok(())
+    }
+
+    /// What writes the stream down, with no thread of its own.
+    pub(super) fn mirror(&self) -> Mirror {
+        Mirror::new(self.dir.clone(), self.stream).without_threads()
+    }
+
     /// Takes one thing that has arrived. Whether there was any.
-    fn take_one(
+    pub(super) fn take_one(
         &self,
         receiver: &mut Receiver,
         mirror: &mut Mirror,

@@ -110,6 +110,13 @@ impl Shared {
 }
 
 impl State {
+    /// The applier is to let go of the log, which is about to be another one.
+    pub(super) fn hold_on(&mut self) {
+        self.hold = true;
+        (self.plan, self.streams) = (None, BTreeMap::new());
+        self.checks.clear();
+    }
+
     pub(super) fn is_ending(&self) -> bool {
         self.stop || self.promote
     }

@@ -37,18 +37,29 @@ impl Standby<'_> {
         receiver: &mut Receiver,
         hello: &Hello,
     ) -> Result<(bool, DataDir, BTreeMap<u16, Resume>), FollowError> {
-        if !self.seed_needed {
-            match self.prepare(hello) {
-                Err(FollowError::Log(error @ WalError::TrimmedStandby { .. })) => {
-                    tracing::warn!(%error, "this log cannot be gone on with");
-                }
-                fit => return fit.map(|(dir, resume)| (false, dir, resume)),
-            }
+        if let Some((dir, resume)) = self.prepare_or_seed(hello)? {
+            return Ok((false, dir, resume));
         }
         self.seed(control, receiver, hello)?;
-        self.seed_needed = false;
         let (dir, resume) = self.prepare(hello)?;
         Ok((true, dir, resume))
+    }
+
+    /// Makes the directory fit as it is; `None` if it must be seeded.
+    pub(in crate::replication) fn prepare_or_seed(
+        &mut self,
+        hello: &Hello,
+    ) -> Result<Option<(DataDir, BTreeMap<u16, Resume>)>, FollowError> {
+        if self.seed_needed {
+            return Ok(None);
+        }
+        match self.prepare(hello) {
+            Err(FollowError::Log(error @ WalError::TrimmedStandby { .. })) => {
+                tracing::warn!(%error, "this log cannot be gone on with");
+                Ok(None)
+            }
+            fit => fit.map(Some),
+        }
     }
 
     /// Asks for a seed and puts it in the place of what is here.
@@ -79,12 +90,7 @@ impl Standby<'_> {
                         if !self.let_go() {
                             return Err(control.failed(io::ErrorKind::Interrupted.into()));
                         }
-                        let history = dir.history_of(hello, self.node)?;
-                        let placed = seed.place(count, floor, &history);
-                        self.shared.change(|state| (state.hold, state.held) = (false, false));
-                        // What was made ahead lies aside as well.
-                        self.spares = false;
-                        return Ok(placed?);
+                        return self.place_seed(seed, (count, floor), hello);
                     }
                 }
                 // Writing may take long, and the primary waits for a word.
@@ -93,6 +99,32 @@ impl Standby<'_> {
             }
             control.beat(receiver, (0, 0));
         }
+    }
+
+    /// Puts a seed that has wholly come in the place of what is here, which the applier has let go of.
+    pub(in crate::replication) fn place_seed(
+        &mut self,
+        seed: SeedIntake,
+        (files, floor): (u32, Floor),
+        hello: &Hello,
+    ) -> Result<(), FollowError> {
+        let history = self.join(hello)?.history_of(hello, self.node)?;
+        let placed = seed.place(files, floor, &history);
+        self.shared.change(|state| (state.hold, state.held) = (false, false));
+        // What was made ahead lies aside as well.
+        self.spares = false;
+        placed?;
+        self.seed_needed = false;
+        Ok(())
+    }
+
+    /// Takes a piece of a seed where there are no files of a catalogue.
+    pub(in crate::replication) fn take_seed_piece(
+        &self,
+        receiver: &mut Receiver,
+        seed: &mut SeedIntake,
+    ) -> Result<Option<Step>, FollowError> {
+        self.take_piece(receiver, &mut Intake::new(self.path.join("events")), seed)
     }
 
     /// Takes one thing that has arrived; `None` if there is none.
@@ -121,11 +153,7 @@ impl Standby<'_> {
 
     /// Has the applier let go of the log, which is about to be another one. False if the process is to end.
     fn let_go(&self) -> bool {
-        self.shared.change(|state| {
-            state.hold = true;
-            (state.plan, state.streams) = (None, BTreeMap::new());
-            state.checks.clear();
-        });
+        self.shared.change(State::hold_on);
         let is_held = |state: &State| state.held || state.broken.is_some();
         let done = |state: &State| is_held(state) || state.stop;
         while !done(&self.shared.wait(LOOK, done)) {}
@@ -134,7 +162,7 @@ impl Standby<'_> {
 }
 
 /// What has come.
-enum Step {
+pub(in crate::replication) enum Step {
     More,
     /// All of the catalogue's files up to this version.
     Files(u64),
