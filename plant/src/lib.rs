@@ -109,6 +109,8 @@ bugs! {
     StandbyNotAwaited "server",
     /// a connection of a standby that gave way ends the copies that are made for the next
     CopiesTakenAway "server",
+    /// a standby applies a message whose sender, in another stream, has not written it yet
+    MessageBeforeSender "server",
     /// a standby counts before it has all streams
     HalfStandbyCounts "server",
     /// a standby acknowledges before its disk has it

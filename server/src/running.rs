@@ -184,6 +184,7 @@ pub fn promote_at_rest(config: &Config) -> Result<u32, WalError> {
         return Err(WalError::IsPrimary { path: path.clone() });
     }
     dir.erase_torn()?;
+    replication::cut_to_causes(&dir, limits_of(config))?;
     dir.promote().map(|(dir, _)| dir.epoch())
 }
 

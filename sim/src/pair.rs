@@ -164,7 +164,8 @@ impl<'w> Play<'w> {
                 "failover: primary paused"
             }
         };
-        let acked = old.acked();
+        let waits = self.scenario.pair == Some(Acknowledge::Backup);
+        let acked = if waits { old.acked() } else { Vec::new() };
         self.wait(1_500);
         if !self.promote(other, &acked) {
             self.mend();
@@ -178,6 +179,7 @@ impl<'w> Play<'w> {
     /// Promotes the standby. Whether it is the primary now.
     fn promote(&mut self, other: &'w Server, acked: &[(u16, (u32, u64))]) -> bool {
         let world = self.world;
+        let applied: Vec<u64> = other.standby_audit().iter().map(|audit| audit.lsn).collect();
         let before = (other.served(), other.refused().len());
         if self.rng.below(4) == 0 {
             let changes = 1 + self.rng.below(25) as u32;
@@ -189,7 +191,7 @@ impl<'w> Play<'w> {
         });
         world.disk(other.node(), |disk| disk.dies_in = 0);
         if other.served() == before.0 && other.refused().len() == before.1 && !world.runs(other.node()) {
-            return self.promote_at_rest(other, acked);
+            return self.promote_at_rest(other, acked, &applied);
         }
         if other.served() == before.0 {
             let why = other.refused().last().cloned().unwrap_or_default();
@@ -203,12 +205,12 @@ impl<'w> Play<'w> {
             self.forgiven = false;
             return false;
         }
-        self.took_over(acked);
+        self.took_over(acked, &applied);
         true
     }
 
     /// A standby lost its power while it was promoted: that is done again, or ended, before it is started.
-    fn promote_at_rest(&mut self, other: &'w Server, acked: &[(u16, (u32, u64))]) -> bool {
+    fn promote_at_rest(&mut self, other: &'w Server, acked: &[(u16, (u32, u64))], applied: &[u64]) -> bool {
         self.world.power_on(other.node());
         self.count("standby's power lost as it was promoted");
         if let Err(why) = other.promote_at_rest() {
@@ -217,18 +219,24 @@ impl<'w> Play<'w> {
             }
             return false;
         }
-        self.took_over(acked);
+        self.took_over(acked, applied);
         self.restart();
         true
     }
 
-    /// The other node is the primary from now on, and has everything that it had acknowledged.
-    fn took_over(&mut self, acked: &[(u16, (u32, u64))]) {
+    /// The other node is the primary from now on, and has everything that it had applied and, where answers waited for
+    /// it, acknowledged.
+    fn took_over(&mut self, acked: &[(u16, (u32, u64))], applied: &[u64]) {
         self.lead ^= 1;
         self.town.servers.borrow_mut().swap(0, 1);
         let promotions = Rc::clone(&self.promotions);
         let promotions = promotions.borrow();
         let Some((_, promotion)) = promotions.last() else { return };
+        if applied.iter().zip(&promotion.kept).any(|(applied, kept)| applied > kept) {
+            let why =
+                format!("the standby had applied {applied:?}, its promotion keeps {:?}", promotion.kept);
+            self.troubles.push(format!("kept: {why}"));
+        }
         for &(stream, (epoch, position)) in acked {
             let end = promotion.history.end(epoch, stream);
             if epoch > 0 && end.is_none_or(|end| end < position) {

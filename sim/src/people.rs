@@ -43,6 +43,8 @@ pub(crate) struct Town {
     pub(crate) servers: Rc<RefCell<Vec<SocketAddr>>>,
     pub(crate) hall: Rc<Hall>,
     pub(crate) history: Rc<RefCell<History>>,
+    /// Answers wait for a standby.
+    pub(crate) waits: bool,
     /// Nothing new is to be asked.
     pub(crate) closing: Rc<Cell<bool>>,
     /// Fences that somebody might have seen.
@@ -84,7 +86,8 @@ struct Times {
 }
 
 impl Times {
-    fn heard(&mut self, time_ms: u64) -> Option<String> {
+    /// What is wrong with the time of an answer, if it is. One that waited for a standby may come late.
+    fn heard(&mut self, time_ms: u64, waits: bool) -> Option<String> {
         self.heard_ns = Clock::monotonic_ns();
         if self.first_ms == 0 {
             (self.first_ms, self.last_ms) = (time_ms, time_ms);
@@ -92,7 +95,7 @@ impl Times {
         let (first, last) = (self.first_ms, self.last_ms);
         self.last_ms = last.max(time_ms);
         let passed_ms = (self.heard_ns - self.begun_ns) / 1_000_000;
-        let back = time_ms + 5_000 < last;
+        let back = time_ms + 5_000 < last && !waits;
         let ahead = time_ms > first + passed_ms + passed_ms / 20 + 1_000;
         (back || ahead)
             .then(|| format!("the server said {first}, {last}, and after {passed_ms} ms {time_ms}"))
@@ -295,7 +298,7 @@ impl Person {
     }
 
     fn heard_time(&mut self, time_ms: u64) {
-        if let Some(why) = self.times.heard(time_ms) {
+        if let Some(why) = self.times.heard(time_ms, self.town.waits) {
             self.history().wrong("clock", &why);
         }
         if let Some(ids) = &mut self.ids {

@@ -74,6 +74,7 @@ pub fn run(seed: u64, scenario: &Scenario) -> Outcome {
         servers: Rc::new(RefCell::new(servers.iter().map(Server::addr).collect())),
         hall: Rc::clone(&hall),
         history,
+        waits: scenario.pair == Some(Acknowledge::Backup),
         closing: Rc::new(Cell::new(false)),
         fences: Rc::default(),
         home: Rc::new(Cell::new(0)),

@@ -188,6 +188,7 @@ impl Server {
             Some(history) if history.role == Role::Primary => (dir, history),
             _ => {
                 dir.erase_torn().map_err(text)?;
+                ends::cut_to_causes(&dir, limits(&self.config)).map_err(text)?;
                 dir.promote().map_err(text)?
             }
         };

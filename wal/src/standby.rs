@@ -282,6 +282,17 @@ impl DataDir {
         Ok(())
     }
 
+    /// Removes what a stream has behind a place of the epoch that lasts: for a standby that is about to be promoted, and
+    /// lacks in another stream what that rests on. Nobody writes in the stream meanwhile.
+    pub fn cut_stream(&self, stream: u16, (epoch, end): (u32, Position)) -> Result<(), WalError> {
+        for info in self.segments()?.iter().rev() {
+            if (info.epoch(), info.stream()) == (epoch, stream) {
+                self.cut_segment(info, end)?;
+            }
+        }
+        Ok(())
+    }
+
     fn cut_epochs(&self, gone: impl Fn(u32) -> bool) -> Result<(), WalError> {
         // From the back: what is left at any time has no gap.
         for info in self.segments()?.iter().rev().filter(|info| gone(info.epoch())) {

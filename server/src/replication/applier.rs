@@ -1,11 +1,13 @@
 //! From the standby's log to its partitions: what recovery does at a start, done all the time.
 
 use super::link::Check;
-use super::status::{At, Shared, State};
+use super::status::{At, Progress, Shared, State};
 use crate::core::{RecoveryError, load, logged};
-use frontrow_shard::{Limits, Lsn, Partition, ReplayError, Replayer};
+use frontrow_plant::{Bug, planted};
+use frontrow_shard::record::{decode, kind};
+use frontrow_shard::{Limits, Lsn, Op, Partition, ReplayError, Replayer};
 use frontrow_wal::stream::{Piece, SeekError, SegmentStart, Source, records};
-use frontrow_wal::{DataDir, History, WalError};
+use frontrow_wal::{DataDir, History, Record, WalError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +47,14 @@ struct Lane {
     applied: At,
 }
 
+impl Lane {
+    /// Where what is not applied begins.
+    fn next(&self) -> At {
+        let offset = u64::from(self.offset) - frontrow_wal::SEGMENT_HEADER_BYTES;
+        (self.segment.epoch, self.segment.first_position + offset)
+    }
+}
+
 /// What became of a step in a lane.
 enum Step {
     Applied,
@@ -55,6 +65,15 @@ enum Step {
         last: u64,
         found: u64,
     },
+    /// The next record is a message whose sender, in another stream, has not written it yet.
+    Early,
+}
+
+/// Everything that came, applied.
+pub(super) struct Applied {
+    pub(super) partitions: Vec<Partition>,
+    /// By stream, from where on its log rests on what has not come.
+    pub(super) cuts: Vec<(u16, At)>,
 }
 
 /// Replays what arrives.
@@ -71,6 +90,8 @@ pub(super) struct Applier {
     last: Vec<Lsn>,
     /// Whether the last turn found nothing to do.
     idle: bool,
+    /// Up to where nothing more could be applied the last time.
+    swept: BTreeMap<u16, At>,
 }
 
 impl Applier {
@@ -78,15 +99,16 @@ impl Applier {
         let (partitions, lanes): (Vec<Partition>, _) = (Vec::new(), BTreeMap::new());
         let (replayer, last) = (Replayer::new(partitions.as_slice()), Vec::new());
         let (history, plan, checks, idle) = (None, 0, Vec::new(), true);
-        Self { shared, limits, partitions, lanes, history, plan, checks, replayer, last, idle }
+        let swept = BTreeMap::new();
+        Self { shared, limits, partitions, lanes, history, plan, checks, replayer, last, idle, swept }
     }
 
     /// Runs until the standby ends; then everything that has come is applied. An error is told at once.
-    pub(super) fn run(mut self) -> Result<Vec<Partition>, ApplyError> {
+    pub(super) fn run(mut self) -> Result<Applied, ApplyError> {
         loop {
             match self.turn(TICK) {
                 Ok(false) => {}
-                Ok(true) => return Ok(self.partitions),
+                Ok(true) => return Ok(self.into_applied()),
                 Err(error) => {
                     tracing::error!(%error, "the standby does not apply any more; it goes on copying the log");
                     self.shared.change(|state| state.broken = Some(error.to_string()));
@@ -130,6 +152,7 @@ impl Applier {
         }
         self.compare_standing()?;
         self.idle = !self.sweep(&limits, finish)?;
+        self.swept = if self.idle { limits } else { BTreeMap::new() };
         self.publish();
         if finish && self.idle {
             self.replayer.reconcile(self.partitions.as_mut_slice());
@@ -143,9 +166,14 @@ impl Applier {
         &self.partitions
     }
 
-    /// The partitions, once it has ended.
-    pub(super) fn into_partitions(self) -> Vec<Partition> {
-        self.partitions
+    /// What it has come to, once it has ended.
+    pub(super) fn into_applied(self) -> Applied {
+        let last = self.history.as_ref().map_or(0, History::epoch);
+        // What ended before is whole.
+        let rests = |lane: &Lane| !lane.bytes.is_empty() && lane.segment.epoch == last;
+        let lanes = self.lanes.iter().filter(|(_, lane)| rests(lane));
+        let cuts = lanes.map(|(&stream, lane)| (stream, lane.next())).collect();
+        Applied { partitions: self.partitions, cuts }
     }
 
     /// The log is about to be another one: nothing of it is held any more, and it is begun anew.
@@ -158,9 +186,11 @@ impl Applier {
     }
 
     fn has_news(&self, state: &State) -> bool {
-        let lane = |(stream, p): (&u16, &super::status::Progress)| {
+        let lane = |(stream, p): (&u16, &Progress)| {
             let limit = self.may_apply(p.have, p.committed, false);
+            // One that waits for another stream is looked at again when that has come further.
             self.lanes.get(stream).is_some_and(|lane| lane.applied < limit)
+                && self.swept.get(stream) != Some(&limit)
         };
         state.plan.as_ref().is_some_and(|(number, ..)| *number != self.plan)
             || !state.checks.is_empty()
@@ -228,7 +258,7 @@ impl Applier {
             loop {
                 match self.step(stream, limit)? {
                     Step::Applied => any = true,
-                    Step::Nothing => break,
+                    Step::Nothing | Step::Early => break,
                     Step::Blocked { partition, last, found } => {
                         blocked = Some(ApplyError::Gap { stream, partition, last, found });
                         break;
@@ -265,6 +295,10 @@ impl Applier {
                 break;
             }
             if record.lsn == last + 1 {
+                if is_early(&mut self.replayer, &mut self.partitions, &record)? {
+                    step = Step::Early;
+                    break;
+                }
                 self.replayer.push(self.partitions.as_mut_slice(), &logged(&record))?;
                 if let Some(last) = self.last.get_mut(usize::from(record.partition)) {
                     *last = record.lsn;
@@ -279,8 +313,8 @@ impl Applier {
             done = end as u32 - lane.offset;
         }
         match step {
-            Step::Blocked { .. } if done == 0 => {}
-            Step::Blocked { .. } => {
+            Step::Blocked { .. } | Step::Early if done == 0 => {}
+            Step::Blocked { .. } | Step::Early => {
                 lane.bytes.drain(..done as usize);
                 lane.offset += done;
                 step = Step::Applied;
@@ -310,6 +344,59 @@ impl Applier {
             }
         }
     }
+}
+
+/// Whether a record is a message that its sender has not written yet. Streams come on their own, so that what follows
+/// from a record may be here before it: a state with the one and without the other never was, and never may be.
+fn is_early(
+    replayer: &mut Replayer,
+    partitions: &mut [Partition],
+    record: &Record<'_>,
+) -> Result<bool, ApplyError> {
+    if record.kind != kind::DELIVER || planted(Bug::MessageBeforeSender) {
+        return Ok(false);
+    }
+    // One that is none is for the replayer to tell.
+    let Ok((Op::Deliver { from, seq, .. }, _)) = decode(record.kind, record.payload) else {
+        return Ok(false);
+    };
+    let to = record.partition;
+    let written = |all: &[Partition]| all.get(usize::from(from)).is_none_or(|from| from.sent_to(to) >= seq);
+    if written(partitions) {
+        return Ok(false);
+    }
+    replayer.finish(partitions)?;
+    Ok(!written(partitions))
+}
+
+/// Cuts the log of a standby that does not run to what it has the causes of, before it is promoted.
+pub(crate) fn cut_to_causes(dir: &DataDir, limits: Limits) -> Result<(), WalError> {
+    let Some(history) = dir.history()? else { return Ok(()) };
+    let (ends, shared) = (dir.ends(|_| true)?, Arc::<Shared>::default());
+    let have = |stream| {
+        let own = ends.iter().rev().find(|((_, of), _)| *of == stream);
+        own.map_or((0, 0), |((epoch, _), end)| (*epoch, end.position))
+    };
+    let progress = |stream| (stream, Progress { have: have(stream), ..Progress::default() });
+    let streams = (0..dir.streams()?).map(progress).collect();
+    shared.change(|state| {
+        (state.plan, state.streams, state.finish) = (Some((1, dir.clone(), history)), streams, true);
+    });
+    let mut applier = Applier::new(shared, limits);
+    loop {
+        match applier.turn(Duration::ZERO) {
+            Ok(false) => {}
+            Ok(true) => break,
+            Err(error) => {
+                tracing::error!(%error, "this log cannot be replayed; a start will say so");
+                return Ok(());
+            }
+        }
+    }
+    for (stream, at) in applier.into_applied().cuts {
+        dir.cut_stream(stream, at)?;
+    }
+    Ok(())
 }
 
 /// The partitions as this node's newest snapshots have them; from their beginning where there is none.

@@ -54,6 +54,11 @@ pub fn acked(hub: &Hub) -> Vec<(u16, (u32, Position))> {
     hub.acked_places()
 }
 
+/// Makes the log of a standby that does not run fit to be promoted.
+pub fn cut_to_causes(dir: &DataDir, limits: Limits) -> Result<(), WalError> {
+    super::applier::cut_to_causes(dir, limits)
+}
+
 /// Why a primary's connection has ended.
 #[derive(Debug)]
 pub struct Over {
@@ -381,7 +386,7 @@ impl StandbyEnd {
         let applied = loop {
             match self.applier.turn(Duration::ZERO) {
                 Ok(false) => {}
-                Ok(true) => break Ok(self.applier.into_partitions()),
+                Ok(true) => break Ok(self.applier.into_applied()),
                 Err(error) => break Err(error),
             }
         };

@@ -30,6 +30,7 @@ mod standby;
 mod status;
 mod trimmer;
 
+pub(crate) use applier::cut_to_causes;
 pub(crate) use hub::HubParts;
 pub use hub::{Hub, StandbyStatus};
 pub(crate) use link::Check;

@@ -1,7 +1,7 @@
 //! The standby's sockets and threads. A session is one control connection and one for each stream; when any of them
 //! ends, all end, and the next session goes on from what is durable.
 
-use super::applier::{Applier, ApplyError};
+use super::applier::{Applied, Applier, ApplyError};
 use super::files::{Intake, Shelf};
 use super::http;
 use super::link::Check;
@@ -472,10 +472,7 @@ impl<'a> Standby<'a> {
     }
 
     /// Opens the next epoch, with everything that has arrived applied.
-    pub(super) fn take_over(
-        mut self,
-        applied: Result<Vec<Partition>, ApplyError>,
-    ) -> Result<Promoted, FollowError> {
+    pub(super) fn take_over(mut self, applied: Result<Applied, ApplyError>) -> Result<Promoted, FollowError> {
         let now_ms = self.shared.lock().primary_ms();
         let won = self.leader.member().and_then(|member| member.won());
         let dir = match (self.dir.take(), won) {
@@ -488,16 +485,20 @@ impl<'a> Standby<'a> {
             }
             (None, None) => return Err(WalError::NotInitialised { path: self.path }.into()),
         };
-        let partitions = match applied {
-            Ok(partitions) if !partitions.is_empty() => Some(partitions),
-            Ok(_) => None,
+        let (partitions, cuts) = match applied {
+            Ok(Applied { partitions, cuts }) => (Some(partitions).filter(|all| !all.is_empty()), cuts),
             Err(error) => {
                 tracing::error!(%error, "the log is replayed before this node serves");
-                None
+                (None, Vec::new())
             }
         };
-        let have =
+        let mut have: BTreeMap<_, _> =
             self.shared.lock().streams.iter().map(|(&stream, progress)| (stream, progress.have)).collect();
+        for (stream, at) in cuts {
+            tracing::warn!(stream, position = at.1, "cut: what follows rests on what has not come");
+            dir.cut_stream(stream, at)?;
+            have.insert(stream, at);
+        }
         // The session's threads are gone, and with them every other handle on the directory but the applier's.
         self.shared.change(|state| state.plan = None);
         let (dir, history) = match won {

@@ -118,5 +118,6 @@ fn applied(state: &State, stream: u16) -> At {
 /// What is committed of the epoch under way, and here.
 fn committed(progress: &Stream, present: u32) -> Position {
     let of = |(epoch, position): At| if epoch == present { position } else { 0 };
-    of(progress.have).min(of(progress.committed))
+    // And applied: what rests on what has not come may have to go at a promotion.
+    of(progress.have).min(of(progress.committed)).min(of(progress.applied))
 }
