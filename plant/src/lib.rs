@@ -111,6 +111,8 @@ bugs! {
     CopiesTakenAway "server",
     /// a standby applies a message whose sender, in another stream, has not written it yet
     MessageBeforeSender "server",
+    /// a standby compares its state with what a primary said of records that were lost with it
+    OldChecksKept "server",
     /// a standby counts before it has all streams
     HalfStandbyCounts "server",
     /// a standby acknowledges before its disk has it

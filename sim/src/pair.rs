@@ -286,8 +286,10 @@ impl<'w> Play<'w> {
             alike = same();
         }
         if !alike {
-            let there = other.standby_audit();
-            self.troubles.push(format!("standby: after 20 s it is {there:?}, the primary {live:?}"));
+            let (there, standing) = (other.standby_audit(), other.standing());
+            self.troubles.push(format!(
+                "standby: after 20 s it stands at {standing}; it is {there:?}, the primary {live:?}"
+            ));
         }
         for _ in 0..other.compared() {
             self.count("states compared by the standby");

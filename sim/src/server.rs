@@ -164,6 +164,13 @@ impl Server {
             .unwrap_or_default()
     }
 
+    /// How far the standby that runs here is, in words.
+    pub(crate) fn standing(&self) -> String {
+        let standby = self.standby.borrow();
+        let end = standby.as_ref().map(|standby| standby.end.borrow());
+        end.and_then(|end| end.as_ref().map(StandbyEnd::progress)).unwrap_or_default()
+    }
+
     /// How many states of partitions the standby that runs here has found to be the primary's.
     pub(crate) fn compared(&self) -> u64 {
         let standby = self.standby.borrow();

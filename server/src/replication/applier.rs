@@ -166,6 +166,19 @@ impl Applier {
         &self.partitions
     }
 
+    /// Whether the last turn found nothing to do.
+    pub(super) fn is_idle(&self) -> bool {
+        self.idle
+    }
+
+    /// Where it stands in each stream, in words.
+    pub(super) fn standing(&self) -> String {
+        let lane = |(stream, lane): (&u16, &Lane)| {
+            format!("stream {stream} at {:?} with {} bytes read", lane.applied, lane.bytes.len())
+        };
+        self.lanes.iter().map(lane).collect::<Vec<_>>().join(", ")
+    }
+
     /// What it has come to, once it has ended.
     pub(super) fn into_applied(self) -> Applied {
         let last = self.history.as_ref().map_or(0, History::epoch);
@@ -214,6 +227,9 @@ impl Applier {
         history: History,
         streams: u16,
     ) -> Result<(), ApplyError> {
+        if !planted(Bug::OldChecksKept) {
+            self.checks.clear();
+        }
         let same = |epoch: u32| {
             let (old, new) = (self.history.as_ref().and_then(|old| old.entry(epoch)), history.entry(epoch));
             old.zip(new).is_some_and(|(old, new)| old.node == new.node)

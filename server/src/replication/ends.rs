@@ -1,7 +1,7 @@
 //! Both ends of replication without sockets and threads, for a program that simulates those: bytes go in and come
 //! out, and everything that is decided in between is decided by the code that the threads run.
 
-use super::applier::{Applier, ApplyError};
+use super::applier::Applier;
 use super::hub::{Hub, HubParts};
 use super::primary::{Desk, Ended, Shipment, hear_ack};
 use super::standby::seeding::Step;
@@ -358,9 +358,16 @@ impl StandbyEnd {
         if self.broken {
             return Ok(());
         }
-        let applied = self.applier.turn(Duration::ZERO);
-        self.broken = applied.is_err();
-        applied.map(drop).map_err(|error: ApplyError| error.to_string())
+        loop {
+            match self.applier.turn(Duration::ZERO) {
+                Ok(ended) if ended || self.applier.is_idle() => return Ok(()),
+                Ok(_) => {}
+                Err(error) => {
+                    self.broken = true;
+                    return Err(error.to_string());
+                }
+            }
+        }
     }
 
     /// The partitions as far as they are applied.
@@ -373,10 +380,10 @@ impl StandbyEnd {
         self.shared.lock().checked
     }
 
-    /// By stream: up to where it is durable here, and up to where the primary has said that it is durable there.
-    pub fn durable(&self) -> Vec<(u16, At, At)> {
+    /// How far each stream is, in words, for who finds it stuck.
+    pub fn progress(&self) -> String {
         let state = self.shared.lock();
-        state.streams.iter().map(|(&stream, progress)| (stream, progress.have, progress.there)).collect()
+        format!("{:?}; {}", state.streams, self.applier.standing())
     }
 
     /// An operator makes it the primary: everything that has come is applied, and the next epoch opened. All
