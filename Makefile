@@ -3,7 +3,7 @@ CARGO ?= cargo
 # One target directory, so that nothing is built twice.
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: run test check unit python sim sim-bugs kills failovers drill edge bench-shard bench-table bench-peers bench-log bench-cold load bench-load fuzz fmt clean need-cargo need-python
+.PHONY: run test check unit python sim sim-bugs kills failovers drill edge bench-shard bench-table bench-peers bench-log bench-cold bench-recovery bench-snapshots bench-backup load bench-load fuzz fmt clean need-cargo need-python
 
 ## make run: builds and serves the sample hall on 127.0.0.1 (HTTP and WebSocket 7410, raw TCP 7411).
 run: need-cargo
@@ -22,6 +22,8 @@ unit:
 	$(CARGO) test --workspace --no-fail-fast
 	$(CARGO) bench -p frontrow-shard --bench shard --profile dev -- --quick
 	$(CARGO) bench -p frontrow-shard --bench replay --profile dev -- --quick
+	./target/debug/examples/recovery 3000 4096 1
+	./target/debug/examples/snapshot_latency 8000 1 5 3000
 
 ## The client written from docs/protocol.md alone, against a real server; and the script that compares settings.
 python: need-python
@@ -66,6 +68,11 @@ bench-shard: need-cargo
 	$(CARGO) bench -p frontrow-shard --bench shard
 	$(CARGO) bench -p frontrow-shard --bench replay
 
+## The same claims, durable here alone and at a standby process too, in one run.
+bench-backup: need-cargo
+	$(CARGO) build --release -p frontrow-cli -p frontrow-loadgen
+	./target/release/frontrow-loadgen table --backup --depths 1,16,64 --out bench-results/$(shell date -u +%F)-backup
+
 bench-table: need-cargo
 	$(CARGO) run --release -p frontrow-loadgen -- table
 
@@ -76,6 +83,14 @@ bench-peers: need-cargo
 ## What a sold-out event costs in memory on sale, in its archive, while it is browsed, and after a restart.
 bench-cold: need-cargo
 	$(CARGO) run --release -p frontrow-cli --example cold_memory
+
+## How long after a SIGKILL a million seats with five million records in the log are served again.
+bench-recovery: need-cargo
+	$(CARGO) run --release -p frontrow-cli --example recovery
+
+## Claims at a fixed rate while snapshots are made, and without.
+bench-snapshots: need-cargo
+	$(CARGO) run --release -p frontrow-cli --example snapshot_latency
 
 ## Capacity, overload at twice that, an expiry storm, a reconnect storm, on a server started for it.
 bench-load: need-cargo

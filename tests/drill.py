@@ -2,7 +2,7 @@
 """Plays the chapters of docs/operations.md on real processes and says what is seen; ends with an error at the first
 thing that is not as written there. Usage: drill.py PATH/TO/frontrow. (The full and the failing disk are
 cli/tests/full_disk.rs.)"""
-import glob, json, os, shutil, signal, subprocess, sys, tempfile, time, urllib.error, urllib.request
+import base64, glob, json, os, shutil, signal, socket, subprocess, sys, tempfile, time, urllib.error, urllib.request
 
 FRONTROW = os.path.abspath(sys.argv[1])
 KEY = "a key for this drill only, thirty-two bytes"
@@ -171,6 +171,119 @@ def promoted(primary, standby):
     standby.kill()
 
 
+def archive_unreadable(data):
+    chapter("An archive cannot be read")
+    node = Node(data, ["serve"])
+    run("event", "close", "1", url=node.url)
+    run("event", "archive", "1", url=node.url)
+    file = data + "/events/1.archive"
+    node.kill()
+    shutil.copy(file, file + ".kept")
+    with open(file, "r+b") as damaged:
+        damaged.seek(os.path.getsize(file) // 2)
+        byte = damaged.read(1)
+        damaged.seek(-1, os.SEEK_CUR)
+        damaged.write(bytes([byte[0] ^ 4]))
+    node = Node(data, ["serve"])
+    assert "archive_damaged" in run("--json", "seats", "1", SECTION, url=node.url, ok=False)
+    assert "an archive cannot be read" in node.words() and "events/1.archive" in node.words()
+    see("the log names the file; the server serves on")
+    assert json.loads(node.get("/readyz"))["ready"]
+    os.rename(file + ".kept", file)
+    run("seats", "1", SECTION, url=node.url)
+    see("put back under its name: read again, without a restart")
+    node.kill()
+
+
+def free_port():
+    """Below those that the kernel hands out by itself, so that nobody else gets it in between."""
+    free_port.next = getattr(free_port, "next", 20000 + os.getpid() % 9000) + 1
+    with socket.socket() as probe:
+        return free_port.next if probe.connect_ex(("127.0.0.1", free_port.next)) else free_port()
+
+
+class Etcd:
+    def __init__(self, folder):
+        self.url = f"http://127.0.0.1:{free_port()}"
+        peer = f"http://127.0.0.1:{free_port()}"
+        words = ["--name", "one", "--log-level", "error", "--data-dir", folder, "--listen-client-urls", self.url,
+                 "--advertise-client-urls", self.url, "--listen-peer-urls", peer,
+                 "--initial-advertise-peer-urls", peer, "--initial-cluster", "one=" + peer]
+        self.process = subprocess.Popen(["etcd", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until("etcd answers", self.answers)
+
+    def answers(self):
+        try:
+            return self.ask("kv/range", key="any") is not None
+        except OSError:
+            return False
+
+    def ask(self, what, key):
+        """The gateway, as etcdctl would: `etcdctl get KEY`, `etcdctl del KEY`."""
+        body = json.dumps({"key": base64.b64encode(key.encode()).decode()}).encode()
+        with urllib.request.urlopen(urllib.request.Request(f"{self.url}/v3/{what}", body), timeout=5) as answer:
+            return json.load(answer)
+
+    def standing(self):
+        found = self.ask("kv/range", "/frontrow/drill/standing").get("kvs", [])
+        return json.loads(base64.b64decode(found[0]["value"])) if found else {}
+
+
+def nobody_is_primary(here, there):
+    chapter("Nobody is primary")
+    if not shutil.which("etcd"):
+        return see("NOT PLAYED: there is no etcd here (apt-get install etcd-server)")
+    etcd = Etcd(ROOT + "/etcd")
+    settings = {"FRONTROW_CLUSTER__ETCD": f"[{etcd.url}]", "FRONTROW_CLUSTER__NAME": "drill", "FRONTROW_CLUSTER__LEASE": "2s",
+                "FRONTROW_CLUSTER__ALONE_AFTER": "300ms", "FRONTROW_REPLICATION__ACKNOWLEDGE": "backup"}
+    start = lambda data: Node(data, ["serve", "--no-demo"], **settings)
+
+    def status(node):
+        return json.loads(node.get("/v1/status"))
+
+    def lead(node):
+        """Until it serves. Its first line may have said that it follows; the ports may be others now."""
+        while "tcp" not in node.said:
+            node.hear()
+        until("it is primary", lambda: status(node)["role"] == "primary")
+
+    try:
+        first = start(here)
+        lead(first)
+        second = start(there)
+        until("etcd has the standby on record as in sync", lambda: etcd.standing().get("in_sync"))
+        run("status", url=first.url)
+        run("status", url=second.url)
+        run("event", "create", "--stadium", "200", "--open", url=first.url)
+        second.kill()
+        until("etcd has on record that the primary is alone", lambda: not etcd.standing()["in_sync"])
+        first.kill()
+        second = start(there)
+        until("why_not: the last primary was alone", lambda: "was alone" in str(status(second)["cluster"]["why_not"]))
+        first = start(here)
+        lead(first)
+        see("the last primary, started again, goes on by itself")
+        until("and is followed", lambda: etcd.standing().get("in_sync"))
+        second.kill()
+        until("the primary is alone again", lambda: not etcd.standing()["in_sync"])
+        first.kill()
+        shutil.rmtree(here)
+        see("its disk is lost for good")
+        run("promote", "--offline", data=there)
+        etcd.ask("kv/deleterange", "/frontrow/drill/standing")
+        see("$ etcdctl del /frontrow/drill/standing")
+        second = start(there)
+        lead(second)
+        run("events", url=second.url)
+        first = start(here)
+        until("a new node with an empty directory is in sync", lambda: etcd.standing().get("in_sync"))
+        first.kill()
+        second.kill()
+    finally:
+        etcd.process.kill()
+        etcd.process.wait()
+
+
 with tempfile.TemporaryDirectory(prefix="frontrow-drill-") as ROOT:
     first = Node(ROOT + "/a", ["serve"])
     SECTION = json.loads(first.get("/v1/events/1/map"))["sections"][0]["name"]
@@ -179,4 +292,6 @@ with tempfile.TemporaryDirectory(prefix="frontrow-drill-") as ROOT:
     does_not_start(node, ROOT + "/copy")
     primary, standby = standby_gone(ROOT + "/a", ROOT + "/b")
     promoted(primary, standby)
+    archive_unreadable(ROOT + "/b")
+    nobody_is_primary(ROOT + "/c", ROOT + "/d")
     print("\nAll as written in docs/operations.md.")

@@ -3,19 +3,17 @@
 //! `cargo run --release -p frontrow-cli --example cold_memory -- [SEATS]` starts a server as a process of its own,
 //! sells a stadium out to the last seat, archives it, looks at it, and starts the server again.
 
-use frontrow_client::{Client, Endpoint, Held, Http, Options, RowRef, Seats};
-use std::error::Error;
-use std::io::{BufRead, BufReader};
+mod child;
+
+use child::{Outcome, Server, now};
+use frontrow_client::{Client, Endpoint, Held, Options, Seats};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 #[global_allocator]
 static MEMORY: frontrow_engine::HugePages = frontrow_engine::HugePages;
-
-type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// Buyers at the same time.
 const BUYERS: u64 = 64;
@@ -26,7 +24,7 @@ const PARTY: usize = 8;
 fn main() -> Outcome<()> {
     let mut words = std::env::args().skip(1);
     match words.next().as_deref() {
-        Some("serve") => serve(),
+        Some("serve") => child::serve(),
         seats => {
             let seats = seats.map_or(Ok(500_000), str::parse)?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -35,74 +33,17 @@ fn main() -> Outcome<()> {
     }
 }
 
-/// The server of the other process; its settings come in the environment.
-fn serve() -> Outcome<()> {
-    let config = frontrow_server::config::load(None)?;
-    let running = frontrow_server::start(&config, false)?;
-    println!("{} {}", running.http, running.tcp);
-    running.wait_for_signal_and_stop()?;
+/// Prints what the process has in memory: its own, and pages of files it has mapped.
+fn memory(server: &Server, when: &str) -> Outcome<()> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.child.id()))?;
+    let mib = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+        let kib = line.split_whitespace().nth(1).and_then(|kib| kib.parse::<f64>().ok());
+        kib.unwrap_or_default() / 1024.0
+    };
+    let (all, own, files) = (mib("VmRSS:"), mib("RssAnon:"), mib("RssFile:"));
+    println!("{when:<42} {all:>8.1} {own:>8.1} {files:>8.1}");
     Ok(())
-}
-
-struct Server {
-    child: Child,
-    http: Http,
-    tcp: String,
-    started_in: Duration,
-}
-
-impl Server {
-    fn start(data: &Path) -> Outcome<Self> {
-        let began = now();
-        let mut child = Command::new(std::env::current_exe()?)
-            .arg("serve")
-            .envs([
-                ("FRONTROW_SERVER__TCP", "127.0.0.1:0"),
-                ("FRONTROW_SERVER__HTTP", "127.0.0.1:0"),
-                ("FRONTROW_SERVER__CORE_PORTS", "0"),
-                ("FRONTROW_LOG_OUTPUT__LEVEL", "warn"),
-            ])
-            .env("FRONTROW_SERVER__DATA", data)
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().ok_or("no output")?).read_line(&mut line)?;
-        let (http, tcp) = line.trim().split_once(' ').ok_or("the server did not start")?;
-        let key = std::fs::read_to_string(data.join("dev-admin.key"))?;
-        let (http, tcp) = (Http::new(&format!("http://{http}"))?.with_admin_key(key.trim()), tcp.to_owned());
-        Ok(Self { child, http, tcp, started_in: began.elapsed() })
-    }
-
-    /// Prints what the process has in memory: its own, and pages of files it has mapped.
-    fn memory(&self, when: &str) -> Outcome<()> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let mib = |name: &str| {
-            let line = status.lines().find(|line| line.starts_with(name)).unwrap_or_default();
-            let kib = line.split_whitespace().nth(1).and_then(|kib| kib.parse::<f64>().ok());
-            kib.unwrap_or_default() / 1024.0
-        };
-        let (all, own, files) = (mib("VmRSS:"), mib("RssAnon:"), mib("RssFile:"));
-        println!("{when:<42} {all:>8.1} {own:>8.1} {files:>8.1}");
-        Ok(())
-    }
-
-    fn stop(mut self) -> Outcome<()> {
-        self.child.kill()?;
-        self.child.wait()?;
-        Ok(())
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-#[allow(clippy::disallowed_methods, reason = "it measures")]
-fn now() -> Instant {
-    Instant::now()
 }
 
 async fn measure(seats: u32) -> Outcome<()> {
@@ -114,30 +55,30 @@ async fn measure(seats: u32) -> Outcome<()> {
 
 async fn run(seats: u32, folder: &Path) -> Outcome<()> {
     println!("{:<42} {:>8} {:>8} {:>8}", "MiB resident", "all", "own", "files");
-    let server = Server::start(folder)?;
-    server.memory("empty server")?;
+    let server = Server::start(folder, &[])?;
+    memory(&server, "empty server")?;
     let query = frontrow_client::http::EventQuery::default();
     let event = server.http.create_stadium(&query, seats, None).await?.event.event;
     server.http.open(event).await?;
-    server.memory("event on sale")?;
+    memory(&server, "event on sale")?;
     let began = now();
     let sold = sell_out(&server, event).await?;
     let took = began.elapsed();
-    server.memory("sold out")?;
+    memory(&server, "sold out")?;
     server.http.close(event).await?;
     let began = now();
     server.http.archive(event).await?;
     let archived = began.elapsed();
-    server.memory("archived")?;
+    memory(&server, "archived")?;
     browse(&server, event).await?;
-    server.memory("while browsed")?;
+    memory(&server, "while browsed")?;
     // Nobody asks for a minute, and a little longer.
     tokio::time::sleep(Duration::from_secs(63)).await;
-    server.memory("after browsing")?;
+    memory(&server, "after browsing")?;
     server.stop()?;
 
-    let server = Server::start(folder)?;
-    server.memory("after a restart")?;
+    let server = Server::start(folder, &[])?;
+    memory(&server, "after a restart")?;
     let began = now();
     server.http.section(event, 0).await?;
     let first = began.elapsed();
@@ -147,7 +88,7 @@ async fn run(seats: u32, folder: &Path) -> Outcome<()> {
     let began = now();
     let found = server.http.bookings(event, None, 0).await?;
     let bookings = began.elapsed();
-    server.memory("after the first looks")?;
+    memory(&server, "after the first looks")?;
     let file = std::fs::metadata(folder.join(format!("events/{event}.archive")))?.len();
     println!("\n{seats} seats, {sold} sold in {took:.1?} by {} bookings", found.total);
     println!("archived in {archived:.1?}; the archive has {:.1} MiB", file as f64 / f64::from(1 << 20));
@@ -169,12 +110,7 @@ async fn browse(server: &Server, event: u32) -> Outcome<()> {
 
 /// Every seat is claimed and booked. How many.
 async fn sell_out(server: &Server, event: u32) -> Outcome<usize> {
-    let mut rows = Vec::new();
-    let sections = server.http.event(event).await?.section_list.len();
-    for section in 0..sections as u16 {
-        let map = server.http.section_map(event, section).await?;
-        rows.extend(map.rows.iter().map(|row| (RowRef::new(event, section, row.row), row.numbers.len())));
-    }
+    let rows = child::rows(server, event).await?;
     let (rows, next, sold) = (Arc::new(rows), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let mut clients = Vec::new();
     for user in 1..=BUYER_CONNECTIONS {

@@ -83,8 +83,8 @@ pub(crate) enum Command {
     Cancel(Token),
     /// Wait in a queue until seats are offered.
     Wait(Wait),
-    /// Say where you stand in a queue.
-    Status(Place),
+    /// Say where you stand in a queue; without a place, what the server is: primary or standby, and how far.
+    Status(Status),
     /// Follow a section's seats as they change.
     Watch(Watch),
     /// Print a token for --user from the server's development mode.
@@ -189,10 +189,19 @@ pub(crate) struct Serve {
     pub(crate) no_demo: bool,
 }
 
+fn host_port(text: &str) -> Result<String, String> {
+    let port =
+        text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
+    match port {
+        Some(Ok(port)) if port > 0 => Ok(text.to_owned()),
+        _ => Err("write host:port, as in the primary's replication.listen".to_owned()),
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Backup {
     /// The primary's replication.listen.
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_port)]
     pub(crate) primary: String,
     /// The configuration file, as for serve: it holds once this node is the primary. --data becomes its data
     /// directory.
@@ -235,6 +244,26 @@ pub(crate) struct SeatsArgs {
     pub(crate) event: String,
     /// The section: its name, or a word of it.
     pub(crate) section: Option<String>,
+}
+
+/// A queue's place, or none.
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// The event: its number, or words of its name.
+    #[arg(requires = "section")]
+    pub(crate) event: Option<String>,
+    /// The section: its name, or a word of it.
+    pub(crate) section: Option<String>,
+    /// The row's label; without it, the section as a whole.
+    pub(crate) row: Option<String>,
+}
+
+impl Status {
+    /// The place, if there is one.
+    pub(crate) fn place(self) -> Option<Place> {
+        let Self { event, section, row } = self;
+        Some(Place { event: event?, section: section?, row })
+    }
 }
 
 /// A row, or a whole section.
@@ -474,6 +503,12 @@ mod tests {
             ("tune", false),
             ("backup --primary 127.0.0.1:7415 --data x", true),
             ("backup", false),
+            ("backup --primary foo", false),
+            ("backup --primary foo:0", false),
+            ("backup --primary [::1]:7415", true),
+            ("status", true),
+            ("status 1 A", true),
+            ("status 1", false),
             ("promote", true),
             ("promote --offline --config x --data y", true),
             ("promote --config x", false),

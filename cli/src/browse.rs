@@ -4,7 +4,7 @@ use crate::args::{Events, SeatsArgs};
 use crate::failure::Failure;
 use crate::seatmap::section_text;
 use crate::session::Session;
-use crate::show::Out;
+use crate::show::{Out, view_json, view_text};
 use frontrow_client::http::SectionState;
 use serde_json::json;
 
@@ -34,11 +34,19 @@ pub(crate) async fn seats(session: &Session, args: &SeatsArgs, out: Out) -> Resu
             "aisles_after": row.aisles_after, "accessible": row.accessible,
         })
     });
-    let json = json!({
+    let mut json = json!({
         "ok": true, "event": at.place.event, "section": at.place.section, "name": at.labels.section(),
         "rows": rows.collect::<Vec<_>>(), "free": free(&state),
     });
-    out.say(&json, section_text(&at.labels, letters));
+    let text = section_text(&at.labels, letters);
+    let text = match &session.http.standby_view() {
+        Some(view) => {
+            json["standby"] = view_json(view);
+            format!("{}\n{text}", view_text(view))
+        }
+        None => text,
+    };
+    out.say(&json, text);
     Ok(())
 }
 
@@ -47,16 +55,22 @@ async fn sections(session: &Session, event: &str, out: Out) -> Result<(), Failur
     let detail = session.event_detail(event).await?;
     let event = &detail.event;
     if !out.json {
+        if let Some(view) = session.http.standby_view() {
+            out.say(&json!({}), view_text(&view));
+        }
         out.say(&json!({}), format_args!("{} (event {}, {})", event.name, event.event, event.state));
     }
     let width = detail.section_list.iter().map(|it| it.name.chars().count()).max().unwrap_or(0);
     for (index, section) in detail.section_list.iter().enumerate() {
         let state = session.http.section(event.event, index as u16).await?;
         let free = free(&state);
-        let json = json!({
+        let mut json = json!({
             "ok": true, "event": event.event, "section": index, "name": section.name,
             "rows": section.rows, "seats": section.seats, "free": free,
         });
+        if let Some(view) = session.http.standby_view() {
+            json["standby"] = view_json(&view);
+        }
         let text = format!(
             "  {:<width$}  {free:>5} of {:>5} free, {} rows",
             section.name, section.seats, section.rows

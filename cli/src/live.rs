@@ -4,15 +4,16 @@ use crate::args::Watch;
 use crate::failure::Failure;
 use crate::places::Labels;
 use crate::seatmap::section_text;
-use crate::session::Session;
-use crate::show::Out;
+use crate::session::{Located, Session};
+use crate::show::{Out, view_json, view_text};
+use frontrow_client::http::StandbyView;
 use frontrow_client::{RowSeats, SectionView, Update};
 use serde_json::json;
 use std::collections::BTreeMap;
 
 pub(crate) async fn watch(session: &Session, args: &Watch, out: Out) -> Result<(), Failure> {
     let at = session.locate(&args.event, &args.section, None).await?;
-    let client = session.connect().await?;
+    let client = session.connect_to_look().await?;
     let mut watch = client.watch(at.place).await?;
     let mut shown: BTreeMap<u16, String> = BTreeMap::new();
     let mut changes = 0;
@@ -24,7 +25,8 @@ pub(crate) async fn watch(session: &Session, args: &Watch, out: Out) -> Result<(
         match update {
             Update::Snapshot => {
                 shown = all_letters(watch.view());
-                say_snapshot(&at.labels, watch.view(), &shown, out);
+                let standby = if client.is_at_standby() { view_now(session, &at).await } else { None };
+                say_snapshot(&at.labels, watch.view(), &shown, standby.as_ref(), out);
             }
             Update::Row(delta) => {
                 let letters = letters(&delta.state);
@@ -46,15 +48,32 @@ pub(crate) async fn watch(session: &Session, args: &Watch, out: Out) -> Result<(
     Ok(())
 }
 
-fn say_snapshot(labels: &Labels, view: &SectionView, shown: &BTreeMap<u16, String>, out: Out) {
+/// How old a standby's view is now, as it says over HTTP; a standby that has just gone says nothing.
+async fn view_now(session: &Session, at: &Located) -> Option<StandbyView> {
+    session.http.event(at.place.event).await.ok()?;
+    session.http.standby_view()
+}
+
+fn say_snapshot(
+    labels: &Labels,
+    view: &SectionView,
+    shown: &BTreeMap<u16, String>,
+    standby: Option<&StandbyView>,
+    out: Out,
+) {
     let rows = view.rows.iter().map(|(row, seats)| {
         json!({"row": row, "label": labels.row(*row), "version": seats.version, "state": shown.get(row)})
     });
-    let json = json!({
+    let mut json = json!({
         "type": "snapshot", "event": view.section.event, "section": view.section.section,
         "name": labels.section(), "rows": rows.collect::<Vec<_>>(), "free": view.free(),
     });
-    out.say(&json, section_text(labels, |row| shown.get(&row).map(|it| &**it)));
+    let mut text = section_text(labels, |row| shown.get(&row).map(|it| &**it));
+    if let Some(standby) = standby {
+        json["standby"] = view_json(standby);
+        text = format!("{}\n{text}", view_text(standby));
+    }
+    out.say(&json, text);
 }
 
 fn letters(seats: &RowSeats) -> String {

@@ -69,7 +69,10 @@ async fn talk(session: &Session, command: Command, out: Out) -> Result<(), Failu
         Command::Pay(it) => buy::with_token(session, buy::Deed::Pay, &it, out).await,
         Command::Cancel(it) => buy::with_token(session, buy::Deed::Cancel, &it, out).await,
         Command::Wait(it) => wait::wait(session, &it, out).await,
-        Command::Status(it) => wait::status(session, &it, out).await,
+        Command::Status(it) => match it.place() {
+            Some(place) => wait::status(session, &place, out).await,
+            None => backup::node(session, out).await,
+        },
         Command::Watch(it) => live::watch(session, &it, out).await,
         Command::Token => browse::token(session, out).await,
         Command::Event(it) => admin::run(session, it, out).await,

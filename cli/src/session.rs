@@ -26,6 +26,16 @@ impl Session {
 
     /// A connection with the token given, or one from the server's development mode.
     pub(crate) async fn connect(&self) -> Result<Client, Failure> {
+        self.connect_with(Options::default().retrying()).await
+    }
+
+    /// The same for looking only: a standby's view will do, if it is the one address that was given.
+    pub(crate) async fn connect_to_look(&self) -> Result<Client, Failure> {
+        let standby = !self.common.tcp.as_ref().unwrap_or(&self.common.server).contains(',');
+        self.connect_with(Options { standby, ..Options::default() }.retrying()).await
+    }
+
+    async fn connect_with(&self, options: Options) -> Result<Client, Failure> {
         let token = match &self.common.token {
             Some(token) => token.clone(),
             None => self.http.dev_token(self.common.user).await?.token,
@@ -34,7 +44,7 @@ impl Session {
             Some(all) => all.split(',').map(|address| Endpoint::Tcp(address.trim().to_owned())).collect(),
             None => self.common.server.split(',').map(|url| Endpoint::of_http(url.trim())).collect(),
         };
-        Ok(Client::connect_to(endpoints, token, Options::default().retrying()).await?)
+        Ok(Client::connect_to(endpoints, token, options).await?)
     }
 
     /// HTTP with the operator's key: given, or left by a development server in its data directory.

@@ -2,6 +2,7 @@
 
 use crate::failure::Failure;
 use crate::places::Labels;
+use frontrow_client::http::StandbyView;
 use frontrow_client::{Held, Millis};
 use serde_json::{Value, json};
 use std::fmt::Display;
@@ -36,6 +37,16 @@ impl Out {
             let _ = writeln!(std::io::stderr(), "frontrow: {}", failure.text());
         }
     }
+}
+
+/// A standby's view for people: what comes with it may be old.
+pub(crate) fn view_text(view: &StandbyView) -> String {
+    format!("A standby's view, at most {} ms old.", view.age_ms)
+}
+
+/// The same for machines.
+pub(crate) fn view_json(view: &StandbyView) -> Value {
+    json!({"epoch": view.epoch, "age_ms": view.age_ms})
 }
 
 /// A hold for machines; `now_ms` is the server's time.

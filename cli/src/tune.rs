@@ -17,11 +17,11 @@ pub(crate) fn run(common: &Common, tune: &Tune, out: Out) -> Result<(), Failure>
     match tune {
         Tune::Check(target) => check(common, target, out),
         Tune::Render(target) => {
-            let text = script::render(&look(common, target));
+            let text = script::render(&sound(common, target)?);
             out.say(&json!({"ok": true, "text": text}), text.trim_end());
             Ok(())
         }
-        Tune::Apply { target, yes, undo } => change(&look(common, target), *yes, undo.as_deref(), out),
+        Tune::Apply { target, yes, undo } => change(&sound(common, target)?, *yes, undo.as_deref(), out),
         Tune::Auto(args) => configure(common, args, out),
         Tune::Preset { name } => show_preset(name.as_deref(), out),
     }
@@ -35,6 +35,16 @@ fn check(common: &Common, target: &TuneTarget, out: Out) -> Result<(), Failure> 
         return Err(Failure::Told);
     }
     Ok(())
+}
+
+/// As [`look`], for what is to be done to the machine: not for a configuration that means something else.
+fn sound(common: &Common, target: &TuneTarget) -> Result<Report, Failure> {
+    let config = config::read(target.config.as_deref(), config::process_env(), &Machine::probe());
+    config.into_result().map_err(|mistakes| Failure::Refused {
+        code: "configuration",
+        message: format!("{mistakes}Correct what is named; nothing was rendered or changed."),
+    })?;
+    Ok(look(common, target))
 }
 
 /// Measures this machine and holds it against the configuration.

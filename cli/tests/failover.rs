@@ -292,7 +292,7 @@ fn strangers_at_the_port_are_refused() {
         drop(Server::empty(b.path(), &settings("local")));
         let other = Server::standby(b.path(), &primary.replication, &settings("local"));
         let trouble = loop {
-            let status = other.http().standby_status().await.expect("a status");
+            let status = other.http().node().await.expect("a status");
             if let Some(trouble) = status["trouble"].as_str() {
                 break trouble.to_owned();
             }

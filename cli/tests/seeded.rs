@@ -7,7 +7,7 @@ mod common;
 
 use common::{Dice, Server, within};
 use frontrow_client::http::EventQuery;
-use frontrow_client::{Client, Code, Command, Http, Reply, RequestId, RowRef, Seats, flags};
+use frontrow_client::{Client, Code, Command, Http, HttpError, Reply, RequestId, RowRef, Seats, flags};
 use frontrow_shard::ClaimSeats;
 use std::cell::RefCell;
 use std::path::Path;
@@ -123,6 +123,19 @@ fn a_standby_behind_a_trimmed_log_catches_up_from_snapshots_and_takes_over() {
         // Back, while the primary sells on.
         let before = answers.borrow().len();
         let mut standby = Server::standby(b.path(), &primary.replication, &settings("local"));
+        // Until it has caught up it shows nothing, and says why; then the seats.
+        let shown = async || match standby.http().section(EVENT, 0).await {
+            Ok(_) => true,
+            // Its copy of the catalogue may come later than the seats.
+            Err(HttpError::Refused { status: 404, .. }) => false,
+            Err(HttpError::Refused { status, code, error, .. }) => {
+                assert_eq!((status, code.as_str()), (503, "standby_not_ready"));
+                assert!(error["reason"] == "seeding" || error["reason"] == "catching_up", "{error}");
+                false
+            }
+            Err(error) => panic!("{error:?}"),
+        };
+        tasks.run_until(until(shown)).await;
         tasks.run_until(caught_up(&operator)).await;
         assert!(b.path().join("data/cut/seeded-0001/log").is_dir(), "what it had is kept aside");
         operator.operate("/v1/admin/replication/backup").await.expect("paired");
@@ -131,7 +144,7 @@ fn a_standby_behind_a_trimmed_log_catches_up_from_snapshots_and_takes_over() {
         // Its state is the primary's, it makes snapshots and trims its own log as well.
         let http = standby.http();
         let goes_on = async || {
-            let status = http.standby_status().await.expect("a status");
+            let status = http.node().await.expect("a status");
             assert_eq!(status["applier"], "ok");
             let mark = std::fs::read_to_string(b.path().join("data/TRIM")).unwrap_or_default();
             let enough = answers.borrow().len() >= paired + 1000;

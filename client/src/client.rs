@@ -7,7 +7,7 @@ use crate::news::NewsStream;
 use crate::options::Options;
 use crate::route::Route;
 use crate::shared::{Response, Shared};
-use frontrow_protocol::{ClientMessage, Reply, Topology, Welcome};
+use frontrow_protocol::{ClientMessage, FEATURE_STANDBY, Reply, Topology, Welcome};
 use frontrow_shard::{Code, Command, Millis, RequestId, RowRef, UserId};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -88,6 +88,11 @@ impl Client {
     /// What the server said last when it welcomed this client.
     pub fn welcome(&self) -> Welcome {
         self.shared.welcome()
+    }
+
+    /// Whether it is a standby that this client is connected to, and what is watched its view: see [`Options::standby`].
+    pub fn is_at_standby(&self) -> bool {
+        self.welcome().features & FEATURE_STANDBY != 0
     }
 
     /// Who the server says this is.

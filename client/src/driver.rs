@@ -6,7 +6,9 @@ use crate::link::{Reader, Writer};
 use crate::options::Options;
 use crate::route::Route;
 use crate::shared::Shared;
-use frontrow_protocol::{ClientMessage, Frames, Hello, ServerMessage, Welcome, decode_server, encode_client};
+use frontrow_protocol::{
+    ClientMessage, FEATURE_STANDBY, Frames, Hello, ServerMessage, Welcome, decode_server, encode_client,
+};
 use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
@@ -59,13 +61,14 @@ pub(crate) async fn first(
 /// Connects, says who it is, and waits to be welcomed.
 async fn connect(endpoint: &Endpoint, token: &str, options: &Options) -> Result<Connected, ClientError> {
     let late = |_| endpoint.unreachable(format!("no welcome within {:?}", options.connect_timeout));
-    timeout(options.connect_timeout, greet(endpoint, token)).await.map_err(late)?
+    timeout(options.connect_timeout, greet(endpoint, token, options.standby)).await.map_err(late)?
 }
 
-async fn greet(endpoint: &Endpoint, token: &str) -> Result<Connected, ClientError> {
+async fn greet(endpoint: &Endpoint, token: &str, standby: bool) -> Result<Connected, ClientError> {
     let mut link = endpoint.open().await?;
     let mut hello = Vec::new();
-    let message = Hello { token: Cow::Borrowed(token), features: 0 };
+    let features = if standby { FEATURE_STANDBY } else { 0 };
+    let message = Hello { token: Cow::Borrowed(token), features };
     encode_client(&ClientMessage::Hello(message), &mut hello);
     link.writer.write(&hello).await.map_err(|error| endpoint.unreachable(error.to_string()))?;
     let mut buffer = Vec::new();

@@ -17,6 +17,9 @@ pub struct Options {
     /// How many updates of a watched section, and how much news, wait for a slow reader before it has to
     /// start again from a snapshot (or is told that it missed some).
     pub backlog: usize,
+    /// Whether a standby's view of the seats is good enough: seats can be watched there, and nothing else can be asked.
+    /// Without it a standby sends the client on to the primary.
+    pub standby: bool,
 }
 
 /// How to try again. The n-th pause is a random time from half of `min(first * 2^n, longest)` to all of it,
@@ -57,6 +60,7 @@ impl Default for Options {
             keepalive: Duration::from_secs(20),
             retry: None,
             backlog: 1024,
+            standby: false,
         }
     }
 }

@@ -47,7 +47,7 @@ pub use memory::HugePages;
 pub use monoio_engine::{Monoio, MonoioEpoll, MonoioUring};
 pub use notify::{LocalNotify, Notified, Notifier, notifier};
 pub use select::{Choice, EngineKind, Probe, WithEngine, choose, dispatch, probe};
-pub use sockets::{Carried, Closer, ListenOptions};
+pub use sockets::{Carried, Closer, ListenOptions, ReservedPort, free_port};
 
 /// How one core's executor runs.
 #[derive(Debug, Clone)]

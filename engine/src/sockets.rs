@@ -2,9 +2,10 @@
 
 use std::any::Any;
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::rc::{Rc, Weak};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
@@ -33,6 +34,52 @@ pub(crate) fn listen(addr: SocketAddr, options: ListenOptions) -> io::Result<Tcp
     socket.bind(&addr.into())?;
     socket.listen(options.backlog)?;
     Ok(socket.into())
+}
+
+/// A port that is one process's from now on, before anybody listens there: its cores may still join it.
+#[derive(Debug)]
+pub struct ReservedPort {
+    address: SocketAddr,
+    _bound: Socket,
+}
+
+impl ReservedPort {
+    /// Takes `address`, a free port if none is asked for. A port that is listened at is refused, even by a
+    /// server of the same user, which `SO_REUSEPORT` alone would join unnoticed.
+    pub fn take(address: SocketAddr) -> io::Result<Self> {
+        if address.port() != 0 {
+            drop(listen(address, ListenOptions::default())?);
+        }
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(true)?;
+        socket.bind(&address.into())?;
+        let address = socket.local_addr()?.as_socket().unwrap_or(address);
+        Ok(Self { address, _bound: socket })
+    }
+
+    /// Where to listen, with `reuse_port`, while this is held.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// A free port of `ip` for a program that is started next and must be told a number. It lies below those that
+/// the kernel hands out by itself, so that no connection takes it in between; two calls of a process never
+/// give the same, and those of two processes begin far apart.
+pub fn free_port(ip: IpAddr) -> io::Result<u16> {
+    const FIRST: u32 = 12_000;
+    const COUNT: u32 = 18_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    for _ in 0..COUNT {
+        let next = std::process::id().wrapping_mul(7_919).wrapping_add(NEXT.fetch_add(1, Relaxed));
+        let port = (FIRST + next % COUNT) as u16;
+        match TcpListener::bind((ip, port)) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            bound => return bound.map(|_| port),
+        }
+    }
+    Err(io::ErrorKind::AddrInUse.into())
 }
 
 /// What `recv` answers to a buffer without room: `Ok(0)` would look like the peer's close.

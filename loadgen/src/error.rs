@@ -57,6 +57,15 @@ pub enum LoadError {
         /// What the system says.
         reason: String,
     },
+    /// The server was there when the run began.
+    #[error(
+        "the server did not answer from {} on; see its last words, start it again, and repeat the run",
+        crate::report::words::seconds(*from_s)
+    )]
+    WentAway {
+        /// Since when, in seconds of the run.
+        from_s: f64,
+    },
     /// The server answers over HTTP, and says no.
     #[error("the server at this address refuses: {0}")]
     HttpRefused(String),

@@ -12,6 +12,7 @@
 //! - [`observe`]: what is looked at once a second meanwhile.
 //! - [`table`]: closed-loop tables of claims beside a bare echo server, one process, pinned, interleaved.
 
+mod child;
 pub mod crowd;
 pub mod drive;
 mod error;

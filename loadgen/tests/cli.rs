@@ -75,6 +75,8 @@ fn impossible_wishes_are_refused_before_anything_is_loaded() {
         (&["steady", "--depth", "2000"][..], "--depth"),
         (&["steady", "--transport", "websocket", "--routed"][..], "--routed"),
         (&["steady", "--rate", "0"][..], "--rate"),
+        (&["steady", "--rate", "-5"][..], "--rate is a positive number of visits per second"),
+        (&["search", "--from", "-5"][..], "--from is a positive number of visits per second"),
         (&["steady", "--seats", "2000000"][..], "--seats"),
         (&["search", "--rate", "5"][..], "--rate"),
         (&["search", "--from", "10", "--to", "5"][..], "--to"),

@@ -62,12 +62,16 @@ pub enum ClientMessage<'a> {
     Batch(Batch<'a>),
 }
 
+/// A feature: a standby's view of the seats is welcome, too. In a [`Welcome`](crate::Welcome) it says that this is one:
+/// seats can be watched there, and everything else is refused with [`NotPrimary`](crate::WireCode::NotPrimary).
+pub const FEATURE_STANDBY: u32 = 1;
+
 /// See [`ClientMessage::Hello`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello<'a> {
     /// The token that says who the user is (a JWT); empty if it came with the WebSocket's upgrade.
     pub token: Cow<'a, str>,
-    /// Optional features the client understands; none are defined yet. Unknown bits are ignored.
+    /// Optional features the client understands, as [`FEATURE_STANDBY`]. Unknown bits are ignored.
     pub features: u32,
 }
 

@@ -19,7 +19,9 @@ mod server_decode;
 mod server_encode;
 mod token;
 
-pub use client::{Batch, BatchError, ClientMessage, Hello, decode_client, encode_batch, encode_client};
+pub use client::{
+    Batch, BatchError, ClientMessage, FEATURE_STANDBY, Hello, decode_client, encode_batch, encode_client,
+};
 pub use codes::{Advice, WireCode, advice};
 pub use error::{DecodeError, SplitError};
 pub use frame::{Frame, Frames, HEADER, Kind, VERSION, claimed_id, split};

@@ -7,7 +7,9 @@ use crate::config::{self, Config};
 use crate::core::{self, CoreError, Handle, Recovered, RecoveryError, Setup, Threads};
 use crate::http::{self, Connections, Http, Sales, Stopper};
 use crate::identity::{Keys, KeysError};
-use crate::replication::{self, FollowError, Hub, HubParts, Leader, ListenError, Listening, Promoted};
+use crate::replication::{
+    self, FollowError, Hub, HubParts, Leader, ListenError, Listening, Promoted, StandbyStatus,
+};
 use crate::snapshots::{Readers, Round, Snapshotter, Trigger};
 use frontrow_engine::{Clock, EngineError, EngineKind, HugePages};
 use frontrow_shard::{ArchiveStep, Code, EventState, Limits, Partition};
@@ -119,6 +121,7 @@ pub struct Running {
     stopper: Stopper,
     http_thread: JoinHandle<()>,
     replication: Option<Listening>,
+    hub: Option<Arc<Hub>>,
     member: Option<Arc<Member>>,
 }
 
@@ -381,6 +384,7 @@ fn serve(
         stopper,
         http_thread,
         replication,
+        hub,
         member,
     })
 }
@@ -389,6 +393,11 @@ impl Running {
     /// Where standbys connect, if any can.
     pub fn replication(&self) -> Option<SocketAddr> {
         self.replication.as_ref().map(|listening| listening.address)
+    }
+
+    /// How the standby is doing, if there may be one.
+    pub fn standby(&self) -> Option<StandbyStatus> {
+        self.hub.as_ref().map(|hub| hub.status())
     }
 
     /// The cores, for operators' operations from inside the process.

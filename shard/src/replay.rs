@@ -8,7 +8,7 @@
 
 use crate::answer::Code;
 use crate::effects::Effects;
-use crate::ids::{Epoch, Lsn, Millis, PartitionId};
+use crate::ids::{Epoch, Lsn, Millis, PartitionId, RowRef};
 use crate::op::Op;
 use crate::partition::Partition;
 use crate::record::{self, Outcome, RecordError};
@@ -174,6 +174,8 @@ pub struct Replayer {
     /// From how many on it is done again.
     letters_at_most: usize,
     effects: Effects,
+    /// Rows that changed and were not asked for yet, if anybody wants to know.
+    changed: Option<Vec<RowRef>>,
 }
 
 impl Replayer {
@@ -189,7 +191,22 @@ impl Replayer {
             letters: 0,
             letters_at_most: LETTERS,
             effects: Effects::with_capacity(64),
+            changed: None,
         }
+    }
+
+    /// From now on the rows that change are noted, or not any more. Whoever has them noted takes them now and then.
+    pub fn note_rows(&mut self, noted: bool) {
+        match (noted, &self.changed) {
+            (true, None) => self.changed = Some(Vec::new()),
+            (true, Some(_)) => {}
+            (false, _) => self.changed = None,
+        }
+    }
+
+    /// Takes the rows that have been noted as changed; a row may be among them more than once.
+    pub fn take_rows(&mut self) -> impl Iterator<Item = RowRef> + '_ {
+        self.changed.iter_mut().flat_map(|rows| rows.drain(..))
     }
 
     /// Takes the next record. It is applied by and by: all are once [`Replayer::finish`] has returned. After an
@@ -303,6 +320,9 @@ impl Replayer {
             return fail(ReplayFault::Diverged { now: now.code, then });
         }
         self.applied += 1;
+        if let Some(changed) = &mut self.changed {
+            changed.extend_from_slice(&self.effects.rows);
+        }
         self.letters += self.effects.letters.len();
         if self.letters > self.letters_at_most {
             self.reconcile(partitions);

@@ -117,6 +117,32 @@ fn some_of_the_partitions_and_less_memory() {
     }
 }
 
+/// Whoever looks only at the rows that are noted as changed misses nothing that can be seen.
+#[test]
+fn rows_that_change_are_noted() {
+    let (_, records) = lived(11, 600);
+    let mut parts = fresh(LIMITS);
+    let mut replayer = Replayer::new(parts.as_slice());
+    replayer.note_rows(true);
+    let (mut seen, mut noted) = (std::collections::HashMap::new(), 0);
+    for (at, record) in records.iter().enumerate() {
+        replayer.push(parts.as_mut_slice(), &logged(at, record)).expect("the log is what was lived");
+        replayer.finish(parts.as_mut_slice()).expect("the log is what was lived");
+        let part = &parts[usize::from(record.partition)];
+        for row in replayer.take_rows() {
+            noted += 1;
+            seen.insert(row, part.row_state(row));
+        }
+        for row in part.rows() {
+            let state = part.row_state(row);
+            assert_eq!(*seen.entry(row).or_insert(state), state, "{row:?} after record {at}");
+        }
+    }
+    assert!(noted > 100, "{noted}");
+    replayer.note_rows(false);
+    assert_eq!(replayer.take_rows().count(), 0);
+}
+
 #[test]
 fn what_was_not_lived_is_found() {
     let (_, records) = lived(3, 600);

@@ -424,7 +424,7 @@ impl Life {
 /// A configuration with little room, so that limits are met.
 fn small(node: NodeId, data: &Path, scenario: &Scenario) -> Config {
     let cores = scenario.cores;
-    let machine = Machine { cpus: (0..cores).collect(), open_files: None };
+    let machine = Machine { cpus: (0..cores).collect(), open_files: None, memory: None };
     let mut config = config::read(None, [], &machine).config;
     config.server.tcp = node.addr(PORT);
     config.server.core_ports = PORT + 9;

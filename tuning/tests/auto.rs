@@ -12,7 +12,7 @@ fn configured(machine: &Fixture, files: Option<u64>) -> (String, Config) {
     let text = auto::configure(&machine.root(), Path::new("da\"ta"), files).expect("a configuration");
     let path = machine.folder().join("auto.toml");
     std::fs::write(&path, &text).expect("written");
-    let cpus = Machine { cpus: (0..machine.cpus).collect(), open_files: files };
+    let cpus = Machine { cpus: (0..machine.cpus).collect(), open_files: files, memory: None };
     let reading = config::read(Some(&path), [], &cpus);
     assert_eq!(reading.mistakes, [], "{text}");
     assert!(reading.config.server.data.ends_with("da\"ta"));

@@ -16,7 +16,7 @@ fn every_preset_is_a_configuration_that_runs() {
         for cpus in [1, 2, 16] {
             let path =
                 Path::new(env!("CARGO_MANIFEST_DIR")).join("presets").join(format!("{}.toml", preset.name));
-            let machine = Machine { cpus: (0..cpus).collect(), open_files: None };
+            let machine = Machine { cpus: (0..cpus).collect(), open_files: None, memory: None };
             let reading = config::read(Some(&path), [], &machine);
             assert_eq!(reading.mistakes, [], "{}", preset.name);
             assert!(preset.text.starts_with(&format!("# Frontrow preset: {}.", preset.name)));
@@ -29,7 +29,7 @@ fn every_preset_is_a_configuration_that_runs() {
 fn what_presets_say_of_memory_is_so() {
     for (name, most) in [("laptop", 230 << 20), ("container", 1200 << 20)] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("presets/{name}.toml"));
-        let machine = Machine { cpus: vec![0, 1], open_files: None };
+        let machine = Machine { cpus: vec![0, 1], open_files: None, memory: None };
         let memory = need::Memory::of(&config::read(Some(&path), [], &machine).config);
         assert!(memory.total() <= most, "{name}: {memory:?}");
     }

@@ -1,7 +1,7 @@
 //! A real etcd in a process of its own, and what it says of who is primary.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{IpAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -19,8 +19,7 @@ pub(crate) fn is_installed() -> bool {
 
 /// A port that is free now.
 pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("bound").port()
+    frontrow_engine::free_port(std::net::Ipv4Addr::LOCALHOST.into()).expect("a port")
 }
 
 pub(crate) struct Etcd {

@@ -18,7 +18,10 @@ use common::{Dice, within};
 use crowd::{Crowd, EVENT};
 use etcd::Etcd;
 use frontrow_client::http::EventQuery;
-use frontrow_client::{Adjacency, Client, Code, Command, Endpoint, HttpError, Options, RowRef, Seats};
+use frontrow_client::{
+    Adjacency, Client, ClientError, Code, Command, Endpoint, HttpError, Options, RowRef, Seats, Update,
+    WireCode,
+};
 use frontrow_shard::{ClaimSeats, Join};
 use nodes::Node;
 use rustix::process::Signal;
@@ -246,6 +249,25 @@ fn is_here(test: &str) -> bool {
     true
 }
 
+/// Whoever asks for a standby's view is not sent on.
+async fn looked_at(standby: &Node) {
+    let http = standby.http();
+    while http.section(EVENT, ROW.section).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    assert!(http.standby_view().is_some());
+    let options = Options { standby: true, ..Options::default() };
+    let endpoint = Endpoint::of_http(&format!("http://{}", standby.http_at()));
+    let client = Client::connect_with(endpoint, nodes::token(5), options).await.expect("it lets us look");
+    let mut watch = client.watch(ROW).await.expect("a section to watch");
+    assert_eq!(watch.next().await, Ok(Update::Snapshot));
+    let refused = client.status_of(ROW).await.expect_err("it is a standby");
+    assert!(
+        matches!(&refused, ClientError::Wire { code: WireCode::NotPrimary, message, .. } if message.starts_with("ws://")),
+        "{refused:?}"
+    );
+}
+
 #[test]
 fn failovers_lose_nothing() {
     if !is_here("failovers_lose_nothing") {
@@ -316,10 +338,11 @@ fn a_standby_says_who_is_primary_and_one_that_is_not_in_sync_stays_one() {
                 Client::connect_with(endpoint, nodes::token(5), options()).await.expect("it follows");
             client.ping().await.expect("the primary answers");
         }
-        let refused = cluster.nodes[second].http().events("").await.expect_err("it is a standby");
+        let refused = cluster.nodes[second].http().open(EVENT).await.expect_err("it is a standby");
         let HttpError::Refused { status, code, error, .. } = refused else { panic!("{refused:?}") };
         assert_eq!((status, code.as_str()), (421, "not_primary"));
         assert_eq!(error["primary"]["http"], cluster.nodes[first].http_at());
+        looked_at(&cluster.nodes[second]).await;
         // Without its standby the primary goes on alone, and says so first; then it dies.
         cluster.nodes[second].signal(Signal::KILL);
         cluster.down = Some(second);
@@ -333,7 +356,7 @@ fn a_standby_says_who_is_primary_and_one_that_is_not_in_sync_stays_one() {
         // The standby is not promoted, and says why.
         cluster.nodes[second].start(&cluster.etcd, &[]);
         let why = loop {
-            let status = cluster.nodes[second].http().standby_status().await;
+            let status = cluster.nodes[second].http().node().await;
             if let Some(why) = status.ok().as_ref().and_then(|status| status["cluster"]["why_not"].as_str()) {
                 break why.to_owned();
             }

@@ -14,16 +14,18 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
-use hyper::{Method, Request, StatusCode};
+use hyper::http::response::Parts;
+use hyper::{HeaderMap, Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use frontrow_shard::{EventId, UserId};
+use frontrow_shard::{Epoch, EventId, Lsn, PartitionId, UserId};
 
 /// The longest answer taken, in bytes: the map of a very large event.
 const MAX_ANSWER: usize = 256 << 20;
@@ -65,12 +67,31 @@ pub enum HttpError {
     Answer(String),
 }
 
+/// What a standby says of an answer that it gives from what it has applied.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StandbyView {
+    /// The epoch that it follows.
+    pub epoch: Epoch,
+    /// All that the primary had so long ago is in it.
+    pub age_ms: u64,
+    /// With the seats of a section: of each partition that has rows of it, the last record that is in it.
+    pub position: Vec<(PartitionId, Lsn)>,
+}
+
 /// A server's HTTP side.
 #[derive(Clone)]
 pub struct Http {
     /// `host:port` of each.
     authorities: Vec<String>,
     admin_key: Option<String>,
+    /// What the last answer was, if it was a standby's. Shared by clones.
+    view: Arc<Mutex<Option<StandbyView>>>,
+}
+
+/// An answer, and whether it is a standby's.
+struct Fetched {
+    bytes: Result<Bytes, HttpError>,
+    standby: Option<StandbyView>,
 }
 
 impl std::fmt::Debug for Http {
@@ -81,16 +102,22 @@ impl std::fmt::Debug for Http {
 
 impl Http {
     /// The server at `url` (`http://host:port`), or at one of several with commas between them: the next is asked when
-    /// one cannot be reached or is not the primary. Nothing is sent yet.
+    /// one cannot be reached or is not the primary. What a standby answers is taken if no other does better. Nothing is
+    /// sent yet.
     pub fn new(url: &str) -> Result<Self, HttpError> {
         let authorities = url.split(',').map(|url| authority(url.trim())).collect::<Result<_, _>>()?;
-        Ok(Self { authorities, admin_key: None })
+        Ok(Self { authorities, admin_key: None, view: Arc::default() })
     }
 
     /// The same, with the operator's key for the requests that need it.
     #[must_use]
     pub fn with_admin_key(self, key: impl Into<String>) -> Self {
         Self { admin_key: Some(key.into()), ..self }
+    }
+
+    /// What the last answer said of itself, if it came from a standby.
+    pub fn standby_view(&self) -> Option<StandbyView> {
+        self.view.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Events whose name has these words; all for none.
@@ -211,8 +238,8 @@ impl Http {
         self.get("/v1/admin/replication").await
     }
 
-    /// What a standby says of itself.
-    pub async fn standby_status(&self) -> Result<Value, HttpError> {
+    /// What the node says of itself, primary or standby.
+    pub async fn node(&self) -> Result<Value, HttpError> {
         self.get("/v1/status").await
     }
 
@@ -248,14 +275,29 @@ impl Http {
         kind: Option<&str>,
         body: Bytes,
     ) -> Result<Bytes, HttpError> {
-        let mut last = None;
+        let (mut last, mut spare) = (None, None);
         for at in &self.authorities {
-            match self.fetch_at(at, &method, path, kind, &body).await {
-                Err(error) if is_for_another(&error) => last = Some(error),
-                fetched => return fetched,
+            let Fetched { bytes, standby } = self.fetch_at(at, &method, path, kind, &body).await;
+            match bytes {
+                Err(error) if standby.is_some() || is_for_another(&error) => last = Some(error),
+                Ok(bytes) if standby.is_some() => {
+                    spare.get_or_insert((bytes, standby));
+                }
+                answered => {
+                    self.note(None);
+                    return answered;
+                }
             }
         }
+        if let Some((bytes, standby)) = spare {
+            self.note(standby);
+            return Ok(bytes);
+        }
         Err(last.unwrap_or_else(|| HttpError::Address(String::new())))
+    }
+
+    fn note(&self, standby: Option<StandbyView>) {
+        *self.view.lock().unwrap_or_else(PoisonError::into_inner) = standby;
     }
 
     async fn fetch_at(
@@ -265,15 +307,20 @@ impl Http {
         path: &str,
         kind: Option<&str>,
         body: &Bytes,
-    ) -> Result<Bytes, HttpError> {
-        let request = self.build(at, method.clone(), path, kind, body.clone())?;
-        let exchange = timeout(PATIENCE, exchange(at, request)).await;
-        let (status, bytes) =
-            exchange.map_err(|_| unreachable(at, format!("no answer within {PATIENCE:?}")))??;
-        if !status.is_success() {
-            return Err(refusal(status, &bytes));
+    ) -> Fetched {
+        let answering = async {
+            let request = self.build(at, method.clone(), path, kind, body.clone())?;
+            let late = |_| unreachable(at, format!("no answer within {PATIENCE:?}"));
+            timeout(PATIENCE, exchange(at, request)).await.map_err(late)?
+        };
+        match answering.await {
+            Ok((parts, bytes)) => {
+                let status = parts.status;
+                let bytes = if status.is_success() { Ok(bytes) } else { Err(refusal(status, &bytes)) };
+                Fetched { bytes, standby: standby_view(&parts.headers) }
+            }
+            Err(error) => Fetched { bytes: Err(error), standby: None },
         }
-        Ok(bytes)
     }
 
     fn build(
@@ -307,22 +354,38 @@ fn authority(url: &str) -> Result<String, HttpError> {
 fn is_for_another(error: &HttpError) -> bool {
     match error {
         HttpError::Unreachable { reason, .. } => reason.starts_with(NO_CONNECTION),
-        HttpError::Refused { code, .. } => code == "not_primary",
+        HttpError::Refused { code, .. } => code == "not_primary" || code == "standby_not_ready",
         _ => false,
     }
 }
 
-async fn exchange(at: &str, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), HttpError> {
+/// What a standby's headers say of its answer.
+fn standby_view(headers: &HeaderMap) -> Option<StandbyView> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    text("frontrow-role").filter(|&role| role == "standby")?;
+    let pair = |pair: &str| {
+        let (partition, lsn) = pair.split_once('=')?;
+        Some((partition.parse().ok()?, lsn.parse().ok()?))
+    };
+    let position = text("frontrow-position").unwrap_or_default();
+    Some(StandbyView {
+        epoch: text("frontrow-epoch").and_then(|epoch| epoch.parse().ok()).unwrap_or(0),
+        age_ms: text("frontrow-age-ms").and_then(|age| age.parse().ok()).unwrap_or(0),
+        position: position.split(',').filter_map(pair).collect(),
+    })
+}
+
+async fn exchange(at: &str, request: Request<Full<Bytes>>) -> Result<(Parts, Bytes), HttpError> {
     let broken = |error: hyper::Error| unreachable(at, error.to_string());
     let socket = TcpStream::connect(at).await;
     let socket = socket.map_err(|error| unreachable(at, format!("{NO_CONNECTION}: {error}")))?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(broken)?;
     let answering = async {
         let response = sender.send_request(request).await.map_err(broken)?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+        let (parts, body) = response.into_parts();
+        let body = Limited::new(body, MAX_ANSWER).collect().await;
         let body = body.map_err(|error| HttpError::Answer(error.to_string()))?;
-        Ok((status, body.to_bytes()))
+        Ok((parts, body.to_bytes()))
     };
     // The connection only moves when it is polled; it may well end before the answer is taken apart.
     let connection = async {

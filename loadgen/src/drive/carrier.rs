@@ -297,6 +297,7 @@ impl<C: Carried> Carrier<C> {
                     line.open(welcome, self.plan.depth, batches, self.salt as u32, now);
                     self.opening -= 1;
                     meter.tally.connected += 1;
+                    self.link.open.fetch_add(1, Ordering::Relaxed);
                     self.crowd.connected(opening.connection, now, welcome.server_time_ms);
                 }
             }

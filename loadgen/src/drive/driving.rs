@@ -22,6 +22,8 @@ pub(super) struct Link {
     pub(super) in_flight: AtomicU64,
     /// Due and not sent, as of the last turn.
     pub(super) waiting: AtomicU64,
+    /// Connections that are let in and have not ended.
+    pub(super) open: AtomicU64,
 }
 
 impl Link {
@@ -33,6 +35,7 @@ impl Link {
             wind_down: AtomicBool::new(false),
             in_flight: AtomicU64::new(0),
             waiting: AtomicU64::new(0),
+            open: AtomicU64::new(0),
         }
     }
 
@@ -105,6 +108,17 @@ impl<C: Carried + 'static> WithEngine for OnEngine<C> {
     }
 }
 
+/// How the way to the server stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Doors {
+    /// Connections that are open.
+    pub open: u64,
+    /// Connections let in so far.
+    pub let_in: u64,
+    /// Connections refused, or lost without the crowd's doing, so far.
+    pub failed: u64,
+}
+
 /// A load under way. Dropping it leaves its threads to their own end: stop it first.
 pub struct Driving<C> {
     links: Vec<Arc<Link>>,
@@ -122,6 +136,18 @@ impl<C> Driving<C> {
             sum.add(&counted.into_tally());
         }
         sum
+    }
+
+    /// Connections that are open now; those let in and those that failed since the last [`Driving::take`].
+    pub fn doors(&self) -> Doors {
+        self.links.iter().fold(Doors::default(), |sum, link| {
+            let meter = link.meter.lock().unwrap_or_else(PoisonError::into_inner);
+            Doors {
+                open: sum.open + link.open.load(Ordering::Relaxed),
+                let_in: sum.let_in + meter.tally.connected,
+                failed: sum.failed + meter.tally.connect_failed + meter.tally.connections_lost,
+            }
+        })
     }
 
     /// Requests sent and not answered, a few milliseconds ago at most.

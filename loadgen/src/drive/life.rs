@@ -90,6 +90,9 @@ impl<C: Carried> Carrier<C> {
     /// Tells the crowd what became of a line's requests, and that it is closed.
     fn finish(&mut self, at: usize, now: Nanos) {
         let dropped = self.lines[at].dropped;
+        // Slots are made with the welcome.
+        let was_let_in = !self.lines[at].slots.is_empty();
+        self.link.open.fetch_sub(u64::from(was_let_in), Ordering::Relaxed);
         let (slots, waiting) = self.lines[at].close();
         self.in_flight -= slots.len() as u64;
         {

@@ -30,7 +30,7 @@ mod tcp;
 mod unknown;
 mod websocket;
 
-pub use driving::{Driving, start};
+pub use driving::{Doors, Driving, start};
 pub use plan::{DrivePlan, Transport};
 pub(crate) use tally::empty_histogram;
 pub use tally::{Class, Tally};

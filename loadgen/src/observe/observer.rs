@@ -45,9 +45,18 @@ impl Observer {
         Clock::monotonic_ns().saturating_sub(self.origin_ns) as f64 / 1e9
     }
 
-    async fn look(&self) -> Look {
+    /// Whether the server shows its metrics.
+    pub async fn answers(&self) -> bool {
+        self.page().await.is_some()
+    }
+
+    async fn page(&self) -> Option<String> {
         let page = tokio::time::timeout(METRICS_WITHIN, self.http.metrics()).await;
-        let page = page.ok().and_then(Result::ok);
+        page.ok().and_then(Result::ok)
+    }
+
+    async fn look(&self) -> Look {
+        let page = self.page().await;
         Look {
             cores: page.as_deref().map(metrics::parse).unwrap_or_default(),
             cores_at_ns: Clock::monotonic_ns(),

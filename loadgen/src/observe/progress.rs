@@ -3,6 +3,7 @@
 
 use crate::options::micros;
 use crate::report::model::Sample;
+use crate::report::words;
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 
@@ -89,7 +90,8 @@ fn line(sample: &Sample, seats: u64, violations: u64, at_s: f64) -> String {
     let refused = 100.0 * sample.refused as f64 / sample.answered.max(1) as f64;
     // Rounded down: a hall with a seat left is not sold out.
     let sold = 100 * sample.seats_booked / seats.max(1);
-    let violations = if violations > 0 { format!("  {violations} VIOLATIONS") } else { String::new() };
+    let violations =
+        if violations > 0 { format!("  {}", words::violations(violations)) } else { String::new() };
     let waiting = if sample.waiting > 0 { format!("  {} waiting", sample.waiting) } else { String::new() };
     format!(
         "{at_s:>4.0}s  {:>7} answers/s  p50 {:>6}  p99 {:>6}  max {:>6}  {refused:>3.0}% refused  {} in flight  \

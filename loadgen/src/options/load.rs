@@ -50,14 +50,14 @@ pub struct LoadOptions {
     #[arg(long, conflicts_with = "seats", help_heading = "Server")]
     pub event: Option<u32>,
     /// Seats of the event made for this run. [default: what the scenario says]
-    #[arg(long, help_heading = "Server")]
+    #[arg(long, allow_negative_numbers = true, help_heading = "Server")]
     pub seats: Option<u32>,
 
     /// Connections; each is a user of its own.
-    #[arg(long, help_heading = "Load")]
+    #[arg(long, allow_negative_numbers = true, help_heading = "Load")]
     pub connections: Option<u32>,
-    /// New visits per second, held evenly. [default: the scenario's own shape]
-    #[arg(long, help_heading = "Load")]
+    /// New visits per second, held evenly; a visit makes a few requests. [default: the scenario's own shape]
+    #[arg(long, allow_negative_numbers = true, help_heading = "Load")]
     pub rate: Option<f64>,
     /// How long new visits come, like 90s or 1h.
     #[arg(long = "for", value_parser = super::duration, help_heading = "Load")]
@@ -80,15 +80,16 @@ pub struct LoadOptions {
     /// Which crowd comes: the same seed, the same people.
     #[arg(long, default_value_t = 1, help_heading = "Load")]
     pub seed: u64,
-    /// How long an answer may take before its connection counts as stalled.
+    /// How long an answer may take before its connection counts as stalled, and how long the server may be away
+    /// before the run ends.
     #[arg(long, default_value = "10s", value_parser = super::duration, help_heading = "Load")]
     pub patience: Duration,
 
-    /// The planner's question: so many buyers (for the seats of this run) …
-    #[arg(long, help_heading = "Report")]
+    /// The planner's question: so many buyers (for the seats of this run) … [default: ten for each seat]
+    #[arg(long, allow_negative_numbers = true, help_heading = "Report")]
     pub buyers: Option<u64>,
-    /// … within so many minutes.
-    #[arg(long, help_heading = "Report")]
+    /// … within so many minutes. [default: 10]
+    #[arg(long, allow_negative_numbers = true, help_heading = "Report")]
     pub minutes: Option<f64>,
     /// Where the report goes. [default: load-reports/DATE-TIME-NAME]
     #[arg(long, help_heading = "Report")]
@@ -111,7 +112,7 @@ impl LoadOptions {
         let mistake = if self.connections.is_some_and(|it| !(1..=1_000_000).contains(&it)) {
             "--connections is a number from 1 to 1000000"
         } else if self.rate.is_some_and(|rate| !number(rate) || rate > 1e8) {
-            "--rate is a number of visits per second, above 0 and at most 100000000"
+            "--rate is a positive number of visits per second (each makes a few requests), at most 100000000: --rate 500"
         } else if !(1..=1024).contains(&self.depth) {
             "--depth is a number from 1 to 1024, a server's default limit of requests in flight"
         } else if self.threads.is_some_and(|it| !(1..=256).contains(&it)) {
@@ -160,6 +161,8 @@ mod tests {
             ("l --connections 0", "--connections"),
             ("l --rate 0", "--rate"),
             ("l --rate inf", "--rate"),
+            ("l --rate -5", "--rate is a positive number of visits per second"),
+            ("l --minutes -5", "--minutes"),
             ("l --depth 5000", "--depth"),
             ("l --threads 0", "--threads"),
             ("l --threads 3 --cpus 1,2", "--cpus"),

@@ -20,8 +20,10 @@ use std::time::Duration;
     after_help = "Begin with `make run` in one terminal and `frontrow-loadgen onsale` in another: a minute \
                   later there is a page to open.\n\n\
                   Exit codes: 0 good; 1 the server broke a promise (a seat sold twice, a lost booking, …); \
-                  2 an option, file, key or token is wrong; 3 no server, or it went away; 4 the run is not \
-                  good as a measurement, or no rate met the objective; 130 ended by a second Ctrl-C."
+                  2 an option, file, key or token is wrong; 3 no server to begin with; 4 the run is DOUBTFUL as \
+                  a measurement (ended by hand, the load generator was the limit, the server was away for a while, \
+                  no rate met the objective, …); 5 the server went away and the run was cut short; 130 ended by a \
+                  second Ctrl-C."
 )]
 pub struct Cli {
     /// What to do.
@@ -110,13 +112,13 @@ pub struct SearchOptions {
     #[arg(long, default_value = "p99<=5ms,busy<=0.1%")]
     pub objective: Objective,
     /// The lowest rate tried, in visits per second.
-    #[arg(long, default_value_t = 100.0)]
+    #[arg(long, allow_negative_numbers = true, default_value_t = 100.0)]
     pub from: f64,
     /// The highest rate tried. [default: doubled until it fails]
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub to: Option<f64>,
     /// Stop when the answer is known this closely, in percent.
-    #[arg(long, default_value_t = 5.0)]
+    #[arg(long, allow_negative_numbers = true, default_value_t = 5.0)]
     pub precision: f64,
     /// How long each rate is held, without its warm-up. [default: 8s]
     #[arg(long, value_parser = duration)]
@@ -136,10 +138,10 @@ pub struct RampOptions {
     #[arg(default_value = "steady")]
     pub scenario: String,
     /// The first rate, in visits per second.
-    #[arg(long, default_value_t = 100.0)]
+    #[arg(long, allow_negative_numbers = true, default_value_t = 100.0)]
     pub from: f64,
     /// The last rate.
-    #[arg(long, default_value_t = 5000.0)]
+    #[arg(long, allow_negative_numbers = true, default_value_t = 5000.0)]
     pub to: f64,
     /// How many rates.
     #[arg(long, default_value_t = 8)]
@@ -186,7 +188,7 @@ pub struct BenchOptions {
     #[arg(long, value_enum, value_delimiter = ',')]
     pub only: Vec<BenchPart>,
     /// Visits per second that count as the capacity. [default: searched for, where a part needs it]
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub capacity: Option<f64>,
     /// Claims that end in the same second in the expiry storm.
     #[arg(long, default_value_t = 1_000_000)]
@@ -236,6 +238,7 @@ mod tests {
             ("l soak --for yesterday", "1h"),
             ("l soak --for 0s", "longer"),
             ("l onsale --event 1 --seats 5", "--seats"),
+            ("l onsale --buyers -5", "--buyers"),
             ("l concert", "unrecognized"),
         ] {
             let error = Cli::try_parse_from(line.split(' ')).expect_err(line).to_string();

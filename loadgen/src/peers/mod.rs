@@ -34,7 +34,6 @@
 //!   stands against the figure its makers published, taken on another machine.
 //! - **The core loop alone** is `make bench-shard`; it runs in no server and so is not part of a round.
 
-mod child;
 mod options;
 mod pgwire;
 mod postgres;

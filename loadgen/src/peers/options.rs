@@ -40,7 +40,10 @@ impl PeersOptions {
 
     /// What is measured, in the order of a round.
     pub(crate) fn subjects(&self) -> Vec<Subject> {
-        let wanted = |subject: &Subject| self.only.is_empty() || self.only.contains(subject);
+        let default = |subject: &Subject| *subject != Subject::Backup || self.table.backup;
+        let wanted = |subject: &Subject| {
+            if self.only.is_empty() { default(subject) } else { self.only.contains(subject) }
+        };
         Subject::value_variants().iter().copied().filter(wanted).collect()
     }
 
@@ -67,7 +70,10 @@ mod tests {
 
     #[test]
     fn only_chooses_and_keeps_the_order() {
-        assert_eq!(options("peers").subjects(), Subject::value_variants());
+        let mut all = Subject::value_variants().to_vec();
+        assert_eq!(options("peers --backup").subjects(), all);
+        all.retain(|subject| *subject != Subject::Backup);
+        assert_eq!(options("peers").subjects(), all);
         let few = options("peers --only postgres-id,echo,redis-always").subjects();
         assert_eq!(few, [Subject::Echo, Subject::RedisAlways, Subject::PostgresId]);
         assert!(Line::try_parse_from(["peers", "--only", "oracle"]).is_err());

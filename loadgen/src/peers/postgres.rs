@@ -1,8 +1,8 @@
 //! PostgreSQL 15: a cluster of its own, and claims in SQL.
 
 use crate::LoadError;
+use crate::child::{Child, Spec, find, free_address};
 use crate::machine::Watched;
-use crate::peers::child::{Child, Spec, find, free_address};
 use crate::peers::pgwire::{self, INT4, INT8, News, Value, fields, wrong};
 use crate::peers::sql::{self, Manner};
 use crate::table::claims::{self, Aim, Outcome, Target};

@@ -1,8 +1,8 @@
 //! Redis 7, where a claim is a Function: see `loadgen/peers/claim.lua`.
 
 use crate::LoadError;
+use crate::child::{Child, Spec, find, free_address};
 use crate::machine::Watched;
-use crate::peers::child::{Child, Spec, find, free_address};
 use crate::peers::resp::{self, Reply};
 use crate::table::TableOptions;
 use crate::table::claims::{self, Aim, Outcome, Target};

@@ -7,6 +7,7 @@ use crate::peers::redis::Redis;
 use crate::peers::{PeersOptions, PeersReport, postgres, ratio, redis};
 use crate::table::claims::{Counts, Outcome};
 use crate::table::echo::{EchoServer, Load};
+use crate::table::followed::Followed;
 use crate::table::hall::Hall;
 use crate::table::run::{data_folder, run_of};
 use crate::table::subject::{Server, Way};
@@ -149,6 +150,7 @@ struct Peers {
     echo: Option<EchoServer>,
     memory: Option<Server>,
     durable: Option<Server>,
+    backup: Option<Followed>,
     redis: Option<Redis>,
     redis_always: Option<Redis>,
     postgres: Option<Postgres>,
@@ -176,6 +178,7 @@ impl Peers {
             server.open_hot(table, &stadium(HOT_SEATS)?)?;
             Ok::<_, LoadError>(server)
         });
+        let backup = wanted(&[Subject::Backup]).then(|| Followed::start(table, folder, &plan));
         let hall = Arc::new(Hall::new(1, &plan));
         let redis = |subject: Subject| {
             let durable = subject == Subject::RedisAlways;
@@ -188,6 +191,7 @@ impl Peers {
             echo: echo.transpose()?,
             memory: memory.transpose()?,
             durable: durable.transpose()?,
+            backup: backup.transpose()?,
             redis: redis(Subject::Redis)?,
             redis_always: redis(Subject::RedisAlways)?,
             postgres: postgres.transpose()?,
@@ -209,6 +213,7 @@ impl Peers {
 
     fn stop(self) {
         self.memory.into_iter().chain(self.durable).for_each(Server::stop);
+        self.backup.into_iter().for_each(Followed::stop);
     }
 
     /// One load on one subject, everything given back afterwards.
@@ -222,6 +227,7 @@ impl Peers {
             Subject::Memory => there(&mut self.memory, subject)?.load::<E>(Way::Tcp, load)?,
             Subject::Websocket => there(&mut self.memory, subject)?.load::<E>(Way::WebSocket, load)?,
             Subject::Durable => there(&mut self.durable, subject)?.load::<E>(Way::Tcp, load)?,
+            Subject::Backup => there(&mut self.backup, subject)?.server.load::<E>(Way::Tcp, load)?,
             Subject::DurableHot => there(&mut self.durable, subject)?.load::<E>(Way::Hot, load)?,
             Subject::Redis => there(&mut self.redis, subject)?.load::<E>(load)?,
             Subject::RedisAlways => there(&mut self.redis_always, subject)?.load::<E>(load)?,

@@ -22,21 +22,27 @@ pub(super) fn demand(report: &RunReport, question: Question, notes: &mut Notes) 
         notes.caveats.push("The run had no visits, so requests per buyer are not known.".to_owned());
         return 0.0;
     }
-    let per_visit = ratio(report.totals.answered as f64, report.totals.visits as f64);
+    let per_buyer = ratio(report.totals.answered as f64, people(report) as f64);
     let peak = if report.load.rate_per_s > 0.0 {
         notes.caveats.push(format!(
-            "The run was at a set rate and says nothing about how people arrive: a peak of {ASSUMED_PEAK} times the mean is assumed."
+            "People came at a set rate here, which says nothing about how buyers arrive: a busiest second of {ASSUMED_PEAK} times the mean is assumed."
         ));
         ASSUMED_PEAK
     } else {
         let peak = peak_factor(&report.series);
         notes
             .grounds
-            .push(format!("The busiest second asked {} times the mean, as in this run.", number(peak)));
+            .push(format!("The busiest second asks {} times the mean, as it did here.", number(peak)));
         peak
     };
-    notes.grounds.push(format!("A buyer made {} requests, retries included.", number(per_visit)));
-    ratio(peak * per_visit * question.buyers as f64, 60.0 * question.minutes)
+    let who = if report.totals.people > 0 { "A buyer" } else { "A visit (people were not counted)" };
+    notes.grounds.push(format!("{who} made {} requests, those of later tries included.", number(per_buyer)));
+    ratio(peak * per_buyer * question.buyers as f64, 60.0 * question.minutes)
+}
+
+/// Who came. Whoever tries again is the same person, but another visit.
+fn people(report: &RunReport) -> u64 {
+    if report.totals.people > 0 { report.totals.people } else { report.totals.visits }
 }
 
 fn peak_factor(series: &[Sample]) -> f64 {
@@ -68,18 +74,18 @@ pub(super) fn sold_out(report: &RunReport, question: Question, notes: &mut Notes
         |until: f64| report.series.iter().filter(|s| s.t_s <= until).map(|s| s.intended).sum::<u64>() as f64;
     let share = totals.sold_out_at_s.map_or(1.0, |at| ratio(due(at + step_s(report)), due(f64::INFINITY)));
     let share = if share > 0.0 { share } else { 1.0 };
-    let visits_per_seat = totals.visits as f64 * share / totals.seats_booked as f64;
+    let people_per_seat = people(report) as f64 * share / totals.seats_booked as f64;
     let held: f64 = report.series.iter().map(|sample| sample.seats_held as f64 * step_s(report)).sum();
     let pay_s = ratio(held, totals.seats_granted as f64);
     let (needed, per_s) =
-        (visits_per_seat * question.seats as f64, question.buyers as f64 / (60.0 * question.minutes));
+        (people_per_seat * question.seats as f64, question.buyers as f64 / (60.0 * question.minutes));
     notes.grounds.push(format!(
-        "It took {} visits to sell a seat, and a seat was held for {} until it was paid or given back.",
-        number(visits_per_seat),
+        "It took {} people to sell a seat, and a seat was held for {} until it was paid or given back.",
+        number(people_per_seat),
         seconds(pay_s)
     ));
     if needed > question.buyers as f64 {
-        return SoldOut::Never(question.buyers as f64 / visits_per_seat);
+        return SoldOut::Never(question.buyers as f64 / people_per_seat);
     }
     SoldOut::After(needed / per_s + pay_s)
 }

@@ -2,8 +2,9 @@
 //!
 //! All figures come from the run, unless a caveat says otherwise:
 //!
-//! - requests per visit r = answers / visits
-//! - seats: visits it takes per seat v = visits until sold out / seats booked; until sold out means the share of all due
+//! - requests per buyer r = answers / people; whoever comes again is the same buyer. (Reports that did not count people:
+//!   visits in their place)
+//! - seats: people it takes per seat v = people until sold out / seats booked; until sold out means the share of all due
 //!   requests that were due by then
 //! - peak factor f = the busiest second's due requests / the mean while 95 % of them came
 //! - demand at the peak D = f · r · N / (60·T)
@@ -12,14 +13,19 @@
 //! - goodput of one core: the best three seconds less `busy` answers, if something in the server saturated; else
 //!   what its processor time per answer gives at a busy share of 0.9
 //! - cores: the least k with 0.7 · X(k) ≥ D. The rest is headroom, for bursts within a second and for failures
-//! - sold out: v·M visits arriving at N / (60·T) a second, plus the time people take to pay: seats held over seats
+//! - sold out: v·M people arriving at N / (60·T) a second, plus the time people take to pay: seats held over seats
 //!   granted per second (Little's law)
+//!
+//! A doubtful run, one that the load generator limited, or one with an interruption bears no firm answer: no number of
+//! cores is named then, only what was answered at least. A run without its end bears none at all.
 
+use super::absence;
+use super::answer;
 use super::buyers::{Notes, SoldOut, demand, sold_out, step_s};
 use super::model::{RunReport, Sample};
 use super::saturation::{Resource, SATURATED, Saturation, polls};
 use super::usl::Usl;
-use super::words::{count, number, percent, ratio, seconds};
+use super::words::{number, percent, plural, ratio, were};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -56,18 +62,34 @@ pub enum Fit {
     Law(Usl),
     /// In words.
     None(String),
+    /// Nobody asked for one: the run did not measure what it takes.
+    NotAsked,
 }
 
 impl Fit {
+    /// One size, or none, is what every run has without being asked for a fit.
+    fn over_cores(points: &[(f64, f64)]) -> Self {
+        let more = points.iter().any(|point| Some(point.0) != points.first().map(|first| first.0));
+        if more { Self::of(points) } else { Self::NotAsked }
+    }
+
     fn of(points: &[(f64, f64)]) -> Self {
+        if points.is_empty() {
+            return Self::NotAsked;
+        }
         Usl::fit(points).map_or_else(|none| Self::None(none.to_string()), Self::Law)
+    }
+
+    /// Its words; `None` where nobody asked.
+    pub fn words(&self) -> Option<String> {
+        (*self != Self::NotAsked).then(|| self.to_string())
     }
 
     /// The law, if there is one.
     pub fn law(&self) -> Option<&Usl> {
         match self {
             Self::Law(usl) => Some(usl),
-            Self::None(_) => None,
+            Self::None(_) | Self::NotAsked => None,
         }
     }
 }
@@ -77,6 +99,7 @@ impl fmt::Display for Fit {
         match self {
             Self::Law(usl) => usl.fmt(out),
             Self::None(why) => write!(out, "no fit: {why}"),
+            Self::NotAsked => write!(out, "not measured"),
         }
     }
 }
@@ -92,13 +115,34 @@ pub struct Cores {
     pub extrapolated: bool,
 }
 
+/// What a core's throughput rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Basis {
+    /// Something in the server gave out.
+    Measured,
+    /// Processor time per answer.
+    Computed,
+    /// Only what was asked of it.
+    AtLeast,
+}
+
+/// What one core holds.
+pub(super) struct PerCore {
+    pub(super) per_s: f64,
+    pub(super) basis: Basis,
+}
+
 /// The answer, and what it rests on.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Capacity {
     /// What was asked.
     pub question: Question,
+    /// What came of the crowd that was played; empty if the run has no end.
+    pub played: String,
     /// The answer in one sentence.
     pub sentence: String,
+    /// Whether the run bears a firm answer.
+    pub firm: bool,
     /// `None` if the run does not tell.
     pub cores: Option<Cores>,
     /// Seconds from the first buyer to the last booked seat; `None` if the buyers would not take all seats, or
@@ -106,7 +150,7 @@ pub struct Capacity {
     pub sold_out_s: Option<f64>,
     /// Requests per second at the peak.
     pub demand_per_s: f64,
-    /// Answers per second of one core, `busy` ones not counted.
+    /// Answers per second of one core, `busy` ones not counted; 0 without a firm answer.
     pub per_core_per_s: f64,
     /// What it rests on, in sentences.
     pub grounds: Vec<String>,
@@ -122,45 +166,77 @@ pub struct Capacity {
 
 /// Answers `question` from `report`.
 pub fn capacity(report: &RunReport, question: &Question) -> Capacity {
-    let saturation = Saturation::of(report);
-    let (by_depth, by_cores) = (Fit::of(&depth_points(report)), Fit::of(&core_points(report)));
-    let mut notes = Notes::default();
-    if report.verified.violation_count > 0 {
-        notes.caveats.push("The run has violations: plan nothing on it.".to_owned());
-    } else if report.interrupted || !report.doubts.is_empty() {
-        notes.caveats.push("The run is partial or doubtful, and so is this answer.".to_owned());
+    let mut answer = nothing(report, *question);
+    if absence::gone_s(report).is_some() {
+        answer.played.clear();
+        "There is no planner's answer: the server went away and the run has no end. Repeat it."
+            .clone_into(&mut answer.sentence);
+        return answer;
     }
-    let per_core = per_core(report, &saturation, &mut notes);
-    let demand = demand(report, *question, &mut notes);
-    let cores = cores(report, *question, by_cores.law(), (per_core, demand), &mut notes);
-    let sold_out = sold_out(report, *question, &mut notes);
-    let sentence = sentence(*question, cores, demand, per_core, &sold_out);
-    Capacity {
-        question: *question,
-        sentence,
-        cores,
-        sold_out_s: match sold_out {
+    let (mut held, mut notes) = (Notes::default(), Notes::default());
+    let per_core = per_core(report, &answer.saturation, &mut held);
+    answer.demand_per_s = demand(report, *question, &mut notes);
+    if report.verified.violation_count > 0 {
+        "The server broke a promise in this run: plan nothing on it.".clone_into(&mut answer.sentence);
+        return answer;
+    }
+    if let Some(why) = answer::not_firm(report, &answer.saturation, &per_core) {
+        // What a core holds and how fast seats sell is left out: it would be taken for an answer.
+        answer.sentence = answer::shaky(*question, answer.demand_per_s, best_per_s(report), &why);
+        let care = "Nothing here says how many cores it takes: plan with a run that nothing stands against.";
+        notes.caveats.push(care.to_owned());
+    } else {
+        let sold_out = sold_out(report, *question, &mut notes);
+        held.grounds.append(&mut notes.grounds);
+        held.caveats.append(&mut notes.caveats);
+        notes = held;
+        let (law, load) = (answer.by_cores.law(), (per_core.per_s, answer.demand_per_s));
+        answer.cores = cores(report, *question, law, load, &mut notes);
+        answer.sentence = answer::firm(*question, answer.cores, answer.demand_per_s, &per_core, &sold_out);
+        (answer.firm, answer.per_core_per_s) = (true, per_core.per_s);
+        answer.sold_out_s = match sold_out {
             SoldOut::After(s) => Some(s),
             _ => None,
-        },
-        demand_per_s: demand,
-        per_core_per_s: per_core,
-        grounds: notes.grounds,
-        caveats: notes.caveats,
-        saturation,
-        by_depth,
-        by_cores,
+        };
+    }
+    if report.questions.is_empty() && *question == Question::of(report) {
+        notes.grounds.insert(0, answer::example(*question));
+    }
+    Capacity { grounds: notes.grounds, caveats: notes.caveats, ..answer }
+}
+
+/// An answer that says nothing yet.
+fn nothing(report: &RunReport, question: Question) -> Capacity {
+    Capacity {
+        question,
+        played: answer::played(report),
+        sentence: String::new(),
+        firm: false,
+        cores: None,
+        sold_out_s: None,
+        demand_per_s: 0.0,
+        per_core_per_s: 0.0,
+        grounds: Vec::new(),
+        caveats: Vec::new(),
+        saturation: Saturation::of(report),
+        by_depth: Fit::of(&depth_points(report)),
+        by_cores: Fit::over_cores(&core_points(report)),
     }
 }
 
 impl fmt::Display for Capacity {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(out, "{}", self.sentence)?;
+        if self.played.is_empty() {
+            return writeln!(out, "{}", self.sentence);
+        }
+        writeln!(out, "as played    {}", self.played)?;
+        writeln!(out, "asked about  {}", self.sentence)?;
         self.grounds.iter().try_for_each(|ground| writeln!(out, "  - {ground}"))?;
         self.caveats.iter().try_for_each(|caveat| writeln!(out, "  ! {caveat}"))?;
-        writeln!(out, "  - {}", self.saturation.words())?;
-        writeln!(out, "  - over requests in flight: {}", self.by_depth)?;
-        writeln!(out, "  - over cores: {}", self.by_cores)
+        let fits = [("over requests in flight", &self.by_depth), ("over cores", &self.by_cores)];
+        fits.into_iter()
+            .filter_map(|(over, fit)| Some((over, fit.words()?)))
+            .try_for_each(|(over, words)| writeln!(out, "  - {over}: {words}"))
     }
 }
 
@@ -187,26 +263,27 @@ pub(crate) fn core_points(report: &RunReport) -> Vec<(f64, f64)> {
     })
 }
 
-fn per_core(report: &RunReport, saturation: &Saturation, notes: &mut Notes) -> f64 {
-    let cores = f64::from(report.target.cores.max(1));
+/// Good answers per second of the whole server in its best three seconds.
+fn best_per_s(report: &RunReport) -> f64 {
     let good =
         |s: &Sample| s.answered.saturating_sub(s.cores.iter().map(|core| core.busy_refusals).sum()) as f64;
     let wide = report.series.len().clamp(1, 3);
-    let best = report
-        .series
-        .windows(wide)
+    let stretches = report.series.windows(wide);
+    stretches
         .map(|some| some.iter().map(good).sum::<f64>() / wide as f64 / step_s(report))
-        .fold(0.0, f64::max);
-    let closed =
-        report.scaling.iter().map(|p| p.answers_per_s / f64::from(p.cores.max(1))).fold(0.0, f64::max);
+        .fold(0.0, f64::max)
+}
+
+fn per_core(report: &RunReport, saturation: &Saturation, notes: &mut Notes) -> PerCore {
+    let best = best_per_s(report) / f64::from(report.target.cores.max(1));
     let in_server = |resource| matches!(resource, Resource::Core(_) | Resource::Log(_) | Resource::Bounds);
-    if saturation.first().is_some_and(|first| in_server(first.resource)) {
+    if let Some(first) = saturation.first().filter(|first| in_server(first.resource)) {
         notes.grounds.push(format!(
             "One core gave {} good answers/s in its best three seconds, with {} saturated: measured.",
-            number(best / cores),
-            saturation.first().map_or_else(String::new, |first| first.resource.name())
+            number(best),
+            first.resource.name()
         ));
-        return best / cores;
+        return PerCore { per_s: best, basis: Basis::Measured };
     }
     let truly = |place: usize| !polls(&report.series, place as u16);
     let seen = || {
@@ -223,15 +300,13 @@ fn per_core(report: &RunReport, saturation: &Saturation, notes: &mut Notes) -> f
             number(computed)
         ));
         notes.caveats.push(
-            "The run did not bring the server to its limit: that figure is computed from processor time, not measured. Batches grow under load, so it is rather too low.".to_owned(),
+            "The run did not bring the server to its limit: what one core holds is computed from processor time, not measured. Batches grow under load, so it is rather too low. `frontrow-loadgen search` finds the limit.".to_owned(),
         );
-        return computed;
+        return PerCore { per_s: computed, basis: Basis::Computed };
     }
-    notes.caveats.push(format!(
-        "The server's limit was not reached and its cores could not be seen: {} answers/s per core is only what was asked of it, and it may hold far more.",
-        number((best / cores).max(closed))
-    ));
-    (best / cores).max(closed)
+    let closed =
+        report.scaling.iter().map(|p| p.answers_per_s / f64::from(p.cores.max(1))).fold(0.0, f64::max);
+    PerCore { per_s: best.max(closed), basis: Basis::AtLeast }
 }
 
 fn cores(
@@ -245,11 +320,16 @@ fn cores(
         return None;
     }
     let now = f64::from(report.target.cores.max(1));
+    notes.grounds.push(
+        "What a core holds is so for a load of this shape: with other people (more who pay, fewer who are refused, \
+         longer queues) it is another number."
+            .to_owned(),
+    );
     notes.grounds.insert(
         0,
         format!(
-            "As it is, with {}, it carries {} buyers in that time: planned to {} of what it holds.",
-            plural(u32::from(report.target.cores.max(1))),
+            "As it is, with {}, it carries {} buyers in that time: planned to {} of what it holds, the rest is for bursts.",
+            plural(report.target.cores.max(1).into(), "core"),
             number(question.buyers as f64 * PLANNED * per_core * now / demand),
             percent(PLANNED)
         ),
@@ -277,8 +357,8 @@ fn cores(
             "cores adding up, cautiously less 5 % contention"
         };
         notes.caveats.push(format!(
-            "EXTRAPOLATED: at most {} cores were measured; more rests on {how}.",
-            number(measured)
+            "EXTRAPOLATED: at most {} measured; more rests on {how}.",
+            were(measured as u64, "core")
         ));
         if let Some(usl) = fit.filter(|usl| usl.r_squared < 0.95 || usl.alpha.margin > 0.1) {
             notes.caveats.push(format!(
@@ -289,47 +369,4 @@ fn cores(
         }
     }
     Some(Cores { least, cautious, extrapolated })
-}
-
-fn plural(cores: u32) -> String {
-    if cores == 1 { "1 core".to_owned() } else { format!("{cores} cores") }
-}
-
-fn sentence(
-    question: Question,
-    cores: Option<Cores>,
-    demand: f64,
-    per_core: f64,
-    sold_out: &SoldOut,
-) -> String {
-    let asked = format!(
-        "{} buyers for {} seats within {} min",
-        count(question.buyers),
-        count(question.seats),
-        number(question.minutes)
-    );
-    let cores = match cores {
-        None => "this run does not tell how many cores it takes".to_owned(),
-        Some(cores) => {
-            let range = if cores.cautious > cores.least {
-                format!("{} to {}", cores.least, plural(cores.cautious))
-            } else {
-                plural(cores.least)
-            };
-            format!(
-                "{range}{} (the peak asks {} requests/s; one core holds {})",
-                if cores.extrapolated { ", extrapolated" } else { "" },
-                number(demand),
-                number(per_core)
-            )
-        }
-    };
-    let sold = match sold_out {
-        SoldOut::After(s) => format!("sold out after about {}", seconds(*s)),
-        SoldOut::Never(seats) => {
-            format!("not sold out: as people behaved here they would buy about {} seats", number(*seats))
-        }
-        SoldOut::Unknown => "how long until sold out is not known".to_owned(),
-    };
-    format!("{asked}: {cores}; {sold}.")
 }

@@ -178,7 +178,7 @@ fn steps(report: &RunReport) -> Option<Figure> {
 }
 
 fn scalability(points: &[(f64, f64)], fit: &Fit, cores: bool) -> Option<Figure> {
-    if points.is_empty() {
+    if points.is_empty() || *fit == Fit::NotAsked {
         return None;
     }
     let mut lines = vec![Line::marks("measured", 0, points.to_vec())];

@@ -7,7 +7,7 @@
 
 use super::model::{RunReport, Sample};
 use super::stats::{change_interval, mann_whitney, median};
-use super::words::{micros, number, percent, ratio};
+use super::words::{micros, number, percent, plural, ratio};
 use serde::Serialize;
 use std::fmt;
 
@@ -191,17 +191,19 @@ fn warnings(a: &RunReport, b: &RunReport) -> Vec<String> {
     differ(a.seed != b.seed, format!("The seeds differ ({} against {}): other people came.", a.seed, b.seed));
     let target = |r: &RunReport| {
         format!(
-            "{} cores, {} seats, answers wait for {}",
-            r.target.cores, r.target.seats, r.target.durability
+            "{}, {}, answers wait for {}",
+            plural(r.target.cores.into(), "core"),
+            plural(r.target.seats, "seat"),
+            r.target.durability
         )
     };
     differ(target(a) != target(b), format!("The servers differ: {} against {}.", target(a), target(b)));
     let load = |r: &RunReport| {
         format!(
-            "{} connections over {}, {} threads, depth {}, {} visits/s",
-            r.load.connections,
+            "{} over {}, {}, depth {}, {} visits/s",
+            plural(r.load.connections.into(), "connection"),
             r.load.transport,
-            r.load.threads,
+            plural(r.load.threads.into(), "thread"),
             r.load.depth,
             number(r.load.rate_per_s)
         )
@@ -254,7 +256,7 @@ fn verdict(changes: &[Change], warnings: &[String]) -> String {
     if warnings.is_empty() {
         body
     } else {
-        format!("{body} (with {} warnings: the runs may not be comparable)", warnings.len())
+        format!("{body} (with {}: the runs may not be comparable)", plural(warnings.len() as u64, "warning"))
     }
 }
 

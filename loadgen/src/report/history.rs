@@ -8,7 +8,7 @@ use super::saturation::Saturation;
 use super::style::document;
 use super::svg::escape;
 use super::verdict::{Tone, Verdict};
-use super::words::{count, micros, number, ratio, seconds};
+use super::words::{count, micros, number, plural, ratio, seconds};
 use crate::LoadError;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -30,7 +30,7 @@ pub struct Entry {
     pub kind: RunKind,
     /// The scenario.
     pub name: String,
-    /// `OK`, `DOUBTFUL`, `FAILED`.
+    /// `OK`, `DOUBTFUL`, `CUT SHORT`, `FAILED`.
     pub verdict: String,
     /// Answers per second over the run.
     pub answered_per_s: f64,
@@ -179,8 +179,8 @@ fn index_page(entries: &[Entry], damaged: &[usize]) -> String {
     let mut body = String::from("<header><h1>Benchmarks of Frontrow</h1><p class=\"lead\">");
     let _ = write!(
         body,
-        "{} runs, newest first. A line shows one scenario on one kind of machine; each point is a run. Runs that failed are not in the trend.",
-        count(entries.len() as u64)
+        "{}, newest first. A line shows one scenario on one kind of machine; each point is a run. Runs that failed are not in the trend.",
+        plural(entries.len() as u64, "run")
     );
     body.push_str("</p></header>\n");
     if !damaged.is_empty() {
@@ -226,7 +226,7 @@ fn address(folder: &str) -> String {
 }
 
 fn class(verdict: &str) -> &'static str {
-    [Tone::Good, Tone::Doubtful, Tone::Bad]
+    [Tone::Good, Tone::Doubtful, Tone::CutShort, Tone::Bad]
         .into_iter()
         .find(|tone| tone.word() == verdict)
         .map_or("doubtful", Tone::class)

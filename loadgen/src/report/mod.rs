@@ -1,5 +1,7 @@
 //! What came of a run: one model ([`model`]), written and read in several ways.
 
+pub(crate) mod absence;
+mod answer;
 mod buyers;
 mod capacity;
 mod chart;

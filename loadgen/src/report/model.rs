@@ -86,9 +86,23 @@ pub struct RunReport {
     /// Why this is not good as a measurement, in whole sentences; empty if nothing stands against it.
     #[serde(default)]
     pub doubts: Vec<String>,
+    /// When the server was away: nothing connected, and no word from it.
+    #[serde(default)]
+    pub away: Vec<Away>,
     /// What the planner asked; the page answers each, or one of its own making if there is none.
     #[serde(default)]
     pub questions: Vec<super::Question>,
+}
+
+/// A stretch of the run in which there was no server. Seconds from the run's start, as in `series`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Away {
+    /// When a connection was last open.
+    pub from_s: f64,
+    /// When one was open again; `None` if the server did not come back, which ended the run.
+    pub to_s: Option<f64>,
+    /// Connections opened again after it.
+    pub reopened: u64,
 }
 
 /// A straight line through a series of a soak, by least squares.

@@ -6,7 +6,7 @@ use super::model::{Latency, RunReport};
 use super::style::document;
 use super::svg::escape;
 use super::verdict::Verdict;
-use super::words::{count, micros, number, percent, ratio, seconds};
+use super::words::{count, micros, number, percent, plural, ratio, seconds};
 use std::fmt::Write as _;
 
 /// One HTML page that needs nothing else: no script, no font, no picture from outside.
@@ -80,9 +80,18 @@ fn tiles(body: &mut String, report: &RunReport) {
 }
 
 fn answer(body: &mut String, answers: &[Capacity]) {
-    body.push_str("<section><h2>What it will hold</h2>\n");
+    body.push_str("<section><h2>What it held, and what it will hold</h2>\n");
+    if let Some(first) = answers.first().filter(|first| !first.played.is_empty()) {
+        let _ = writeln!(body, "<div class=\"answer\"><p>{}</p></div>", escape(&first.played));
+    }
     for of in answers {
-        let _ = writeln!(body, "<div class=\"answer\"><p>{}</p><ul>", escape(&of.sentence));
+        let voice = if of.firm { "answer" } else { "answer open" };
+        let _ = writeln!(body, "<div class=\"{voice}\"><p>{}</p>", escape(&of.sentence));
+        if of.grounds.is_empty() && of.caveats.is_empty() {
+            body.push_str("</div>\n");
+            continue;
+        }
+        body.push_str("<ul>\n");
         for ground in &of.grounds {
             let _ = writeln!(body, "<li>{}</li>", escape(ground));
         }
@@ -91,7 +100,10 @@ fn answer(body: &mut String, answers: &[Capacity]) {
         }
         body.push_str("</ul></div>\n");
     }
-    let Some(first) = answers.first() else { return };
+    let Some(first) = answers.first().filter(|first| !first.played.is_empty()) else {
+        body.push_str("</section>\n");
+        return;
+    };
     body.push_str("<h3>What saturates first</h3><ul>\n");
     for saturated in &first.saturation.found {
         let _ = writeln!(
@@ -116,16 +128,12 @@ fn answer(body: &mut String, answers: &[Capacity]) {
     if let Some(unseen) = &first.saturation.unseen {
         let _ = writeln!(body, "<li>{}</li>", escape(unseen));
     }
-    let _ = writeln!(
-        body,
-        "<li>Scalability over requests in flight: {}</li>",
-        escape(&first.by_depth.to_string())
-    );
-    let _ = writeln!(
-        body,
-        "<li>Scalability over cores: {}</li></ul></section>",
-        escape(&first.by_cores.to_string())
-    );
+    for (over, fit) in [("requests in flight", &first.by_depth), ("cores", &first.by_cores)] {
+        if let Some(words) = fit.words() {
+            let _ = writeln!(body, "<li>Scalability over {over}: {}</li>", escape(&words));
+        }
+    }
+    body.push_str("</ul></section>\n");
 }
 
 /// A table; the first column is words, the others numbers.
@@ -238,26 +246,26 @@ fn checks(body: &mut String, report: &RunReport) {
 fn about(body: &mut String, report: &RunReport) {
     let (target, load, machine) = (&report.target, &report.load, &report.machine);
     let server = format!(
-        "{}, {} cores, {} partitions, answers wait for {}, {} as the load",
+        "{}, {}, {}, answers wait for {}, {} as the load",
         target.url,
-        target.cores,
-        target.partitions,
+        plural(target.cores.into(), "core"),
+        plural(target.partitions.into(), "partition"),
         target.durability,
         if target.same_machine { "on the same machine" } else { "not on the same machine" }
     );
     let hall = format!(
-        "{} (event {}): {} seats in {} rows of {} sections",
+        "{} (event {}): {} in {} of {}",
         target.event_name,
         target.event,
-        count(target.seats),
-        count(target.rows.into()),
-        count(target.sections.into())
+        plural(target.seats, "seat"),
+        plural(target.rows.into(), "row"),
+        plural(target.sections.into(), "section")
     );
     let loaded = format!(
-        "{} connections over {}, {} threads, depth {}, {}, seed {}",
-        count(load.connections.into()),
+        "{} over {}, {}, depth {}, {}, seed {}",
+        plural(load.connections.into(), "connection"),
         load.transport,
-        load.threads,
+        plural(load.threads.into(), "thread"),
         load.depth,
         if load.routed { "routed to cores" } else { "not routed" },
         report.seed

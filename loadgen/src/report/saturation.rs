@@ -12,7 +12,7 @@
 //! of the table.
 
 use super::model::{CoreSample, RunReport, Sample};
-use super::words::{bytes, count, micros, number, percent, ratio, seconds};
+use super::words::{bytes, micros, number, percent, plural, ratio, seconds, were};
 use serde::Serialize;
 
 /// Busy share from which a core counts as saturated.
@@ -155,7 +155,11 @@ fn load(report: &RunReport) -> Option<Saturated> {
             percent(most(found, late_share))
         )
     } else {
-        format!("its {} threads kept {} CPUs busy", load.threads, number(most(found, |s| s.load_cpus)))
+        format!(
+            "its {} kept {} CPUs busy",
+            plural(load.threads.into(), "thread"),
+            number(most(found, |s| s.load_cpus))
+        )
     };
     Some(Saturated { resource: Resource::Load, since_s: begin(found, series), evidence })
 }
@@ -177,7 +181,7 @@ fn bounds(series: &[Sample]) -> Option<Saturated> {
     let found = stretch(series, |s| refused(s) > 0 && refused(s) as f64 >= 0.001 * s.answered as f64)?;
     let total: u64 = found.iter().map(refused).sum();
     let lasted = found.len() as f64 * series.get(1).map_or(1.0, |second| second.t_s - series[0].t_s);
-    let evidence = format!("{} requests were answered “busy” within {}", count(total), seconds(lasted));
+    let evidence = format!("{} answered “busy” within {}", were(total, "request"), seconds(lasted));
     Some(Saturated { resource: Resource::Bounds, since_s: begin(found, series), evidence })
 }
 

@@ -27,6 +27,7 @@ h3{font-size:1rem;margin:0 0 6px}
 .tile span{display:block;color:var(--soft);font-size:.85rem}
 .tile strong{font-size:1.25rem;font-variant-numeric:tabular-nums}
 .answer{background:var(--card);border-radius:8px;padding:12px 16px;margin:10px 0}
+.answer.open{border-left:4px solid var(--doubt)}
 .answer p{margin:0 0 6px;font-weight:600}
 .answer ul{margin:4px 0;padding-left:20px;color:var(--soft);font-size:.92rem}
 .answer li.care{color:var(--doubt)}
@@ -69,7 +70,7 @@ impl Tone {
         match self {
             Self::Good => "good",
             Self::Doubtful => "doubtful",
-            Self::Bad => "bad",
+            Self::CutShort | Self::Bad => "bad",
         }
     }
 }

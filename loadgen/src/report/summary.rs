@@ -1,9 +1,10 @@
 //! What the terminal shows at the end.
 
+use super::absence::{gone_s, interruptions};
 use super::model::{Latency, RunReport};
 use super::saturation::Saturation;
 use super::verdict::Verdict;
-use super::words::{count, micros, number, percent, ratio, seconds};
+use super::words::{count, micros, number, percent, plural, ratio, seconds};
 use std::fmt::Write as _;
 
 /// How many violations and codes are shown; all of them are in `report.json`.
@@ -36,7 +37,9 @@ pub fn summary(report: &RunReport) -> String {
             trend.why
         );
     }
-    limits(&mut out, &saturation);
+    if gone_s(report).is_none() {
+        limits(&mut out, &saturation);
+    }
     out
 }
 
@@ -66,20 +69,20 @@ fn head(out: &mut String, report: &RunReport) {
     );
     let _ = writeln!(
         out,
-        "server       {}: {} cores, {} partitions, answers wait for {}; {} seats in {} rows",
+        "server       {}: {}, {}, answers wait for {}; {} in {}",
         target.url,
-        target.cores,
-        target.partitions,
+        plural(target.cores.into(), "core"),
+        plural(target.partitions.into(), "partition"),
         target.durability,
-        count(target.seats),
-        count(target.rows.into())
+        plural(target.seats, "seat"),
+        plural(target.rows.into(), "row")
     );
     let _ = writeln!(
         out,
-        "load         {} connections over {}, {} threads, depth {}, {}{}",
-        count(load.connections.into()),
+        "load         {} over {}, {}, depth {}, {}{}",
+        plural(load.connections.into(), "connection"),
         load.transport,
-        load.threads,
+        plural(load.threads.into(), "thread"),
         load.depth,
         if load.routed { "routed to cores" } else { "not routed" },
         if target.same_machine { ", same machine" } else { ", another machine" }
@@ -92,8 +95,8 @@ fn sums(out: &mut String, report: &RunReport) {
     let _ = writeln!(out, "{:<12} {:>12} {:>12}", "", "in all", "per second");
     for (name, sum) in [
         ("visits", totals.visits),
-        ("won", totals.visits_won),
-        ("due", totals.intended),
+        ("visits won", totals.visits_won),
+        ("requests due", totals.intended),
         ("sent", totals.sent),
         ("answered", totals.answered),
         ("unanswered", totals.unanswered),
@@ -112,6 +115,9 @@ fn sums(out: &mut String, report: &RunReport) {
             count(totals.connections_lost)
         );
     }
+    for interruption in interruptions(report) {
+        let _ = writeln!(out, "the server   {interruption}");
+    }
     let mut codes: Vec<(&String, &u64)> = totals.codes.iter().collect();
     codes.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
     if !codes.is_empty() {
@@ -121,9 +127,9 @@ fn sums(out: &mut String, report: &RunReport) {
     let checks: u64 = report.verified.checks.values().fold(0, |sum, checks| sum.saturating_add(*checks));
     let _ = writeln!(
         out,
-        "verified     {} checks, {} violations",
-        count(checks),
-        count(report.verified.violation_count)
+        "verified     {}, {}",
+        plural(checks, "check"),
+        plural(report.verified.violation_count, "violation")
     );
 }
 

@@ -44,7 +44,7 @@ pub struct Usl {
 pub enum NoFit {
     /// Three unknowns need at least three sizes, and one point more to tell how good the fit is.
     #[error(
-        "{points} measurements at {sizes} different sizes are too few for a scalability fit: it takes at least 4 at 3 sizes; measure more with --scaling"
+        "{points} measurements at {sizes} different sizes are too few for a scalability fit: it takes at least 4 at 3 sizes; `frontrow-loadgen search` measures 7, without --no-scaling and --quick"
     )]
     TooFew {
         /// Points there are.

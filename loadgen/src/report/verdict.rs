@@ -1,8 +1,9 @@
 //! The run in one sentence, and what stands against it.
 
+use super::absence::{gone_s, headline};
 use super::model::{RunKind, RunReport};
 use super::saturation::Saturation;
-use super::words::{count, micros, number, seconds};
+use super::words::{count, micros, number, plural, seconds, violations};
 use serde::Serialize;
 
 /// Whether a reader may rely on the numbers.
@@ -13,6 +14,8 @@ pub enum Tone {
     Good,
     /// True, but partial or doubtful as a measurement.
     Doubtful,
+    /// The server went away, and the run ended there.
+    CutShort,
     /// Something was wrong: the run fails.
     Bad,
 }
@@ -23,6 +26,7 @@ impl Tone {
         match self {
             Self::Good => "OK",
             Self::Doubtful => "DOUBTFUL",
+            Self::CutShort => "CUT SHORT",
             Self::Bad => "FAILED",
         }
     }
@@ -49,7 +53,8 @@ impl Verdict {
                 format!("The run was ended by hand after {}: true, but partial.", seconds(report.duration_s)),
             );
         }
-        if let Some(first) = saturation.first().filter(|_| saturation.load_was_the_limit()) {
+        let gone = gone_s(report).is_some();
+        if let Some(first) = saturation.first().filter(|_| !gone && saturation.load_was_the_limit()) {
             doubts.push(format!(
                 "The load generator was the limit ({}): the server may hold more. Use more load threads, or another machine for the load.",
                 first.evidence
@@ -60,24 +65,21 @@ impl Verdict {
         }
         let tone = match () {
             () if report.verified.violation_count > 0 => Tone::Bad,
+            () if gone => Tone::CutShort,
             () if !doubts.is_empty() => Tone::Doubtful,
             () => Tone::Good,
         };
-        let parts = [Some(outcome(report)), Some(truth(report)), tail(report), Some(saturation.words())];
-        Self { tone, line: parts.into_iter().flatten().collect::<Vec<_>>().join("; "), doubts }
+        // Of a run without its end, how fast it was and what gave out first is not what matters.
+        let measured = [tail(report), Some(saturation.words())].into_iter().filter(|_| !gone).flatten();
+        let parts =
+            [headline(report), Some(outcome(report)), Some(violations(report.verified.violation_count))];
+        let parts = parts.into_iter().flatten().chain(measured);
+        Self { tone, line: parts.collect::<Vec<_>>().join("; "), doubts }
     }
 }
 
 fn checks(report: &RunReport) -> u64 {
     report.verified.checks.values().fold(0, |sum, checks| sum.saturating_add(*checks))
-}
-
-fn truth(report: &RunReport) -> String {
-    match report.verified.violation_count {
-        1 => "1 VIOLATION".to_owned(),
-        0 => "0 violations".to_owned(),
-        more => format!("{} VIOLATIONS", count(more)),
-    }
 }
 
 fn tail(report: &RunReport) -> Option<String> {
@@ -89,7 +91,7 @@ fn tail(report: &RunReport) -> Option<String> {
 }
 
 /// What came of it, by kind.
-fn outcome(report: &RunReport) -> String {
+pub(super) fn outcome(report: &RunReport) -> String {
     match report.kind {
         RunKind::Run => sold(report),
         RunKind::Soak => {
@@ -120,15 +122,16 @@ fn outcome(report: &RunReport) -> String {
 fn sold(report: &RunReport) -> String {
     let (totals, seats) = (&report.totals, report.target.seats);
     match totals.sold_out_at_s {
-        Some(at) => format!("{} seats sold out in {}", count(seats), seconds(at)),
+        Some(at) => format!("{} sold out in {}", plural(seats, "seat"), seconds(at)),
         None if seats == 0 => {
-            format!("{} seats booked in {}", count(totals.seats_booked), seconds(report.duration_s))
+            format!("{} booked in {}", plural(totals.seats_booked, "seat"), seconds(report.duration_s))
         }
-        None => format!(
-            "{} of {} seats booked in {}",
-            count(totals.seats_booked),
-            count(seats),
-            seconds(report.duration_s)
-        ),
+        None => {
+            let (booked, all) = (count(totals.seats_booked), plural(seats, "seat"));
+            match gone_s(report) {
+                Some(_) => format!("{booked} of {all} booked until then"),
+                None => format!("{booked} of {all} booked in {}", seconds(report.duration_s)),
+            }
+        }
     }
 }

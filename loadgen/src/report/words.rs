@@ -13,6 +13,25 @@ pub(crate) fn count(number: u64) -> String {
     out
 }
 
+/// `1 core`, `2,000 cores`.
+pub(crate) fn plural(number: u64, one: &str) -> String {
+    format!("{} {one}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
+/// `1 seat was`, `2,000 seats were`.
+pub(crate) fn were(number: u64, one: &str) -> String {
+    format!("{} {}", plural(number, one), if number == 1 { "was" } else { "were" })
+}
+
+/// `0 violations`, and loud from the first on.
+pub(crate) fn violations(number: u64) -> String {
+    match number {
+        0 => "0 violations".to_owned(),
+        1 => "1 VIOLATION".to_owned(),
+        more => format!("{} VIOLATIONS", count(more)),
+    }
+}
+
 /// A number with about three digits that matter: `0.42`, `3.1`, `42`, `12,300`.
 pub(crate) fn number(value: f64) -> String {
     let size = value.abs();
@@ -96,6 +115,10 @@ mod tests {
         assert_eq!(
             (bytes(1536.0), percent(0.052), count(1000)),
             ("1.5 KiB".into(), "5.2 %".into(), "1,000".into())
+        );
+        assert_eq!(
+            (plural(1, "core"), plural(2000, "core"), plural(0, "core")),
+            ("1 core".into(), "2,000 cores".into(), "0 cores".into())
         );
         assert_eq!((number(f64::NAN), ratio(1.0, 0.0)), ("–".to_owned(), 0.0));
     }

@@ -56,6 +56,7 @@ pub(crate) fn blank(kind: RunKind, options: &LoadOptions, site: &Site, plan: &Pl
         found_per_s: None,
         trends: Vec::new(),
         doubts: Vec::new(),
+        away: Vec::new(),
         questions: Vec::new(),
     }
 }
@@ -86,6 +87,7 @@ fn command_line() -> String {
 pub(crate) fn add(report: &mut RunReport, sale: &Sale, played: &Played) {
     sale.describe(&mut report.target);
     report.duration_s += played.duration_s;
+    report.away.extend(played.away.iter().cloned());
     add_totals(&mut report.totals, &played.total, &played.books);
     add_verified(&mut report.verified, &played.verified);
     let faults = Verified {

@@ -8,7 +8,6 @@
 //!   crowd on another event (a quarter of the capacity) is measured before, and while the holds end.
 //! - **reconnect storm**: all connections drop at once and come back.
 
-use crate::LoadError;
 use crate::machine;
 use crate::options::{BenchOptions, BenchPart, LoadOptions, SearchOptions};
 use crate::report::{self, model::RunKind};
@@ -16,10 +15,11 @@ use crate::runs::assemble::Outcome;
 use crate::runs::expiry;
 use crate::runs::figures::{Figure, Figures};
 use crate::runs::interrupt::Interrupt;
-use crate::runs::own_server::{self, OwnServer};
+use crate::runs::own_server::OwnServer;
 use crate::runs::steps::Steps;
 use crate::runs::verdict::Verdict;
-use crate::runs::{once, plan, search};
+use crate::runs::{deliver, once, plan, search};
+use crate::{LoadError, child};
 use std::path::{Path, PathBuf};
 
 /// Where evidence goes.
@@ -39,13 +39,13 @@ pub(crate) async fn bench(
     interrupt: impl FnOnce() -> Interrupt,
 ) -> Result<Verdict, LoadError> {
     if options.capacity.is_some_and(|rate| !rate.is_finite() || rate <= 0.0) {
-        return Err(LoadError::Option("--capacity is a number of visits per second, above 0".to_owned()));
+        return Err(LoadError::Option("--capacity is a positive number of visits per second".to_owned()));
     }
     let interrupt = interrupt();
     let server = if options.running {
         None
     } else {
-        let program = own_server::program(options.frontrow.as_ref())?;
+        let program = child::program(options.frontrow.as_ref())?;
         let above = program.parent().map(Path::to_owned).unwrap_or_default();
         Some(OwnServer::start(&program, &above).await?)
     };
@@ -71,7 +71,9 @@ async fn all(
     let wanted = |part: BenchPart| options.only.is_empty() || options.only.contains(&part);
     if wanted(BenchPart::Onsale) {
         let scenario = plan::scenario("onsale")?;
-        bench.keep("onsale", &once::once(RunKind::Run, load, scenario, interrupt).await?)?;
+        let mut onsale = once::once(RunKind::Run, load, scenario, interrupt).await?;
+        deliver::ask(load, &mut onsale.report);
+        bench.keep("onsale", &onsale)?;
     }
     let (overload, expiry) = (wanted(BenchPart::Overload), wanted(BenchPart::Expiry));
     let found = match options.capacity {
@@ -90,7 +92,8 @@ async fn all(
     }
     if wanted(BenchPart::Reconnect) {
         let scenario = plan::scenario("reconnect-storm")?;
-        let back = once::once(RunKind::Run, load, scenario, interrupt).await?;
+        let mut back = once::once(RunKind::Run, load, scenario, interrupt).await?;
+        deliver::ask(load, &mut back.report);
         bench.figures.0.push(Figure::at_most(
             "violations in a reconnect storm",
             back.report.verified.violation_count as f64,
@@ -127,7 +130,8 @@ impl Bench {
             no_scaling: false,
             load: load.clone(),
         };
-        let outcome = search::search(&search, interrupt).await?;
+        let mut outcome = search::search(&search, interrupt).await?;
+        deliver::ask(load, &mut outcome.report);
         let found = outcome.report.found_per_s;
         let name = format!("capacity: visits/s that meet {}", options.objective);
         self.figures.0.push(Figure::plain(&name, found.unwrap_or(0.0)));
@@ -154,7 +158,8 @@ impl Bench {
             steps.hold(rate).await?;
         }
         let refusals = report::latency(&steps.busy_latency());
-        let outcome = steps.end();
+        let mut outcome = steps.end();
+        deliver::ask(load, &mut outcome.report);
         let granted = |twice: usize| {
             let own = outcome.report.steps.iter().skip(twice).step_by(2);
             median(own.map(|step| step.granted_per_s).collect())

@@ -20,12 +20,18 @@ fn question(options: &LoadOptions, report: &RunReport) -> Question {
     }
 }
 
+/// Notes the planner's question in the report, if there was one, and gives it.
+pub(crate) fn ask(options: &LoadOptions, report: &mut RunReport) -> Question {
+    let question = question(options, report);
+    if options.buyers.is_some() || options.minutes.is_some() {
+        report.questions.push(question);
+    }
+    question
+}
+
 /// Prints and writes a report; a report that cannot be written is printed all the same.
 pub(crate) fn deliver(mut outcome: Outcome, options: &LoadOptions) -> Verdict {
-    let question = question(options, &outcome.report);
-    if options.buyers.is_some() || options.minutes.is_some() {
-        outcome.report.questions.push(question);
-    }
+    let question = ask(options, &mut outcome.report);
     let report = &outcome.report;
     let mut verdict = Verdict::of(report);
     if options.json {
@@ -52,8 +58,8 @@ pub(crate) fn deliver(mut outcome: Outcome, options: &LoadOptions) -> Verdict {
     }
     if verdict == Verdict::Violations {
         eprintln!(
-            "frontrow-loadgen: {} VIOLATIONS: the server broke a promise; the first: {}",
-            report.verified.violation_count,
+            "frontrow-loadgen: {}: the server broke a promise; the first: {}",
+            report::words::violations(report.verified.violation_count),
             report.verified.violations.first().map_or("?", String::as_str)
         );
     }

@@ -1,8 +1,9 @@
 //! Whether figures are worth anything: what stands against a run as a measurement.
 
 use crate::drive::Tally;
-use crate::report::model::RunReport;
-use crate::report::words::count;
+use crate::report::absence;
+use crate::report::model::{RunKind, RunReport};
+use crate::report::words::{count, plural, seconds, were};
 
 /// More requests than this share that left late through the load's own fault spoil a measurement.
 const LATE_SHARE: f64 = 0.01;
@@ -11,27 +12,80 @@ const BEGUN_SHARE: f64 = 0.99;
 
 /// Everything that speaks against a run, in whole sentences with what to do about it.
 pub(crate) fn of(report: &RunReport, tally: &Tally) -> Vec<String> {
+    if let Some(from_s) = absence::gone_s(report) {
+        return vec![format!(
+            "From {} on there was no server: nothing is planned on this run, and the seats were not compared with the \
+             server's own. See its last words, start it again, and repeat the run.",
+            seconds(from_s)
+        )];
+    }
+    let mut doubts = if report.away.is_empty() { connections(report) } else { away(report) };
+    doubts.extend(load(report, tally));
+    doubts
+}
+
+/// The server was away and came back: that explains what was lost and left undone.
+fn away(report: &RunReport) -> Vec<String> {
+    let told = absence::interruptions(report).into_iter().map(|interruption| {
+        format!(
+            "The server was {interruption}. Rates and latencies are those of a run with an interruption: for a \
+             measurement, repeat it without one."
+        )
+    });
+    told.collect()
+}
+
+/// What was not done as planned, or lost, with a server that was there all the time.
+fn connections(report: &RunReport) -> Vec<String> {
     let totals = &report.totals;
-    let late = tally.sent_late() as f64 / totals.sent.max(1) as f64;
     let lost_without_cause = totals.unanswered > 0 && totals.connections_lost == 0;
+    let rate = lower_rate(report.kind);
     [
-        (totals.answered == 0).then(|| "No request was answered.".to_owned()),
         too_few(totals.people, totals.people + totals.people_missed).then(|| {
             format!(
-                "Only {} of the {} visits that were to begin by the plan did begin: the load generator could not \
-                 make so many. Ask for a lower --rate, or give it more --threads, or a machine of its own.",
+                "Only {} of the {} that were to begin by the plan did begin: the load generator could not \
+                 make so many. Ask for {rate}, or give it more --threads, or a machine of its own.",
                 count(totals.people),
-                count(totals.people + totals.people_missed)
+                plural(totals.people + totals.people_missed, "visit")
             )
         }),
         too_few(totals.intended.saturating_sub(totals.left_over), totals.intended).then(|| {
             format!(
-                "{} of the {} requests that were due had not left when the run ended: more was asked for than load \
-                 and server could carry. Ask for a lower --rate, or give it more --connections.",
+                "{} of the {} that were due had not left when the run ended: more was asked for than load \
+                 and server could carry. Ask for {rate}, or give it more --connections.",
                 count(totals.left_over),
-                count(totals.intended)
+                plural(totals.intended, "request")
             )
         }),
+        lost_without_cause.then(|| {
+            format!(
+                "{} never answered although no connection was lost: the server stalls, or needs more --patience.",
+                were(totals.unanswered, "request")
+            )
+        }),
+        (totals.connections_lost > 0).then(|| {
+            format!(
+                "{} lost that the crowd did not drop: see what the server says.",
+                were(totals.connections_lost, "connection")
+            )
+        }),
+        (totals.connect_failed > 0).then(|| {
+            format!(
+                "{} refused: see limits.connections, limits.connections_per_address and the open files of the server.",
+                were(totals.connect_failed, "connection")
+            )
+        }),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// What the load itself did.
+fn load(report: &RunReport, tally: &Tally) -> Vec<String> {
+    let late = tally.sent_late() as f64 / report.totals.sent.max(1) as f64;
+    [
+        (report.totals.answered == 0).then(|| "No request was answered.".to_owned()),
         (late > LATE_SHARE).then(|| {
             format!(
                 "{:.1} % of the requests left more than a millisecond late by the load's own doing: latencies are too \
@@ -40,30 +94,18 @@ pub(crate) fn of(report: &RunReport, tally: &Tally) -> Vec<String> {
                 late * 100.0
             )
         }),
-        lost_without_cause.then(|| {
-            format!(
-                "{} requests were never answered although no connection was lost: the server stalls, or needs \
-                 more --patience.",
-                totals.unanswered
-            )
-        }),
-        (totals.connections_lost > 0).then(|| {
-            format!(
-                "{} connections were lost that the crowd did not drop: see what the server says.",
-                totals.connections_lost
-            )
-        }),
-        (totals.connect_failed > 0).then(|| {
-            format!(
-                "{} connections could not be opened: see limits.connections, limits.connections_per_address and \
-                 the open files of the server.",
-                totals.connect_failed
-            )
-        }),
     ]
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// How this kind of run is asked for less: a search and a ramp set their rates themselves.
+fn lower_rate(kind: RunKind) -> &'static str {
+    match kind {
+        RunKind::Run | RunKind::Soak => "a lower --rate",
+        RunKind::Ramp | RunKind::Search => "lower rates (--from, --to)",
+    }
 }
 
 /// Whether so few of what was planned were begun that it is another load.

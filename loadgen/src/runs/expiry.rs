@@ -9,6 +9,7 @@ use crate::crowd::SeatState;
 use crate::drive::DrivePlan;
 use crate::options::LoadOptions;
 use crate::report;
+use crate::report::words::{plural, were};
 use crate::runs::figures::Figure;
 use crate::runs::hoard::Hoard;
 use crate::runs::interrupt::Interrupt;
@@ -86,24 +87,24 @@ impl Storm {
     pub(crate) fn figure(&self, most: f64) -> Figure {
         let name = "p99 while claims end / before";
         let Some((before, during)) = &self.noticed else {
-            return Figure::missing(name, &format!("{} holds were made and not waited for", self.due));
+            return Figure::missing(name, &format!("{} made and not waited for", were(self.due, "hold")));
         };
         if before.answers.min(during.answers) == 0 {
             return Figure::missing(name, "the quiet crowd was not answered; give it a higher --capacity");
         }
         let ratio = during.p99_us / before.p99_us.max(1e-9);
         Figure::at_most(name, ratio, most, "x").noting(format!(
-            "{} holds ended within {:.2} s, {} other answers meanwhile; p99 {:.0} us before, {:.0} us meanwhile; longest \
-             {:.1} ms before, {:.1} ms meanwhile; {} of the seats not free afterwards; {} violations",
-            self.due,
+            "{} ended within {:.2} s, {} meanwhile; p99 {:.0} us before, {:.0} us meanwhile; longest \
+             {:.1} ms before, {:.1} ms meanwhile; {} of the seats not free afterwards; {}",
+            plural(self.due, "hold"),
             self.within_s,
-            during.answers,
+            plural(during.answers, "other answer"),
             before.p99_us,
             during.p99_us,
             before.max_us / 1e3,
             during.max_us / 1e3,
             self.kept,
-            self.violations
+            plural(self.violations, "violation")
         ))
     }
 }
@@ -131,7 +132,7 @@ pub(crate) async fn storm(
     }
     let counts = Counts::After(WARMUP_S);
     let mut stage = Stage { site: &site, sale: &before, plan: &plan, scenario: &quiet, counts };
-    let calm = stage.play(&mut watch, interrupt).await?;
+    let calm = whole(stage.play(&mut watch, interrupt).await?)?;
     let wait_s = hoarded.first_end_s - LETTING_IN_S - WARMUP_S - watch.seconds();
     if wait_s < 0.0 {
         return Err(LoadError::Option(format!(
@@ -143,7 +144,7 @@ pub(crate) async fn storm(
     let lasts_s = to_s - from_s + LETTING_IN_S + WARMUP_S;
     let loud = plan.scenario.at_rate(rate_per_s.max(1.0), lasts_s);
     (stage.sale, stage.scenario, stage.counts) = (&during, &loud, Counts::Between(from_s, to_s));
-    let stormy = stage.play(&mut watch, interrupt).await?;
+    let stormy = whole(stage.play(&mut watch, interrupt).await?)?;
     storm.noticed = Some((Noticed::of(&calm), Noticed::of(&stormy)));
     storm.violations = calm.verified.violation_count + stormy.verified.violation_count;
     let rest_s = hoarded.last_end_s + SWEPT_S - watch.seconds();
@@ -154,6 +155,11 @@ pub(crate) async fn storm(
         sale.end(&site).await?;
     }
     Ok(storm)
+}
+
+/// A stage that lost its server has nothing to compare.
+fn whole(mut played: Played) -> Result<Played, LoadError> {
+    played.cut_short.take().map_or(Ok(played), Err)
 }
 
 /// Events whose seats were all claimed, to be held to the same end. Times are seconds of the watch.

@@ -6,6 +6,7 @@
 //! | `site`, `tokens`, `limits` | the server, found; its users' tokens; what may be open |
 //! | `plan`, `sale` | what the options leave out, settled; the event and its seats |
 //! | `play`, `watch` | one crowd on one event, from its first connection to the last seat; who looks on |
+//! | `absence` | when the server was away |
 //! | `once`, `steps`, `search` | a scenario once; rates in steps; the search for the highest one |
 //! | `treadmill`, `scaling` | closed-loop throughput by requests in flight |
 //! | `trend`, `doubts`, `verdict` | whether anything grew, whether figures are worth anything, exit codes |
@@ -13,6 +14,7 @@
 //! | `bench`, `expiry`, `hoard`, `figures`, `own_server` | the figures under stress, on a server started for them |
 //! | `interrupt` | Ctrl-C |
 
+mod absence;
 mod assemble;
 mod bench;
 mod command;

@@ -4,6 +4,7 @@ use crate::LoadError;
 use crate::crowd::Scenario;
 use crate::options::LoadOptions;
 use crate::report::model::RunKind;
+use crate::report::words::plural;
 use crate::runs::assemble::{self, Outcome};
 use crate::runs::doubts;
 use crate::runs::interrupt::Interrupt;
@@ -38,27 +39,27 @@ pub(crate) async fn once(
     if kind == RunKind::Soak {
         report.trends = trend::of(&report.series);
     }
-    if played.cut_short.is_none() {
-        sale.end(&site).await?;
-    }
-    Ok(Outcome { report, histograms, cut_short: played.cut_short })
+    let cut_short = match played.cut_short {
+        None => sale.end(&site).await.err(),
+        cut_short => cut_short,
+    };
+    Ok(Outcome { report, histograms, cut_short })
 }
 
 /// What is about to happen, in two lines.
 fn greeting(site: &Site, sale: &Sale, plan: &Plan) -> String {
-    let cores = site.cores();
-    let s = if cores == 1 { "" } else { "s" };
     format!(
-        "{}: {} connections over {} to {} ({cores} core{s}, {} durability)\n  event {}, {} free seats in {} \
-         sections; people come for {:.0} s. Ctrl-C ends early, with a report.",
+        "{}: {} over {} to {} ({}, {} durability)\n  event {}, {} in {}; people come for {:.0} s. Ctrl-C ends early, \
+         with a report.",
         plan.scenario.name,
-        plan.connections,
+        plural(plan.connections.into(), "connection"),
         plan.transport.name(),
         site.url,
+        plural(site.cores().into(), "core"),
         site.welcome.durability.name(),
         sale.event,
-        sale.hall.free_seats(),
-        sale.hall.sections(),
+        plural(sale.hall.free_seats().into(), "free seat"),
+        plural(sale.hall.sections() as u64, "section"),
         plan.scenario.duration_s,
     )
 }

@@ -88,20 +88,6 @@ async fn opening(mut out: impl AsyncReadExt + Unpin) -> Result<Opened, String> {
     }
 }
 
-/// The `frontrow` program: the one named, or the one beside this program.
-pub(crate) fn program(named: Option<&PathBuf>) -> Result<PathBuf, LoadError> {
-    let beside = || Some(std::env::current_exe().ok()?.parent()?.join("frontrow"));
-    let path = named.cloned().or_else(beside).unwrap_or_default();
-    if path.is_file() {
-        return Ok(path);
-    }
-    Err(LoadError::Option(format!(
-        "there is no program {}; build it (`cargo build --release -p frontrow-cli`), name it with --frontrow, or \
-         load a server that runs already with --running",
-        path.display()
-    )))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,8 +97,6 @@ mod tests {
         let above = tempfile::tempdir_in(std::env::temp_dir()).expect("a folder");
         let error = OwnServer::start(Path::new("/bin/true"), above.path()).await.expect_err("it ends");
         assert!(error.to_string().contains("it ended"), "{error}");
-        let error = program(Some(&PathBuf::from("/no/such/frontrow"))).expect_err("nothing there");
-        assert!(error.to_string().contains("--frontrow"), "{error}");
     }
 
     #[tokio::test]

@@ -2,9 +2,11 @@
 
 use crate::LoadError;
 use crate::crowd::{Books, Carried, Crowd, CrowdPlan, Routing, Scenario, Verifier, crowds, spread_cores};
-use crate::drive::{DrivePlan, Driving, Tally, start};
+use crate::drive::{Doors, DrivePlan, Driving, Tally, start};
 use crate::options::TransportWord;
-use crate::report::model::Verified;
+use crate::report::model::{Away, Verified};
+use crate::report::words::seconds;
+use crate::runs::absence::Absence;
 use crate::runs::interrupt::Interrupt;
 use crate::runs::plan::Plan;
 use crate::runs::sale::Sale;
@@ -32,6 +34,8 @@ pub(crate) struct Played {
     pub(crate) books: Books,
     pub(crate) verified: Verified,
     pub(crate) duration_s: f64,
+    /// When the server was away.
+    pub(crate) away: Vec<Away>,
     /// Why the end is missing, if it is: the server went away.
     pub(crate) cut_short: Option<LoadError>,
 }
@@ -73,16 +77,38 @@ impl Stage<'_> {
             if over {
                 break;
             }
+            hand.mind_server(driving.doors(), watch).await;
             hand.mind(&driving, watch.seconds(), interrupt);
         }
         let books = verifier.books();
         driving.join()?;
-        watch.progress.say("  comparing with the server's own seats");
-        let (verified, cut_short) = match self.sale.seats(self.site).await {
-            Ok(seats) => (verifier.finish(&seats), None),
-            Err(error) => (verifier.so_far(), Some(error)),
-        };
+        let (verified, cut_short) = self.compare(verifier, &mut hand.absence, watch).await;
         Ok(Played { verified, cut_short, ..hand.done(books, watch.seconds()) })
+    }
+
+    /// Holds what people were told against the server's seats, if there is still a server.
+    async fn compare(
+        &self,
+        verifier: Verifier,
+        absence: &mut Absence,
+        watch: &Watch,
+    ) -> (Verified, Option<LoadError>) {
+        if let Some(from_s) = absence.since_s() {
+            if !watch.server_answers().await {
+                return (verifier.so_far(), Some(LoadError::WentAway { from_s }));
+            }
+            absence.back(watch.seconds());
+        }
+        watch.progress.say("  comparing with the server's own seats");
+        match self.sale.seats(self.site).await {
+            Ok(seats) => (verifier.finish(&seats), None),
+            Err(LoadError::NoServer { .. }) => {
+                let from_s = watch.seconds();
+                absence.gone_at(from_s);
+                (verifier.so_far(), Some(LoadError::WentAway { from_s }))
+            }
+            Err(error) => (verifier.so_far(), Some(error)),
+        }
     }
 
     async fn start(&self) -> Result<(Driving<Crowd>, Verifier), LoadError> {
@@ -146,6 +172,7 @@ struct Hand<'a> {
     opened_s: f64,
     began_s: Option<f64>,
     winding_down_s: Option<f64>,
+    absence: Absence,
 }
 
 impl<'a> Hand<'a> {
@@ -159,6 +186,26 @@ impl<'a> Hand<'a> {
             opened_s,
             began_s: None,
             winding_down_s: None,
+            absence: Absence::new(opened_s, stage.plan.patience.as_secs_f64()),
+        }
+    }
+
+    /// Notices that the server is away, and that it is back.
+    async fn mind_server(&mut self, fresh: Doors, watch: &Watch) {
+        let doors = Doors {
+            let_in: self.total.connected + fresh.let_in,
+            failed: self.total.connect_failed + self.total.connections_lost + fresh.failed,
+            ..fresh
+        };
+        let was_away = self.absence.since_s().is_some();
+        if self.absence.see(watch.seconds(), doors) && !watch.server_answers().await {
+            self.absence.confirm();
+            watch.progress.say(&format!(
+                "  the server does not answer: all connections are lost, and so are its metrics. Waiting {} for it to come back",
+                seconds(self.stage.plan.patience.as_secs_f64())
+            ));
+        } else if was_away && self.absence.since_s().is_none() {
+            watch.progress.say("  the server is back");
         }
     }
 
@@ -193,6 +240,10 @@ impl<'a> Hand<'a> {
 
     /// Sees that the run ends: after the scenario's time and a grace, or when somebody asks.
     fn mind(&mut self, driving: &Driving<Crowd>, now_s: f64, interrupt: &Interrupt) {
+        let is_away = self.absence.since_s().is_some();
+        if self.absence.is_over(now_s) || (is_away && interrupt.is_asked()) {
+            driving.stop();
+        }
         let Some(since_s) = self.winding_down_s else {
             let end_s = self.began_s.map(|began_s| began_s + self.stage.scenario.duration_s);
             if interrupt.is_asked() || end_s.is_some_and(|end_s| now_s > end_s) {
@@ -208,6 +259,7 @@ impl<'a> Hand<'a> {
 
     fn done(self, books: Books, now_s: f64) -> Played {
         Played {
+            away: self.absence.end(self.total.connected),
             total: self.total,
             steady: self.steady,
             steady_s: self.steady_s,

@@ -84,7 +84,7 @@ pub(crate) async fn search(options: &SearchOptions, interrupt: &Interrupt) -> Re
 
 fn check(options: &SearchOptions) -> Result<(), LoadError> {
     let mistake = if !(options.from.is_finite() && options.from > 0.0) {
-        "--from is a number of visits per second, above 0"
+        "--from is a positive number of visits per second (each makes a few requests): --from 100"
     } else if options.to.is_some_and(|to| !to.is_finite() || to < options.from) {
         "--to is a number of visits per second, not below --from"
     } else if !(0.1..=100.0).contains(&options.precision) {

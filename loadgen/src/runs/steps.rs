@@ -4,7 +4,8 @@ use crate::LoadError;
 use crate::drive::Tally;
 use crate::options::{LoadOptions, Objective, micros};
 use crate::report;
-use crate::report::model::{RunKind, RunReport, Step};
+use crate::report::model::{Away, RunKind, RunReport, Step};
+use crate::report::words::plural;
 use crate::runs::assemble::{self, Outcome};
 use crate::runs::doubts;
 use crate::runs::interrupt::Interrupt;
@@ -80,8 +81,12 @@ impl<'a> Steps<'a> {
         let number = self.report.steps.len() + 1;
         self.watch.progress.stage(&format!("{number}. {rate_per_s:.0}/s "));
         let scenario = self.plan.scenario.at_rate(rate_per_s, self.warmup_s + self.hold_s);
-        let sale =
-            Sale::open(&self.site, &self.plan, self.plan.seats_for(&scenario), &self.report.started).await?;
+        let seats = self.plan.seats_for(&scenario);
+        let sale = match Sale::open(&self.site, &self.plan, seats, &self.report.started).await {
+            // What has been measured so far is kept.
+            Err(LoadError::NoServer { .. }) if number > 1 => return Ok(self.went_away()),
+            opened => opened?,
+        };
         let stage = Stage {
             site: &self.site,
             sale: &sale,
@@ -104,9 +109,17 @@ impl<'a> Steps<'a> {
         self.keep_best(met, rate_per_s, played.steady);
         self.cut_short = played.cut_short;
         if self.cut_short.is_none() {
-            sale.end(&self.site).await?;
+            self.cut_short = sale.end(&self.site).await.err();
         }
         Ok(met)
+    }
+
+    /// Between two steps there is no server any more.
+    fn went_away(&mut self) -> bool {
+        let from_s = self.watch.seconds();
+        self.report.away.push(Away { from_s, to_s: None, reopened: 0 });
+        self.cut_short = Some(LoadError::WentAway { from_s });
+        false
     }
 
     fn step(&self, rate_per_s: f64, played: &Played) -> Step {
@@ -122,7 +135,9 @@ impl<'a> Steps<'a> {
             ..Step::default()
         };
         step.why = if played.verified.violation_count > 0 {
-            format!("{} violations", played.verified.violation_count)
+            plural(played.verified.violation_count, "violation")
+        } else if !played.away.is_empty() {
+            "the server was away".to_owned()
         } else if tally.answered == 0 {
             "nothing was answered".to_owned()
         } else if doubts::too_few(played.books.people, played.books.people + played.books.people_missed) {

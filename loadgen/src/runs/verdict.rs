@@ -1,7 +1,7 @@
 //! What a run's outcome means for whoever called: exit codes.
 
 use crate::LoadError;
-use crate::report::model::RunReport;
+use crate::report::{self, RunReport, Saturation, Tone};
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,21 +12,22 @@ pub enum Verdict {
     Violations = 1,
     /// An option, a file, a key or a token is wrong.
     Usage = 2,
-    /// There is no server, or it went away.
+    /// There is no server to begin with.
     NoServer = 3,
     /// The figures are worth nothing: the load itself was late, answers got lost, no rate met the objective.
     NotAMeasurement = 4,
+    /// The server went away during the run, and did not come back.
+    WentAway = 5,
 }
 
 impl Verdict {
-    /// What a report says.
+    /// What a report says: the same as its page and its summary.
     pub fn of(report: &RunReport) -> Self {
-        if report.verified.violation_count > 0 {
-            Self::Violations
-        } else if report.doubts.is_empty() {
-            Self::Good
-        } else {
-            Self::NotAMeasurement
+        match report::Verdict::of(report, &Saturation::of(report)).tone {
+            Tone::Good => Self::Good,
+            Tone::Doubtful => Self::NotAMeasurement,
+            Tone::CutShort => Self::WentAway,
+            Tone::Bad => Self::Violations,
         }
     }
 
@@ -36,9 +37,10 @@ impl Verdict {
         let rank = |it: Self| match it {
             Self::Good => 0,
             Self::NotAMeasurement => 1,
-            Self::NoServer => 2,
-            Self::Usage => 3,
-            Self::Violations => 4,
+            Self::WentAway => 2,
+            Self::NoServer => 3,
+            Self::Usage => 4,
+            Self::Violations => 5,
         };
         if rank(other) > rank(self) { other } else { self }
     }
@@ -48,6 +50,7 @@ impl From<&LoadError> for Verdict {
     fn from(error: &LoadError) -> Self {
         match error {
             LoadError::NoServer { .. } | LoadError::Connection { .. } => Self::NoServer,
+            LoadError::WentAway { .. } => Self::WentAway,
             LoadError::Wrong(_) => Self::Violations,
             LoadError::Panicked | LoadError::Patience(_) => Self::NotAMeasurement,
             _ => Self::Usage,

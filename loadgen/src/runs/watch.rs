@@ -38,6 +38,11 @@ impl Watch {
         self.observer.seconds()
     }
 
+    /// Whether the server shows its metrics.
+    pub(crate) async fn server_answers(&self) -> bool {
+        self.observer.answers().await
+    }
+
     /// Takes and shows one sample.
     pub(crate) async fn look(
         &mut self,

@@ -8,7 +8,9 @@
 //! - **Subjects.** One Frontrow server that keeps its log in memory, one that makes it durable on the disk
 //!   under `--data`, and an echo server that has nothing to decide. All are pinned to `--server-core`, all
 //!   are loaded over loopback TCP from one thread pinned to `--load-core`; only one is loaded at a time.
-//!   The idle ones stay up: each wakes 200 times a second and finds nothing to do.
+//!   The idle ones stay up: each wakes 200 times a second and finds nothing to do. With `--backup` there is one
+//!   more, which waits until a standby has everything on disk, too: a process of its own on the same machine,
+//!   pinned to nothing, with the same disk.
 //! - **Engine.** Servers, echo and load client run on the same engine, the one `frontrow_engine` chooses.
 //! - **Echo.** It reads frames as long as a claim ([`CLAIM_BYTES`]) and sends frames as long as an answer
 //!   ([`ANSWER_BYTES`]), all complete frames of a receive in one send. It copies a sequence number, nothing
@@ -41,6 +43,7 @@ pub(crate) mod claims;
 pub(crate) mod dialect;
 pub(crate) mod drive;
 pub(crate) mod echo;
+pub(crate) mod followed;
 pub(crate) mod frontrow;
 pub(crate) mod hall;
 pub(crate) mod meter;

@@ -42,6 +42,12 @@ pub struct TableOptions {
     /// How the durable server commits: auto, mapped or direct.
     #[arg(long, default_value = "auto")]
     pub durability: String,
+    /// Also measure a server whose answers wait for a standby, which runs as a process on this machine.
+    #[arg(long)]
+    pub backup: bool,
+    /// With --backup: the `frontrow` program. [default: the one beside this program]
+    #[arg(long, value_name = "FILE", requires = "backup")]
+    pub frontrow: Option<PathBuf>,
     /// A setting of the servers, like partitions.count=16, over what the other options say; several times.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
     pub settings: Vec<(String, String)>,
@@ -118,7 +124,11 @@ impl TableOptions {
 
 /// `partitions.count=16` as key and value.
 fn setting(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("give KEY=VALUE, like partitions.count=16")?;
+    let form = "give KEY=VALUE, like partitions.count=16";
+    let (key, value) = text.split_once('=').ok_or(form)?;
+    if !key.contains('.') {
+        return Err(format!("`{key}` has no section; {form}"));
+    }
     Ok((key.to_owned(), value.to_owned()))
 }
 
@@ -136,6 +146,7 @@ mod tests {
     #[test]
     fn mistakes_name_the_option() {
         assert!(Line::try_parse_from(["table", "--set", "partitions.count"]).is_err());
+        assert!(Line::try_parse_from(["table", "--set", "foo=1"]).is_err());
         let set =
             Line::parse_from(["table", "--set", "partitions.count=16", "--set", "a.b=c=d"]).options.settings;
         assert_eq!((set[0].1.as_str(), set[1].1.as_str()), ("16", "c=d"));

@@ -17,6 +17,8 @@ pub enum Subject {
     Memory,
     /// Frontrow, with its log durable before an answer leaves.
     Durable,
+    /// Frontrow, durable on its own disk and at a standby process before an answer leaves.
+    Backup,
     /// The same server as `memory`, over WebSocket.
     Websocket,
     /// The same server as `durable`, everybody wants the same thirty seats.
@@ -35,7 +37,7 @@ pub enum Subject {
 
 impl Subject {
     /// The order of a round of the first table.
-    pub const ALL: [Self; 3] = [Self::Echo, Self::Memory, Self::Durable];
+    pub const ALL: [Self; 4] = [Self::Echo, Self::Memory, Self::Durable, Self::Backup];
 
     /// The name in the table.
     pub const fn name(self) -> &'static str {
@@ -43,6 +45,7 @@ impl Subject {
             Self::Echo => "echo",
             Self::Memory => "memory",
             Self::Durable => "durable",
+            Self::Backup => "backup",
             Self::Websocket => "websocket",
             Self::DurableHot => "durable-hot",
             Self::Redis => "redis",
@@ -239,6 +242,7 @@ impl Report {
             self.durability,
         );
         lines(&mut out, &self.depths);
+        self.backup_to_local(&mut out);
         let refused: u64 = self
             .depths
             .iter()
@@ -254,6 +258,33 @@ impl Report {
             out.push_str("\nBuilt without optimisations: these are no measurements.\n");
         }
         out
+    }
+
+    /// What waiting for a standby costs: the ratio of every round, and the median of these.
+    fn backup_to_local(&self, out: &mut String) {
+        let of = |depth: &Depth, subject| {
+            let row = depth.rows.iter().find(|row| row.subject == subject);
+            row.map(|row| row.rounds.iter().map(|run| run.requests_per_s).collect::<Vec<_>>())
+        };
+        for depth in &self.depths {
+            let (Some(local), Some(backup)) = (of(depth, Subject::Durable), of(depth, Subject::Backup))
+            else {
+                continue;
+            };
+            let mut ratios: Vec<f64> =
+                backup.iter().zip(local).map(|(backup, local)| backup / local).collect();
+            ratios.sort_unstable_by(f64::total_cmp);
+            let (least, most) =
+                (ratios.first().copied().unwrap_or(0.0), ratios.last().copied().unwrap_or(0.0));
+            let target = if depth.depth == 16 { "; the design asks for 0.80" } else { "" };
+            let _ = writeln!(
+                out,
+                "\nDepth {}: with a standby on the same machine (it shares both CPUs and the disk) {:.2} of durable \
+                 alone ({least:.2} to {most:.2}){target}.",
+                depth.depth,
+                median(&ratios)
+            );
+        }
     }
 
     /// Writes `report.json`, `table.md`, `command.txt` and `machine.txt` into `folder`.

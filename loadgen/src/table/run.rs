@@ -5,6 +5,7 @@ use crate::machine::{self, CpuTime, Machine, Watched};
 use crate::table::TableOptions;
 use crate::table::claims::{ANSWER_BYTES, CLAIM_BYTES, Counts, Outcome};
 use crate::table::echo::{EchoServer, Load};
+use crate::table::followed::Followed;
 use crate::table::report::{Depth, Report, Row, Run, Subject};
 use crate::table::subject::{Server, Way};
 use frontrow_engine::{Engine, WithEngine, dispatch};
@@ -42,11 +43,15 @@ impl<P: FnMut(&str)> WithEngine for Table<P> {
             echo: EchoServer::start::<E>(options.server_cpu())?,
             memory: Server::start(&options, "memory", &folder.path().join("memory"), &plan)?,
             durable: Server::start(&options, &options.durability, &folder.path().join("durable"), &plan)?,
+            backup: options.backup.then(|| Followed::start(&options, folder.path(), &plan)).transpose()?,
         };
         let engine = subjects.durable.engine().to_owned();
         let depths = measure::<E>(&options, &mut subjects, &mut progress)?;
         subjects.memory.stop();
         subjects.durable.stop();
+        if let Some(followed) = subjects.backup {
+            followed.stop();
+        }
         Ok(Report {
             date: machine::today(),
             commit: machine::commit(),
@@ -73,6 +78,7 @@ struct Subjects {
     echo: EchoServer,
     memory: Server,
     durable: Server,
+    backup: Option<Followed>,
 }
 
 /// A new folder for the servers' data; removed when dropped.
@@ -91,12 +97,13 @@ fn measure<E: Engine>(
     subjects: &mut Subjects,
     progress: &mut impl FnMut(&str),
 ) -> Result<Vec<Depth>, LoadError> {
-    let mut runs: Vec<[Vec<Run>; 3]> = options.depths.iter().map(|_| Default::default()).collect();
+    let mut runs: Vec<[Vec<Run>; 4]> = options.depths.iter().map(|_| Default::default()).collect();
+    let all = || Subject::ALL.into_iter().filter(|subject| options.backup || *subject != Subject::Backup);
     for round in 1..=options.rounds {
         for (&depth, runs) in options.depths.iter().zip(&mut runs) {
             let mut echo_per_s = 0.0;
             let mut line = format!("round {round} of {}, depth {depth}:", options.rounds);
-            for (subject, runs) in Subject::ALL.into_iter().zip(runs) {
+            for (subject, runs) in all().zip(runs) {
                 let mut run = one::<E>(options, subjects, subject, depth)?;
                 if subject == Subject::Echo {
                     echo_per_s = run.requests_per_s;
@@ -109,7 +116,7 @@ fn measure<E: Engine>(
         }
     }
     let table = options.depths.iter().zip(runs).map(|(&depth, runs)| {
-        let rows = Subject::ALL.into_iter().zip(runs).map(|(subject, runs)| Row::of(subject, depth, runs));
+        let rows = all().zip(runs).map(|(subject, runs)| Row::of(subject, depth, runs));
         Depth { depth, rows: rows.collect() }
     });
     Ok(table.collect())
@@ -123,12 +130,11 @@ fn one<E: Engine>(
 ) -> Result<Run, LoadError> {
     let load = options.load(depth);
     let used = CpuTime::now(Watched::Own);
-    let outcome = if subject == Subject::Echo {
-        Outcome { meter: subjects.echo.load::<E>(load)?, counts: Counts::default() }
-    } else {
-        let memory = subject == Subject::Memory;
-        let server = if memory { &mut subjects.memory } else { &mut subjects.durable };
-        server.load::<E>(Way::Tcp, load)?
+    let outcome = match (subject, &mut subjects.backup) {
+        (Subject::Echo, _) => Outcome { meter: subjects.echo.load::<E>(load)?, counts: Counts::default() },
+        (Subject::Memory, _) => subjects.memory.load::<E>(Way::Tcp, load)?,
+        (Subject::Backup, Some(followed)) => followed.server.load::<E>(Way::Tcp, load)?,
+        _ => subjects.durable.load::<E>(Way::Tcp, load)?,
     };
     Ok(run_of(outcome, used.others_since(), options.duration()))
 }

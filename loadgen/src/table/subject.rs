@@ -15,6 +15,7 @@ use frontrow_server::identity::{Expected, Minter};
 use frontrow_server::{Running, catalogue};
 use frontrow_shard::{EventId, EventRules, EventState, OrphanRule};
 use frontrow_venue::Plan;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -64,8 +65,33 @@ impl Server {
         data: &Path,
         plan: &Plan,
     ) -> Result<Self, LoadError> {
-        let config = configure(options, durability, data)?;
+        let config = configure(options, durability, data, &[])?;
         let running = frontrow_server::start(&config, false)?;
+        Self::sell(options, &config, running, plan)
+    }
+
+    /// The same with answers that wait for a standby. `follow` starts one, told where to connect; returns when it
+    /// has everything.
+    pub(crate) fn start_followed<T>(
+        options: &TableOptions,
+        data: &Path,
+        plan: &Plan,
+        follow: impl FnOnce(SocketAddr, &Running) -> Result<T, LoadError>,
+    ) -> Result<(Self, T), LoadError> {
+        let replication = [("REPLICATION__LISTEN", "127.0.0.1:0"), ("REPLICATION__ACKNOWLEDGE", "backup")];
+        let config = configure(options, &options.durability, data, &replication)?;
+        let running = frontrow_server::start(&config, false)?;
+        let at = running.replication().ok_or(LoadError::Panicked)?;
+        let standby = follow(at, &running)?;
+        Ok((Self::sell(options, &config, running, plan)?, standby))
+    }
+
+    fn sell(
+        options: &TableOptions,
+        config: &Config,
+        running: Running,
+        plan: &Plan,
+    ) -> Result<Self, LoadError> {
         let minter = Minter::new(SECRET.as_bytes(), &Expected::default());
         let now_s = Clock::wall_ms() / 1000;
         let user = |number: usize| {
@@ -169,7 +195,12 @@ impl Server {
     }
 }
 
-fn configure(options: &TableOptions, durability: &str, data: &Path) -> Result<Config, LoadError> {
+fn configure(
+    options: &TableOptions,
+    durability: &str,
+    data: &Path,
+    more: &[(&str, &str)],
+) -> Result<Config, LoadError> {
     let cpu = options.server_cpu().unwrap_or_default();
     let data = data.to_str().ok_or_else(|| LoadError::Option("--data must be UTF-8".to_owned()))?;
     let (cores, engine) = (format!("[{cpu}]"), options.engine.to_string());
@@ -185,7 +216,7 @@ fn configure(options: &TableOptions, durability: &str, data: &Path) -> Result<Co
         ("IDENTITY__HS256_SECRET", SECRET),
     ];
     let quick: &[_] = if options.quick { &QUICK } else { &[] };
-    let all = settings.iter().chain(quick);
+    let all = settings.iter().chain(quick).chain(more);
     let env = all.map(|(key, value)| (format!("{}{key}", config::ENV_PREFIX), (*value).to_owned()));
     let wished = options.settings.iter().map(|(key, value)| {
         let key = key.to_ascii_uppercase().replace('.', "__");

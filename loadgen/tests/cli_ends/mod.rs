@@ -1,6 +1,6 @@
 //! Runs that end otherwise than planned: Ctrl-C once and twice, and a disk that takes no report.
 
-use crate::proxy::{Mischief, proxy};
+use crate::proxy::{Mischief, gated, proxy};
 use crate::runs_common::Server;
 use frontrow_loadgen::report::read;
 use rustix::process::{Pid, Signal, kill_process};
@@ -52,7 +52,7 @@ fn ctrl_c_leaves_a_partial_report_that_says_so() {
     let mut rest = String::new();
     err.read_to_string(&mut rest).expect("text");
     let code = child.wait().expect("it ends").code();
-    assert!(code == Some(0) || code == Some(4), "{code:?}\n{rest}");
+    assert_eq!(code, Some(4), "partial is doubtful\n{rest}");
     let report = read(&out).expect("a report");
     assert!(report.interrupted && report.totals.answered > 0, "{:?}", report.totals);
     assert_eq!((report.totals.unanswered, report.verified.violation_count), (0, 0));
@@ -74,6 +74,55 @@ fn a_second_ctrl_c_ends_at_once() {
     until(&mut err, "ended at once", "");
     assert_eq!(child.wait().expect("it ends").code(), Some(130));
     assert!(!out.exists(), "there is no report");
+}
+
+#[test]
+fn a_server_that_is_killed_cuts_the_run_short() {
+    let server = Server::start();
+    let out = server.folder.path().join("gone");
+    let (url, gate) = gated(&server.url, Mischief::None);
+    let more = ["--transport", "websocket", "--patience", "500ms"];
+    let (child, mut err) = under_way(&server, &url, &more, &out);
+    until(&mut err, "answers/s", " 0 answers/s");
+    gate.shut();
+    until(&mut err, "does not answer", "");
+    let mut rest = String::new();
+    err.read_to_string(&mut rest).expect("text");
+    let ended = child.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&ended.stdout);
+    assert_eq!(ended.status.code(), Some(5), "{said}\n{rest}");
+    assert!(said.starts_with("CUT SHORT  the server did not answer from "), "{said}");
+    assert!(said.contains("There is no planner's answer") && !said.contains("limits.connections"), "{said}");
+    assert!(!rest.contains("comparing with the server's own seats"), "{rest}");
+    let report = read(&out).expect("a report");
+    assert!(report.away.len() == 1 && report.away[0].to_s.is_none(), "{:?}", report.away);
+    assert!(report.duration_s - report.away[0].from_s < 20.0, "nobody waits for the end of the minute");
+}
+
+#[test]
+fn a_server_that_comes_back_interrupts_the_run() {
+    let server = Server::start();
+    let out = server.folder.path().join("back");
+    let (url, gate) = gated(&server.url, Mischief::None);
+    let (child, mut err) = under_way(&server, &url, &["--transport", "websocket"], &out);
+    until(&mut err, "answers/s", " 0 answers/s");
+    gate.shut();
+    until(&mut err, "does not answer", "");
+    gate.open();
+    until(&mut err, "the server is back", "");
+    interrupt(&child);
+    let mut rest = String::new();
+    err.read_to_string(&mut rest).expect("text");
+    let ended = child.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&ended.stdout);
+    assert_eq!(ended.status.code(), Some(4), "{said}\n{rest}");
+    assert!(rest.contains("comparing with the server's own seats"), "{rest}");
+    for words in ["The server was away from ", "opened again", "a run with an interruption"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert!(!said.contains("limits.connections") && !said.contains("connections were lost"), "{said}");
+    let report = read(&out).expect("a report");
+    assert!(report.away.len() == 1 && report.away[0].reopened > 0, "{:?}", report.away);
 }
 
 /// The system refuses every file's ninth block, as a full disk would: the report is printed, and nothing half

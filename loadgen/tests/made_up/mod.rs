@@ -209,6 +209,7 @@ pub(crate) fn report() -> RunReport {
         found_per_s: None,
         trends: Vec::new(),
         doubts: Vec::new(),
+        away: Vec::new(),
         questions: Vec::new(),
     }
 }

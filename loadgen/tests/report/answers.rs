@@ -1,7 +1,10 @@
 //! The fit, what saturates, and the planner's question.
 
 use crate::made_up::{self, Noise};
-use frontrow_loadgen::report::{Question, Resource, Saturation, Tone, Totals, Usl, Verdict, capacity, page};
+use frontrow_loadgen::report::{
+    Away, Question, Resource, RunReport, Saturation, Tone, Totals, Usl, Verdict, capacity, page, summary,
+};
+use frontrow_loadgen::runs;
 
 fn law(gamma: f64, alpha: f64, beta: f64) -> impl Fn(f64) -> f64 {
     move |n| gamma * n / (1.0 + alpha * (n - 1.0) + beta * n * (n - 1.0))
@@ -65,6 +68,18 @@ fn a_load_that_is_late_was_the_limit() {
     assert_eq!(verdict.tone, Tone::Doubtful);
     assert!(verdict.line.contains("the load generator was the limit"), "{}", verdict.line);
     assert!(page(&report).contains("the load generator was the limit"));
+    // Page, summary and exit code agree.
+    assert!(summary(&report).starts_with("DOUBTFUL"));
+    assert_eq!(runs::Verdict::of(&report) as u8, 4);
+    // And nothing firm is said on it.
+    let answer = capacity(&report, &Question { buyers: 500_000, seats: 60_000, minutes: 5.0 });
+    assert!(answer.cores.is_none() && !answer.firm, "{answer}");
+    for words in
+        ["NO FIRM ANSWER", "At least ", "could not be found out because the load generator was the limit"]
+    {
+        assert!(answer.sentence.contains(words), "{words}: {answer}");
+    }
+    assert!(!answer.to_string().contains("As it is, with"), "{answer}");
     // Requests that a server makes wait are not the load's doing.
     report.series.iter_mut().for_each(|sample| (sample.late, sample.sent) = (Some(0), sample.intended / 2));
     assert!(!Saturation::of(&report).load_was_the_limit());
@@ -143,5 +158,109 @@ fn what_was_not_measured_is_marked() {
     report.totals = Totals::default();
     let blind = capacity(&report, &Question { buyers: 1, seats: 1, minutes: 0.0 });
     assert!(blind.cores.is_none() && blind.sold_out_s.is_none(), "{blind}");
-    assert!(blind.sentence.contains("does not tell") && blind.sentence.contains("not known"), "{blind}");
+    assert!(!blind.firm && blind.sentence.contains("could not be seen"), "{blind}");
+}
+
+#[test]
+fn the_crowd_that_was_played_comes_first() {
+    let report = made_up::report();
+    let own = Question::of(&report);
+    let answer = capacity(&report, &own);
+    assert_eq!(
+        answer.played.split(';').next(),
+        Some("These 200,000 people and 50,000 seats, on 2 cores: sold out after 42 s"),
+        "{answer}"
+    );
+    let (played, asked) =
+        (page(&report).find("These 200,000 people"), page(&report).find("500,000 buyers for"));
+    assert!(played.is_some() && played < asked, "{played:?} {asked:?}");
+    // A question that nobody asked says where it comes from, and how to ask another.
+    for words in ["ten buyers for each of the 50,000 seats, within 10 minutes", "--buyers N and --minutes T"]
+    {
+        assert!(answer.to_string().contains(words), "{words}: {answer}");
+    }
+    let mut asked = report.clone();
+    asked.questions = vec![own];
+    assert!(!capacity(&asked, &own).to_string().contains("--buyers"));
+    let mut search = made_up::search();
+    search.target.cores = 1;
+    let played = capacity(&search, &own).played;
+    assert_eq!(played, "The rates that were tried on 1 core: up to 4,200 visits/s meet p99<=5ms.");
+}
+
+#[test]
+fn a_buyer_is_a_person_however_often_they_come() {
+    let report = made_up::report();
+    let question = Question { buyers: 500_000, seats: 60_000, minutes: 5.0 };
+    let once = capacity(&report, &question);
+    let mut again = report.clone();
+    again.totals.visits *= 3;
+    let thrice = capacity(&again, &question);
+    assert!((once.demand_per_s - thrice.demand_per_s).abs() < 1e-6, "{once}\n{thrice}");
+    let per_buyer = report.totals.answered as f64 / report.totals.people as f64;
+    assert!(once.to_string().contains(&format!("A buyer made {per_buyer:.1} requests")), "{once}");
+    assert!(once.to_string().contains("a load of this shape"), "{once}");
+}
+
+#[test]
+fn a_fit_is_spoken_of_where_one_was_measured() {
+    let mut report = made_up::report();
+    report.scaling.clear();
+    let none = capacity(&report, &Question::of(&report));
+    assert!(!none.to_string().contains("no fit") && !page(&report).contains("no fit"), "{none}");
+    // One server has one number of cores: a fit over those is not what a search is asked for.
+    report.scaling = made_up::report().scaling.into_iter().filter(|point| point.cores == 2).take(2).collect();
+    let few = capacity(&report, &Question::of(&report)).to_string();
+    assert!(few.contains("over requests in flight: no fit: 2 measurements at 2 different sizes"), "{few}");
+    assert!(few.contains("`frontrow-loadgen search` measures") && !few.contains("over cores"), "{few}");
+    assert!(!few.contains("--scaling"), "{few}");
+}
+
+/// The report of a run whose server was away since second 20, until `to_s`.
+fn away(to_s: Option<f64>) -> RunReport {
+    let mut report = made_up::report();
+    report.totals.sold_out_at_s = None;
+    report.totals.seats_booked = 31_000;
+    report.away = vec![Away { from_s: 20.4, to_s, reopened: to_s.map_or(0, |_| 9_990) }];
+    report
+}
+
+#[test]
+fn a_server_that_is_gone_is_the_headline_and_nothing_is_planned() {
+    let report = away(None);
+    let line = "the server did not answer from 20 s on; the run was cut short; 31,000 of 50,000 seats booked until then";
+    assert!(
+        summary(&report).starts_with(&format!("CUT SHORT  {line}; 0 violations\n")),
+        "{}",
+        summary(&report)
+    );
+    assert!(!summary(&report).contains("saturated"));
+    let page = page(&report);
+    super::pages::well_formed(&page);
+    let at = page.find(line).expect("the headline");
+    assert!(at < page.find("<h2>").expect("the rest") && !page.contains("buyers for"), "no answer");
+    let answer = capacity(&report, &Question::of(&report));
+    assert_eq!((answer.cores, answer.firm), (None, false));
+    assert!(answer.to_string().starts_with("There is no planner's answer"), "{answer}");
+    assert_eq!(runs::Verdict::of(&report) as u8, 5);
+}
+
+#[test]
+fn an_interruption_marks_the_planners_answer() {
+    let report = away(Some(24.0));
+    let words = "away from 20 s to 24 s; 9,990 connections opened again";
+    assert!(summary(&report).contains(&format!("the server   {words}")), "{}", summary(&report));
+    let answer = capacity(&report, &Question::of(&report));
+    assert!(answer.cores.is_none() && answer.sentence.contains("a run with an interruption"), "{answer}");
+    assert!(answer.sentence.contains(words), "{answer}");
+}
+
+#[test]
+fn one_of_a_thing_is_not_many() {
+    let mut report = made_up::report();
+    (report.target.cores, report.load.threads, report.target.partitions) = (1, 1, 1);
+    let text = format!("{}{}{}", summary(&report), page(&report), capacity(&report, &Question::of(&report)));
+    for wrong in ["1 cores", "1 threads", "1 partitions"] {
+        assert!(!text.contains(wrong), "{wrong}");
+    }
 }

@@ -3,12 +3,14 @@
 use super::sells_twice::{Liar, Sold};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What the proxy does to what comes from the server.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Mischief {
+    /// Passes everything on.
+    None,
     /// Passes on the beginning of each WebSocket and then nothing any more.
     Stall,
     /// Ends each WebSocket after its beginning.
@@ -19,22 +21,65 @@ pub(crate) enum Mischief {
     SellTwice,
 }
 
+/// Whether a server can be reached: shut, it is as if it had been killed.
+#[derive(Default)]
+pub(crate) struct Gate {
+    shut: AtomicBool,
+    passing: Mutex<Vec<TcpStream>>,
+}
+
+impl Gate {
+    /// Ends every connection, and takes no other.
+    pub(crate) fn shut(&self) {
+        self.shut.store(true, SeqCst);
+        for socket in self.passing().drain(..) {
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// The server is there again.
+    pub(crate) fn open(&self) {
+        self.shut.store(false, SeqCst);
+    }
+
+    fn passing(&self) -> MutexGuard<'_, Vec<TcpStream>> {
+        self.passing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this connection may pass.
+    fn lets(&self, client: &TcpStream) -> bool {
+        let mut passing = self.passing();
+        if self.shut.load(SeqCst) {
+            return false;
+        }
+        passing.extend(client.try_clone());
+        true
+    }
+}
+
 /// What a WebSocket gets before the mischief begins: handshake, welcome, some answers.
 const BEGINNING: usize = 1500;
 
 /// Starts a proxy before the server at `url`; gives its own address. It ends with the test's process.
 pub(crate) fn proxy(url: &str, mischief: Mischief) -> String {
+    gated(url, mischief).0
+}
+
+/// The same, with the gate before it.
+pub(crate) fn gated(url: &str, mischief: Mischief) -> (String, Arc<Gate>) {
+    let gate = Arc::new(Gate::default());
+    let before = Arc::clone(&gate);
     let server: SocketAddr = url.trim_start_matches("http://").parse().expect("an address");
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let own = format!("http://{}", listener.local_addr().expect("an address"));
     let (websockets, sold) = (Arc::new(AtomicU32::new(0)), Sold::default());
     std::thread::spawn(move || {
-        for client in listener.incoming().flatten() {
+        for client in listener.incoming().flatten().filter(|client| before.lets(client)) {
             let (websockets, liar) = (Arc::clone(&websockets), Liar::new(&sold));
             std::thread::spawn(move || pass(&client, server, mischief, &websockets, liar));
         }
     });
-    own
+    (own, gate)
 }
 
 /// Carries one connection. What goes wrong ends it: that is what proxies do.

@@ -66,6 +66,25 @@ pub(super) fn list(folder: &Path) -> Result<Listing, CatalogueError> {
     Ok(listing)
 }
 
+/// The numbers of the events whose heads are there, by rising number. Nothing is removed; a folder that is not there
+/// yet has none.
+pub(super) fn heads(folder: &Path) -> Result<Vec<EventId>, CatalogueError> {
+    let failed = |source| CatalogueError::File { path: folder.to_path_buf(), source };
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut ids = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(failed)?.file_name();
+        let id = name.to_str().and_then(|name| name.strip_suffix(".json")?.parse::<EventId>().ok());
+        ids.extend(id.filter(|&id| id != 0));
+    }
+    ids.sort_unstable();
+    Ok(ids)
+}
+
 /// Writes a file: under another name, synced, renamed, and the folder synced.
 pub(super) fn write(
     folder: &Path,

@@ -218,6 +218,51 @@ impl Catalogue {
         })
     }
 
+    /// A catalogue whose files somebody else writes into `data`/events: empty until it is [refreshed](Self::refresh).
+    /// What is unfinished there is left alone.
+    pub fn followed(data: &Path) -> Self {
+        Self {
+            folder: data.join("events"),
+            events: RwLock::default(),
+            next: Mutex::new(0),
+            changed: OnceLock::new(),
+        }
+    }
+
+    /// Takes in what has been written into the folder since, for a catalogue that is [followed](Self::followed). The
+    /// events that have changed. One that cannot be read stays as it was known. Blocks on the disk.
+    pub fn refresh(&self) -> Result<Vec<EventId>, LoadErrors> {
+        let ids = files::heads(&self.folder).map_err(|error| LoadErrors(vec![error]))?;
+        let (mut changed, mut errors) = (Vec::new(), Vec::new());
+        for id in ids {
+            match self.take_in(id) {
+                Ok(true) => changed.push(id),
+                Ok(false) => {}
+                Err(error) => errors.push(error),
+            }
+        }
+        if errors.is_empty() { Ok(changed) } else { Err(LoadErrors(errors)) }
+    }
+
+    /// Takes in an event as its files have it now; whether that is new. The plan is not looked at: nobody who follows
+    /// reads it.
+    fn take_in(&self, id: EventId) -> Result<bool, CatalogueError> {
+        let head = files::read_head(&self.folder, id)?;
+        let known = self.get(id);
+        if head.state == Standing::Abandoned {
+            let mut events = self.events.write().unwrap_or_else(PoisonError::into_inner);
+            return Ok(events.remove(&id).is_some());
+        }
+        let map = match known {
+            Some(known) if known.head == head => return Ok(false),
+            Some(known) if known.head.map_file == head.map_file => known.map.clone(),
+            _ => files::map_checked(&self.folder.join(files::map_name(id)), head.map_file)?,
+        };
+        let event = Arc::new(Event { head, map });
+        self.events.write().unwrap_or_else(PoisonError::into_inner).insert(id, event);
+        Ok(true)
+    }
+
     /// Writes a new event, in state draft. Blocks on the disk: not for an async thread, nor a shard.
     pub fn create(
         &self,

@@ -233,3 +233,33 @@ fn a_large_stadium_is_stored_and_mapped() {
         .sum();
     assert_eq!(seats, 100_000);
 }
+
+#[test]
+fn a_followed_catalogue_takes_in_what_another_writes_and_leaves_what_is_unfinished() {
+    let folder = tempfile::tempdir().unwrap();
+    let followed = Catalogue::followed(folder.path());
+    assert_eq!(followed.refresh().unwrap(), [0_u32; 0], "there is no folder yet");
+    let catalogue = Catalogue::open(folder.path()).unwrap();
+    let first = catalogue.create("Winter Gala", &hall(), rules(), 5).unwrap();
+    // The next event's parts come before its head.
+    let on_its_way =
+        ["2.plan.json", "2.map.json", "2.map.json.new"].map(|name| folder.path().join("events").join(name));
+    for path in &on_its_way {
+        fs::write(path, "{}").unwrap();
+    }
+    assert_eq!(followed.refresh().unwrap(), [1]);
+    assert!(on_its_way.iter().all(|path| path.exists()));
+    assert_eq!(followed.get(1).unwrap().map(), first.map());
+    assert_eq!(followed.refresh().unwrap(), [0_u32; 0], "nothing is new");
+    catalogue.set_state(1, EventState::Open, 9).unwrap();
+    assert_eq!(followed.refresh().unwrap(), [1]);
+    assert_eq!(followed.get(1).unwrap().state(), EventState::Open);
+    // One that cannot be read stays as it was known, and does not keep others from being taken in.
+    catalogue.create("Spring Ball", &hall(), rules(), 6).unwrap();
+    fs::write(folder.path().join("events").join("1.json"), "{").unwrap();
+    assert_eq!(followed.refresh().unwrap_err().0.len(), 1);
+    assert_eq!(followed.search("", None).len(), 2);
+    catalogue.abandon(2).unwrap();
+    let _ = followed.refresh();
+    assert!(followed.get(2).is_none());
+}

@@ -108,7 +108,7 @@ async fn say_and_close(socket: &mut (impl AsyncRead + AsyncWrite + Unpin), out: 
 }
 
 /// The answer to everything, with the address of who is primary; without one, when to ask again.
-fn not_primary(address: Option<String>) -> ErrorReply<'static> {
+pub(crate) fn not_primary(address: Option<String>) -> ErrorReply<'static> {
     let retry_after_ms = if address.is_some() { 0 } else { RETRY_MS };
     let message = Cow::Owned(address.unwrap_or_default());
     ErrorReply { fatal: true, retry_after_ms, message, ..ErrorReply::of(0, WireCode::NotPrimary) }

@@ -103,6 +103,7 @@ impl Member {
             news: true,
             pairing: Pairing::default(),
             leading: false,
+            since_ns: Clock::monotonic_ns(),
         };
         let thread = std::thread::Builder::new()
             .name("cluster".into())
@@ -229,6 +230,8 @@ struct Talk {
     news: bool,
     pairing: Pairing,
     leading: bool,
+    /// When it began.
+    since_ns: u64,
 }
 
 impl Talk {
@@ -402,7 +405,8 @@ impl Talk {
         }
         let standing = state.view.standing.clone();
         let key = member.standing_key();
-        let fit = record::fit(standing.as_ref().map(|(standing, _)| standing), &own, &key);
+        let waited = Clock::monotonic_ns() - self.since_ns >= lease.length_ns;
+        let fit = record::fit(standing.as_ref().map(|(standing, _)| standing), &own, waited, &key);
         if let Err(why) = fit {
             let why = why.to_string();
             if state.unfit.as_ref() != Some(&why) {

@@ -19,7 +19,7 @@ mod member;
 mod pairing;
 mod record;
 
-pub(crate) use door::{Door, misdirected};
+pub(crate) use door::{Door, misdirected, not_primary};
 pub(crate) use etcd::authority;
 pub use fence::Fence;
 pub(crate) use member::Change;

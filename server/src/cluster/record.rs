@@ -82,6 +82,16 @@ pub(super) enum Unfit {
     MayLose { epoch: u32 },
     #[error("this node has nothing of epoch {epoch}, which {primary} opened")]
     Behind { primary: String, epoch: u32 },
+    #[error(
+        "etcd has on record that this node opened epoch {epoch} and that standby {other} has everything that was answered in \
+         it, and the data here ends in epoch {own}: it is an older copy, so {other} is to be primary"
+    )]
+    Older { other: String, epoch: u32, own: u32 },
+    #[error(
+        "etcd has no record of this cluster, and this node has no data: one that has some goes first, if it comes within \
+         the length of a lease"
+    )]
+    Empty,
 }
 
 /// A node's name as it stands in records.
@@ -89,13 +99,22 @@ pub(super) fn name(node: NodeId) -> String {
     format!("{node:016x}")
 }
 
-/// Whether a node may become primary now that there is none. `key` is named in errors.
-pub(super) fn fit(standing: Option<&Standing>, own: &Own, key: &str) -> Result<(), Unfit> {
+/// Whether a node may become primary now that there is none. `waited`: nobody else has come for the length of a lease.
+/// `key` is named in errors.
+pub(super) fn fit(standing: Option<&Standing>, own: &Own, waited: bool, key: &str) -> Result<(), Unfit> {
     let me = name(own.node);
     let Some(Standing { epoch, node, local, in_sync }) = standing else {
         // A new cluster, or one that had no etcd: whoever was primary, or is new, begins.
-        return if own.role == Some(Role::Standby) { Err(Unfit::NoRecord) } else { Ok(()) };
+        return match own.role {
+            Some(Role::Standby) => Err(Unfit::NoRecord),
+            None if !waited => Err(Unfit::Empty),
+            _ => Ok(()),
+        };
     };
+    // Without a standby in sync this may be a start that died before its epoch was open, and there is nobody better.
+    if let (true, Some(other), true) = (*node == me, in_sync, own.epoch < *epoch) {
+        return Err(Unfit::Older { other: other.clone(), epoch: *epoch, own: own.epoch });
+    }
     if *node == me || in_sync.as_ref() == Some(&me) {
         return Ok(());
     }
@@ -136,30 +155,38 @@ mod tests {
     #[test]
     fn only_the_last_primary_and_a_standby_in_sync_may_take_over() {
         let at = standing(7, 1, Some(2));
-        assert_eq!(fit(Some(&at), &own(1, Role::Primary, 7), "k"), Ok(()));
-        assert_eq!(fit(Some(&at), &own(2, Role::Standby, 7), "k"), Ok(()));
-        assert!(matches!(fit(Some(&at), &own(3, Role::Standby, 7), "k"), Err(Unfit::Other { .. })));
+        assert_eq!(fit(Some(&at), &own(1, Role::Primary, 7), true, "k"), Ok(()));
+        assert_eq!(fit(Some(&at), &own(2, Role::Standby, 7), true, "k"), Ok(()));
+        assert!(matches!(fit(Some(&at), &own(3, Role::Standby, 7), true, "k"), Err(Unfit::Other { .. })));
+        // A copy from before, put in the place of the last primary's data.
+        assert!(matches!(fit(Some(&at), &own(1, Role::Primary, 6), true, "k"), Err(Unfit::Older { .. })));
+        assert_eq!(fit(Some(&standing(7, 1, None)), &own(1, Role::Primary, 6), true, "k"), Ok(()));
         let alone = standing(7, 1, None);
-        assert!(matches!(fit(Some(&alone), &own(2, Role::Standby, 7), "k"), Err(Unfit::Alone { .. })));
+        assert!(matches!(fit(Some(&alone), &own(2, Role::Standby, 7), true, "k"), Err(Unfit::Alone { .. })));
         // An old primary that was taken over from is nobody special.
-        assert!(fit(Some(&standing(100_000, 2, None)), &own(1, Role::Primary, 7), "k").is_err());
+        assert!(fit(Some(&standing(100_000, 2, None)), &own(1, Role::Primary, 7), true, "k").is_err());
     }
 
     #[test]
     fn loss_is_to_be_allowed_and_even_then_not_by_a_stranger() {
         let local = Standing { local: true, ..standing(7, 1, None) };
         let standby = own(2, Role::Standby, 7);
-        assert_eq!(fit(Some(&local), &standby, "k"), Err(Unfit::MayLose { epoch: 7 }));
+        assert_eq!(fit(Some(&local), &standby, true, "k"), Err(Unfit::MayLose { epoch: 7 }));
         let brave = Own { allow_loss: true, ..standby };
-        assert_eq!(fit(Some(&local), &brave, "k"), Ok(()));
-        assert!(matches!(fit(Some(&local), &Own { epoch: 6, ..brave }, "k"), Err(Unfit::Behind { .. })));
+        assert_eq!(fit(Some(&local), &brave, true, "k"), Ok(()));
+        assert!(matches!(
+            fit(Some(&local), &Own { epoch: 6, ..brave }, true, "k"),
+            Err(Unfit::Behind { .. })
+        ));
     }
 
     #[test]
     fn a_new_cluster_begins_with_whoever_is_no_standby() {
-        assert_eq!(fit(None, &Own { role: None, ..own(1, Role::Primary, 0) }, "k"), Ok(()));
-        assert_eq!(fit(None, &own(1, Role::Primary, 4), "k"), Ok(()));
-        assert_eq!(fit(None, &own(1, Role::Standby, 4), "k"), Err(Unfit::NoRecord));
+        let empty = Own { role: None, ..own(1, Role::Primary, 0) };
+        assert_eq!(fit(None, &empty, false, "k"), Err(Unfit::Empty));
+        assert_eq!(fit(None, &empty, true, "k"), Ok(()));
+        assert_eq!(fit(None, &own(1, Role::Primary, 4), false, "k"), Ok(()));
+        assert_eq!(fit(None, &own(1, Role::Standby, 4), true, "k"), Err(Unfit::NoRecord));
     }
 
     #[test]

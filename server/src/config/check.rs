@@ -11,6 +11,10 @@ use super::{Acknowledge, Config, Cores, Durability, Limits, Machine, Secret, Ser
 
 /// The most connections' worth of sockets kept for everything else: listeners, segments, HTTP.
 const FILES_BESIDES: u64 = 256;
+/// With fewer, not even the log's segments and the listeners of one core can be open.
+const FILES_LEAST: u64 = 64;
+/// What a remembered request costs: its answer, and its slots in the table (`shard/src/requests.rs`).
+const REMEMBERED_BYTES: u64 = 112;
 /// The shortest secret or key, in bytes: as long as HS256's hash (RFC 7518, section 3.2).
 const SECRET_BYTES_MIN: usize = 32;
 /// The largest key file that is read.
@@ -265,7 +269,8 @@ pub(super) fn bounds(source: &mut Source, config: &Config, machine: &Machine) ->
             ),
         );
     }
-    ports(source, &config.server);
+    ports(source, config);
+    room(source, config, machine);
     replication(source, config);
     cluster(source, config);
     if let Some((rule, allowed)) = config.events.mistake() {
@@ -356,33 +361,66 @@ fn at_least(source: &mut Source, (key, value): (&str, u64), (than, least): (&str
     }
 }
 
-fn ports(source: &mut Source, server: &Server) {
+fn ports(source: &mut Source, config: &Config) {
+    let server = &config.server;
     let shards = server.shard_cpus.len();
     let (first, end) = (usize::from(server.core_ports), usize::from(server.core_ports) + shards);
     if first != 0 && end > 65_536 {
         source
             .mistake("server.core_ports", format!("{shards} ports from {first} go past 65535; start lower"));
     }
-    let same_host = server.tcp.ip() == server.http.ip()
-        || server.tcp.ip().is_unspecified()
-        || server.http.ip().is_unspecified();
-    if server.tcp.port() != 0 && same_host && server.tcp.port() == server.http.port() {
+    let mut taken: Vec<(&str, SocketAddr)> = Vec::new();
+    let listeners = [("server.tcp", Some(server.tcp)), ("server.http", Some(server.http))];
+    for (key, address) in listeners.into_iter().chain([("replication.listen", config.replication.listen)]) {
+        let Some(address) = address.filter(|address| address.port() != 0) else { continue };
+        let port = address.port();
+        if first != 0 && (first..end).contains(&usize::from(port)) {
+            let last = end - 1;
+            let message = format!("port {port} is one of the cores' ports {first} to {last}; choose another");
+            source.mistake(key, message);
+        }
+        if let Some((other, _)) = taken.iter().find(|(_, other)| meet(*other, address)) {
+            source.mistake(key, format!("port {port} is {other}'s already; choose another"));
+        }
+        taken.push((key, address));
+    }
+}
+
+/// Whether two listeners are in each other's way.
+fn meet(a: SocketAddr, b: SocketAddr) -> bool {
+    a.port() == b.port() && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
+}
+
+/// What the file system and the memory must have before a server can begin.
+fn room(source: &mut Source, config: &Config, machine: &Machine) {
+    let data = &config.server.data;
+    if data.exists() && !data.is_dir() {
+        let message = format!("{} is no directory; name one, it is made if it is missing", data.display());
+        source.mistake("server.data", message);
+    }
+    let remembered = u64::from(config.partitions.requests_remembered).next_power_of_two();
+    let needed = u64::from(config.partitions.count) * remembered * REMEMBERED_BYTES;
+    if let Some(memory) = machine.memory.filter(|memory| needed > *memory) {
         source.mistake(
-            "server.http",
-            format!("port {} is server.tcp's already; choose another", server.http.port()),
+            "partitions.requests_remembered",
+            format!(
+                "{} in each of {} need {}, there is {} of memory; remember fewer or have fewer partitions",
+                count(remembered as usize, "request"),
+                count(config.partitions.count.into(), "partition"),
+                show_bytes(needed),
+                show_bytes(memory)
+            ),
         );
     }
-    for (key, address) in [("server.tcp", server.tcp), ("server.http", server.http)] {
-        if first != 0 && (first..end).contains(&usize::from(address.port())) {
-            source.mistake(
-                key,
-                format!(
-                    "port {} is one of the cores' ports {first} to {}; choose another",
-                    address.port(),
-                    end - 1
-                ),
-            );
-        }
+    if let Some(most) = machine.open_files.filter(|most| *most < FILES_LEAST) {
+        source.mistake(
+            "limits.connections",
+            format!(
+                "this process may have {most} open files, which is too few for the log and the listeners alone; raise \
+                 LimitNOFILE or `ulimit -n` to {} or more",
+                u64::from(config.limits.connections) + FILES_BESIDES
+            ),
+        );
     }
 }
 

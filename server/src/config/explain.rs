@@ -152,13 +152,15 @@ impl Config {
 }
 
 impl Reading {
-    /// [`Config::explain`], with all mistakes in front.
+    /// [`Config::explain`], with all mistakes behind it, where a terminal shows them last.
     pub fn explain(&self) -> String {
         if self.mistakes.is_empty() {
             return self.config.explain();
         }
-        let mut out = super::Mistakes(self.mistakes.clone()).to_string();
-        out.push_str("A server would not start. With defaults in the place of the mistakes:\n\n");
-        out + &self.config.explain()
+        let mistakes = super::Mistakes(self.mistakes.clone());
+        let with_defaults = self.config.explain();
+        format!(
+            "With defaults in the place of the mistakes named below:\n\n{with_defaults}\nA server would not start. {mistakes}"
+        )
     }
 }

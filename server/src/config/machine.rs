@@ -7,6 +7,8 @@ pub struct Machine {
     pub cpus: Vec<usize>,
     /// How many files and sockets this process may have open at most (hard limit); `None` for no limit.
     pub open_files: Option<u64>,
+    /// Bytes of memory, as far as the machine or the container goes; `None` if nothing says.
+    pub memory: Option<u64>,
 }
 
 impl Machine {
@@ -23,6 +25,16 @@ impl Machine {
                 (0..count).collect()
             });
         let open_files = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
-        Self { cpus, open_files }
+        Self { cpus, open_files, memory: memory() }
     }
+}
+
+/// The machine's memory, or the limit of the control group (version 2) that is this process's whole world.
+fn memory() -> Option<u64> {
+    let machine = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = machine.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let total = line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10;
+    let limit = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
+    let limit = limit.and_then(|limit| limit.trim().parse().ok());
+    Some(limit.map_or(total, |limit: u64| limit.min(total)))
 }

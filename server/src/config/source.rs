@@ -16,6 +16,8 @@ use super::value::Kind;
 /// What every variable begins with. `FRONTROW_SERVER__TCP` is `tcp` of `[server]`.
 pub const ENV_PREFIX: &str = "FRONTROW_";
 const ENV_SEPARATOR: &str = "__";
+/// Variables of the commands that talk to a server (`frontrow --help`), however much they look like settings.
+const OF_COMMANDS: [&str; 4] = ["URL", "TOKEN", "ADMIN_KEY", "DATA"];
 
 /// Where a value was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +74,8 @@ pub(super) struct Source {
     file: Option<PathBuf>,
     lines: BTreeMap<String, usize>,
     env_names: BTreeMap<String, String>,
+    /// Variables that name no section: name, and what follows the prefix in lower case.
+    others: Vec<(String, String)>,
     pub(super) settings: Vec<Setting>,
     pub(super) mistakes: Vec<Mistake>,
 }
@@ -84,6 +88,7 @@ impl Source {
             file: path.map(Path::to_path_buf),
             lines: BTreeMap::new(),
             env_names: BTreeMap::new(),
+            others: Vec::new(),
             settings: Vec::new(),
             mistakes: Vec::new(),
         };
@@ -126,7 +131,9 @@ impl Source {
             let Some(rest) = name.strip_prefix(ENV_PREFIX) else { continue };
             let key = rest.to_ascii_lowercase().replace(ENV_SEPARATOR, ".");
             if !rest.contains(ENV_SEPARATOR) {
-                self.slip(&name, &key);
+                if !OF_COMMANDS.contains(&rest) && !self.slip(&name, &key) {
+                    self.others.push((name, key));
+                }
                 continue;
             }
             let nested = figment::util::nest(&key, Value::from(text));
@@ -138,8 +145,8 @@ impl Source {
         Tree { name: "environment", values }
     }
 
-    /// `FRONTROW_SERVER_TCP` looks like `FRONTROW_SERVER__TCP`, but sets nothing.
-    fn slip(&mut self, name: &str, key: &str) {
+    /// `FRONTROW_SERVER_TCP` looks like `FRONTROW_SERVER__TCP`, but sets nothing. Whether it is one.
+    fn slip(&mut self, name: &str, key: &str) -> bool {
         let section = super::SECTIONS.iter().find(|section| {
             key.strip_prefix(**section).is_some_and(|rest| rest.starts_with('_'))
                 && !super::SECTIONS.contains(&key)
@@ -151,6 +158,18 @@ impl Source {
                 section.to_ascii_uppercase()
             );
             self.mistakes.push(Mistake { origin: Origin::Env(name.to_owned()), key: String::new(), message });
+        }
+        section.is_some()
+    }
+
+    /// `FRONTROW_SERVRE_TCP` is nobody else's either: a letter away from a setting.
+    fn near_slips(&mut self, known: &[&'static str]) {
+        for (name, key) in std::mem::take(&mut self.others) {
+            let near = known.iter().map(|known| (distance(&key, &known.replace('.', "_")), *known)).min();
+            let Some((_, known)) = near.filter(|(steps, _)| *steps <= 2) else { continue };
+            let meant = known.to_ascii_uppercase().replace('.', ENV_SEPARATOR);
+            let message = format!("this sets nothing; did you mean {ENV_PREFIX}{meant}?");
+            self.mistakes.push(Mistake { origin: Origin::Env(name), key: String::new(), message });
         }
     }
 
@@ -217,10 +236,11 @@ impl Source {
 
     /// Notes every key that nobody took.
     pub(super) fn finish(&mut self) {
-        let Ok(values) = self.figment.find_value("") else { return };
+        let values = self.figment.find_value("").unwrap_or_else(|_| Value::from(Dict::new()));
         let mut keys = Vec::new();
         leaves(&values, String::new(), &mut keys);
         let known: Vec<&'static str> = self.settings.iter().map(|setting| setting.key).collect();
+        self.near_slips(&known);
         for key in keys {
             let inside = known.iter().any(|known| {
                 *known == key || key.strip_prefix(known).is_some_and(|rest| rest.starts_with('.'))

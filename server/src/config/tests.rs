@@ -5,7 +5,7 @@ use super::*;
 const MACHINE_CPUS: [usize; 4] = [0, 1, 4, 5];
 
 fn machine() -> Machine {
-    Machine { cpus: MACHINE_CPUS.to_vec(), open_files: Some(1 << 20) }
+    Machine { cpus: MACHINE_CPUS.to_vec(), open_files: Some(1 << 20), memory: None }
 }
 
 struct Case {
@@ -232,7 +232,9 @@ fn cores_and_ports_are_held_against_the_machine_and_each_other() {
     assert_eq!([1, 4, 5, 64, 1000].map(Partitions::suggested), [16, 16, 32, 256, 1024]);
     let found = case.mistakes("[partitions]\ncount = 2\n", &[]);
     assert!(found[0].contains("cannot be divided among 3 shards"), "{found:?}");
-    let single = read(None, [], &Machine { cpus: vec![3], open_files: Some(1024) }).into_result().unwrap();
+    let single = read(None, [], &Machine { cpus: vec![3], open_files: Some(1024), memory: None })
+        .into_result()
+        .unwrap();
     assert_eq!(
         (single.server.shard_cpus.as_slice(), single.server.http_cpus.as_slice()),
         (&[3][..], &[][..])
@@ -279,11 +281,44 @@ fn relative_paths_start_at_the_file() {
 }
 
 #[test]
-fn explaining_a_wrong_configuration_names_the_mistakes_first() {
+fn explaining_a_wrong_configuration_names_the_mistakes_last() {
     let case = Case::new();
     let text = case.read("[server]\ntpc = 1\n", &[]).explain();
-    assert!(text.starts_with("1 mistake in the configuration:\n"), "{text}");
-    assert!(text.contains("would not start") && text.contains("listen at 127.0.0.1:7411"), "{text}");
+    let (before, mistakes) = text.split_once("would not start. 1 mistake in the configuration:\n").unwrap();
+    assert!(before.contains("listen at 127.0.0.1:7411"), "{text}");
+    assert_eq!(mistakes.lines().count(), 1, "{text}");
+}
+
+#[test]
+fn what_the_machine_cannot_give_is_refused_before_the_start() {
+    let case = Case::new();
+    let file = case.file("data", "not a directory");
+    let found = case.mistakes(&format!("[server]\ndata = {file:?}\n"), &[]);
+    assert!(found[0].contains("data is no directory; name one"), "{found:?}");
+    let path = case.file("frontrow.toml", "[partitions]\ncount = 1024\nrequests_remembered = 16777216\n");
+    let small = Machine { memory: Some(24 << 30), ..machine() };
+    let found = read(Some(&path), [], &small).mistakes;
+    assert!(
+        found[0].message.contains("16777216 requests in each of 1024 partitions need 1792GiB"),
+        "{found:?}"
+    );
+    assert!(found[0].message.contains("there is 24GiB of memory; remember fewer"), "{found:?}");
+    assert_eq!(read(None, [], &small).mistakes, []);
+    let found = read(None, [], &Machine { open_files: Some(20), ..machine() }).mistakes;
+    assert!(found[0].message.contains("may have 20 open files, which is too few"), "{found:?}");
+    let listen = "[replication]\nlisten = \"127.0.0.1:7410\"\n";
+    let found = case.mistakes(listen, &[]);
+    assert!(found[0].contains("replication.listen: port 7410 is server.http's already"), "{found:?}");
+}
+
+#[test]
+fn variables_that_almost_name_a_setting_are_slips() {
+    let slips = |name: &str| read(None, [(name.to_owned(), "1".to_owned())], &machine()).mistakes;
+    let found = slips("FRONTROW_SERVRE_TCP");
+    assert!(found[0].to_string().contains("did you mean FRONTROW_SERVER__TCP?"), "{found:?}");
+    for others in ["FRONTROW_URL", "FRONTROW_TOKEN", "FRONTROW_ADMIN_KEY", "FRONTROW_DATA", "FRONTROW_SEED"] {
+        assert_eq!(slips(others), [], "{others} is the client's or somebody else's");
+    }
 }
 
 #[test]

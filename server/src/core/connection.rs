@@ -22,7 +22,7 @@ const READ_BYTES: usize = 16 * 1024;
 /// Requests for one other core in a row before the connection moves there.
 const MOVE_AFTER: u32 = 4;
 
-/// Bytes of an output buffer that are always kept.
+/// Bytes of what WebSocket frames are made from that a connection keeps.
 const KEPT_BYTES: usize = 1024;
 
 /// One connection, as its two tasks and the core's pump share it.
@@ -165,7 +165,12 @@ impl<E: Engine> Conn<E> {
         let mut ready = self.ready.borrow_mut();
         match &mut *self.transport.borrow_mut() {
             Transport::Tcp => std::mem::swap(out, &mut *ready),
-            Transport::WebSocket(ws) => ws.wrap(&mut ready, self.user.get().unwrap_or(0), out),
+            Transport::WebSocket(ws) => {
+                ws.wrap(&mut ready, self.user.get().unwrap_or(0), out);
+                if ready.is_empty() && ready.capacity() > KEPT_BYTES {
+                    *ready = Vec::new();
+                }
+            }
         }
         !out.is_empty()
     }
@@ -456,16 +461,10 @@ async fn write<E: Engine>(core: Rc<Core<E>>, conn: Rc<Conn<E>>) {
         }
         while conn.take_output(&mut out) {
             let Some(mut writer) = conn.writer.borrow_mut().take() else { return };
-            let wrote = out.len();
             let (result, back) = E::send_all(&mut writer, out).await;
             conn.writer.replace(Some(writer));
-            out = back;
-            out.clear();
-            // A connection's four buffers take turns here. What one burst has made large is given back, or thousands
-            // of connections would by and by keep the most that each of them ever needed.
-            if out.capacity() > KEPT_BYTES.max(8 * wrote) {
-                out = Vec::new();
-            }
+            core.state.borrow_mut().buffers.give(back);
+            out = Vec::new();
             conn.drained.wake();
             if result.is_err() {
                 conn.abort();

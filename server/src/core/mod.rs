@@ -18,6 +18,7 @@
 //! Invariants: no borrow lives across an await; a core never waits for another; nothing leaves before the
 //! log position it was decided at is durable; every queue is bounded and refuses when full.
 
+mod buffers;
 mod changed;
 mod connection;
 mod dispatch;
@@ -37,9 +38,13 @@ mod users;
 mod watch;
 
 pub use message::Audit;
+pub(crate) use message::ConnId;
 pub use metrics::render as render_metrics;
 pub use recovery::{Recovered, RecoveryError, recover};
 pub(crate) use recovery::{load, logged};
 pub use sales::Handle;
 pub(crate) use start::cpu_set;
+pub(crate) use transport::{Incoming, Ws};
+pub(crate) use watch::Watched;
+
 pub use start::{CoreError, Host, Plan, Seat, Setup, Starting, Threads, launch, plan, serve_core};

@@ -1,5 +1,6 @@
 //! Threads, and the little that they share.
 
+use super::buffers::Buffers;
 use super::changed::Changed;
 use super::connection::{self, About, ArrivalInfo};
 use super::hints::Hints;
@@ -14,8 +15,8 @@ use crate::identity::Verifier;
 use crate::replication::Hub;
 use crate::snapshots::Progress;
 use frontrow_engine::{
-    Clock, CoreSpec, Engine, EngineError, EngineKind, ListenOptions, Receiver, Sender, WithEngine, dispatch,
-    inbox, notifier,
+    Clock, CoreSpec, Engine, EngineError, EngineKind, ListenOptions, Receiver, ReservedPort, Sender,
+    WithEngine, dispatch, inbox, notifier,
 };
 use frontrow_plant::{Bug, planted};
 use frontrow_protocol::{CoreAddress, Durability, ErrorReply, WireCode, encode_error};
@@ -371,8 +372,10 @@ fn ended_early() -> CoreError {
 
 fn start_all<E: Engine>(setup: Setup<'_>) -> Result<Threads, CoreError> {
     let config = setup.config;
-    let tcp = settle_port(config.server.tcp)?;
-    let Plan { seats, starting } = plan::<E>(setup, tcp)?;
+    let address = config.server.tcp;
+    // Until all cores listen: what else is started meanwhile must not be given the same free port.
+    let port = ReservedPort::take(address).map_err(|source| CoreError::Listen { address, source })?;
+    let Plan { seats, starting } = plan::<E>(setup, port.address())?;
     let cores = seats.len();
     let mut joins = Vec::with_capacity(cores);
     for (me, seat) in seats.into_iter().enumerate() {
@@ -405,14 +408,6 @@ fn wait_until_ready(
         return Err(ended_early());
     }
     Ok(at.into_iter().flatten().collect())
-}
-
-/// A port that all cores can share: a free one if none was asked for. The cores listen with `SO_REUSEPORT`,
-/// which another server of the same user could join unnoticed: a listener without it finds that out.
-fn settle_port(address: SocketAddr) -> Result<SocketAddr, CoreError> {
-    let listener =
-        std::net::TcpListener::bind(address).map_err(|source| CoreError::Listen { address, source })?;
-    listener.local_addr().map_err(|source| CoreError::Listen { address, source })
 }
 
 /// The CPUs as the kernel takes them; `None` for none.
@@ -544,6 +539,7 @@ fn prepare<E: Engine>(seat: Seat) -> Result<Prepared<E>, CoreError> {
         deferred: HashMap::new(),
         outbound: (0..cores).map(|_| Outbound::default()).collect(),
         conns: Conns::new(),
+        buffers: Buffers::default(),
         ending: Vec::new(),
         users: super::users::Users::default(),
         watches: super::watch::Watches::default(),

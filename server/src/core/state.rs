@@ -1,5 +1,6 @@
 //! Everything one core owns, and the small operations on it that the other files share.
 
+use super::buffers::Buffers;
 use super::changed::Changed;
 use super::connection::Conn;
 use super::hints::Hints;
@@ -112,6 +113,7 @@ pub(crate) struct State<E: Engine> {
     pub(crate) deferred: HashMap<RequestId, Vec<Job>>,
     pub(crate) outbound: Vec<Outbound>,
     pub(crate) conns: Conns<E>,
+    pub(crate) buffers: Buffers,
     /// Connections that have ended but for their last words.
     pub(crate) ending: Vec<Rc<Conn<E>>>,
     pub(crate) users: Users,
@@ -153,6 +155,9 @@ impl<E: Engine> State<E> {
         let buffer = &mut staged[self.filling];
         if buffer.is_empty() {
             self.groups[self.filling].conns.push(conn.id);
+            if buffer.capacity() == 0 {
+                *buffer = self.buffers.take();
+            }
         }
         write(buffer);
         if ends_request {

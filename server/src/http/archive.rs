@@ -154,18 +154,19 @@ async fn opened(http: &Arc<Http>, event: EventId) -> Result<Arc<Cold>, ApiError>
     blocking(move || open(&catalogue, &archives, event, now_ms)).await
 }
 
-/// The seats of a section, from the cores or from the archive.
-pub(super) async fn section_rows(
+/// The seats of a section, from whom `ask` asks or from the archive.
+pub(super) async fn section_rows<F: Future<Output = Result<Vec<LiveRow>, Code>>>(
     http: &Arc<Http>,
     event: &Event,
     section: u16,
+    ask: impl FnOnce(EventId, u16) -> F,
 ) -> Result<Vec<LiveRow>, ApiError> {
     let cold =
         |cold: &Cold| cold.view().section(section).map(|(row, state)| LiveRow { row, state }).collect();
     if event.state() == EventState::Archived {
         return opened(http, event.id()).await.map(|it| cold(&it));
     }
-    let rows = http.sales.section_state(event.id(), section).await;
+    let rows = ask(event.id(), section).await;
     let rows = rows.map_err(|code| ApiError::refused(code, Seats::NONE))?;
     let wanted = event.sections().get(usize::from(section)).map_or(0, |section| section.rows as usize);
     if event.state() == EventState::Closed && rows.len() < wanted {
@@ -300,7 +301,7 @@ fn due(catalogue: &Catalogue, after: Duration, now_ms: Millis) -> Vec<EventId> {
 }
 
 /// Ends what an earlier process had begun, archives what is due, and lets go of archives nobody asks for.
-pub(super) async fn keep(http: Arc<Http>, mut stop: Stop) {
+pub(crate) async fn keep(http: Arc<Http>, mut stop: Stop) {
     for &event in &http.unfinished {
         if let Err(error) = put_away(&http, event).await {
             tracing::error!(event, ?error, "archiving had begun before the start and cannot be ended");

@@ -8,7 +8,7 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use frontrow_shard::{EventId, EventState, MAX_ROW_SEATS, RowState};
+use frontrow_shard::{Code, EventId, EventState, MAX_ROW_SEATS, RowState};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -173,8 +173,18 @@ pub(super) async fn section(
     State(http): State<Arc<Http>>,
     path: Result<Path<(EventId, u16)>, PathRejection>,
 ) -> Result<Response, ApiError> {
-    let (event, section) = find_section(&http, path)?;
-    let rows = super::archive::section_rows(&http, &event, section).await?;
+    let ask = |event, section| http.sales.section_state(event, section);
+    section_answer(&http, path, ask).await
+}
+
+/// The seats of a section, from whoever `ask` asks for the live ones.
+pub(crate) async fn section_answer<F: Future<Output = Result<Vec<LiveRow>, Code>>>(
+    http: &Arc<Http>,
+    path: Result<Path<(EventId, u16)>, PathRejection>,
+    ask: impl FnOnce(EventId, u16) -> F,
+) -> Result<Response, ApiError> {
+    let (event, section) = find_section(http, path)?;
+    let rows = super::archive::section_rows(http, &event, section, ask).await?;
     let rows = rows.iter().map(|LiveRow { row, state }| RowLetters { row: *row, seats: letters(state) });
     let body = SectionState { event: event.id(), section, rows: rows.collect() };
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())

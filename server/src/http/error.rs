@@ -12,7 +12,7 @@ use crate::identity::IdentityError;
 
 /// An error answer.
 #[derive(Clone, Debug)]
-pub(super) struct ApiError {
+pub(crate) struct ApiError {
     status: StatusCode,
     code: &'static str,
     message: String,
@@ -21,7 +21,7 @@ pub(super) struct ApiError {
 }
 
 impl ApiError {
-    pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         let retryable = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
         Self { status, code, message: message.into(), retryable, more: Map::new() }
     }
@@ -41,7 +41,11 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "unknown_section", message)
     }
 
-    pub(super) fn with(mut self, key: &str, value: Value) -> Self {
+    pub(crate) fn code(&self) -> &'static str {
+        self.code
+    }
+
+    pub(crate) fn with(mut self, key: &str, value: Value) -> Self {
         self.more.insert(key.to_owned(), value);
         self
     }

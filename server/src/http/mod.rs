@@ -29,16 +29,20 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use frontrow_shard::{EventId, EventRules, Millis};
 
+pub(crate) use archive::keep;
+pub(crate) use browse::section_answer;
 pub use connections::{Connections, NoRoom, Place};
+pub(crate) use error::ApiError;
 pub use sales::{Adopted, CoreStatus, LiveRow, Sales, Soon};
+pub(crate) use serve::accept_all;
 pub use serve::{Stop, Stopper, serve, stopper};
+pub(crate) use websocket::upgrade;
 
 use crate::catalogue::Catalogue;
 use crate::cold::Archives;
 use crate::config::Config;
 use crate::identity::{AdminKey, Keys, Minter, Verifier};
 use crate::replication::Hub;
-use error::ApiError;
 
 /// Bytes of a body where no plan is expected.
 const SMALL_BODY_BYTES: usize = 64 << 10;
@@ -132,6 +136,28 @@ impl Http {
     }
 }
 
+/// Reading what is on sale, but for the seats of a section; a standby has these routes, too.
+pub(crate) fn browsing() -> Router<Arc<Http>> {
+    Router::new()
+        .route("/v1/events", get(browse::list))
+        .route("/v1/events/{id}", get(browse::event))
+        .route("/v1/events/{id}/map", get(browse::map))
+        .route("/v1/events/{id}/map/{section}", get(browse::section_map))
+}
+
+/// In development mode, tokens for whoever asks.
+pub(crate) fn tokens() -> Router<Arc<Http>> {
+    Router::new().route("/v1/dev/token", post(ops::dev_token))
+}
+
+/// Bounds every request over `http` in time and size, and counts its answer.
+pub(crate) fn within_bounds(routes: Router<Arc<Http>>, http: Arc<Http>) -> Router {
+    routes
+        .layer(middleware::from_fn_with_state(Arc::clone(&http), bounded))
+        .layer(DefaultBodyLimit::max(SMALL_BODY_BYTES))
+        .with_state(http)
+}
+
 /// All routes over `http`.
 pub fn router(http: Arc<Http>) -> Router {
     let admin = Router::new()
@@ -143,29 +169,26 @@ pub fn router(http: Arc<Http>) -> Router {
         .route("/v1/admin/events/{id}/bookings", get(archive::bookings))
         .route("/v1/admin/events/{id}/block", post(admin::block))
         .route("/v1/admin/events/{id}/unblock", post(admin::unblock))
+        .route("/v1/admin/promote", post(replication::promote))
         .route("/v1/admin/replication", get(replication::status))
         .route("/v1/admin/replication/alone", post(replication::alone))
         .route("/v1/admin/replication/backup", post(replication::backup))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&http), admin::only_operators));
-    Router::new()
+    let routes = Router::new()
         .route("/", get(ops::index))
         .route("/healthz", get(ops::healthz))
         .route("/readyz", get(ops::readyz))
         .route("/metrics", get(ops::metrics))
         .route("/openapi.json", get(openapi::document))
-        .route("/v1/dev/token", post(ops::dev_token))
-        .route("/v1/events", get(browse::list))
-        .route("/v1/events/{id}", get(browse::event))
-        .route("/v1/events/{id}/map", get(browse::map))
-        .route("/v1/events/{id}/map/{section}", get(browse::section_map))
+        .route("/v1/status", get(replication::node))
         .route("/v1/events/{id}/sections/{section}", get(browse::section))
-        .route("/v1/ws", get(websocket::upgrade))
+        .route("/v1/ws", get(upgrade))
+        .merge(browsing())
+        .merge(tokens())
         .merge(admin)
         .fallback(error::not_found)
-        .method_not_allowed_fallback(error::wrong_method)
-        .layer(middleware::from_fn_with_state(Arc::clone(&http), bounded))
-        .layer(DefaultBodyLimit::max(SMALL_BODY_BYTES))
-        .with_state(http)
+        .method_not_allowed_fallback(error::wrong_method);
+    within_bounds(routes, http)
 }
 
 /// Bounds every request in time and counts its answer.

@@ -31,6 +31,8 @@ use utoipa::OpenApi;
         super::archive::bookings,
         super::admin::block,
         super::admin::unblock,
+        super::replication::node,
+        super::replication::promote,
         super::replication::status,
         super::replication::alone,
         super::replication::backup,

@@ -32,6 +32,7 @@ Frontrow sells seats: claim them for minutes, buy what you claimed, queue fairly
 /v1/ws                         WebSocket: claims, bookings, queues, seat changes as they happen
 /v1/dev/token                  POST {\"user\": 7}: a token to try it with (development mode only)
 /v1/admin/…                    for operators, with Authorization: Bearer <admin key>
+/v1/status                     this node: primary or standby, its epoch, who follows it
 /healthz  /readyz  /metrics    for orchestrators and monitoring
 /openapi.json                  all of this for machines
 ";

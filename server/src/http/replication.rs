@@ -5,10 +5,53 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::Http;
 use super::error::ApiError;
 use crate::replication::{Hub, StandbyStatus};
+
+/// What a primary says of itself; a standby's `/v1/status` begins alike.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Node {
+    /// `primary`; a standby says `standby`.
+    role: &'static str,
+    /// The epoch it decides in.
+    epoch: u32,
+    /// Whether every core has recovered and serves.
+    ready: bool,
+    /// Events in the catalogue.
+    events: usize,
+    /// Open connections of clients.
+    connections: u32,
+    /// How its standby is doing; nothing if it is to have none.
+    replication: Option<StandbyStatus>,
+}
+
+#[utoipa::path(get, path = "/v1/status", tag = "operate", responses((status = 200, body = Node)))]
+/// What this node is, and who follows it.
+pub(super) async fn node(State(http): State<Arc<Http>>) -> Json<Node> {
+    let cores = http.sales.status();
+    Json(Node {
+        role: "primary",
+        epoch: cores.iter().map(|core| core.epoch).max().unwrap_or(0),
+        ready: !cores.is_empty() && cores.iter().all(|core| core.ready),
+        events: http.catalogue.search("", None).len(),
+        connections: http.connections.count(),
+        replication: http.hub.as_ref().map(|hub| hub.status()),
+    })
+}
+
+#[utoipa::path(post, path = "/v1/admin/promote", tag = "admin", responses((status = 401), (status = 409)))]
+/// For a standby only: this node is the primary.
+pub(super) async fn promote(State(http): State<Arc<Http>>) -> ApiError {
+    let epoch = http.sales.status().iter().map(|core| core.epoch).max().unwrap_or(0);
+    let message = format!(
+        "this node is the primary already, in epoch {epoch}; promote is for its standby: give that one's HTTP address"
+    );
+    ApiError::new(StatusCode::CONFLICT, "is_primary", message)
+}
 
 fn hub(http: &Http) -> Result<&Arc<Hub>, ApiError> {
     let message = "this server has no standby: set replication.listen in its configuration";

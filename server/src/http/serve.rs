@@ -51,7 +51,7 @@ impl Stopper {
 }
 
 impl Stop {
-    pub(super) async fn asked(&mut self) {
+    pub(crate) async fn asked(&mut self) {
         // Nothing is ever sent: the sender's end is the word.
         while self.0.changed().await.is_ok() {}
     }
@@ -63,14 +63,25 @@ pub fn serve(listener: std::net::TcpListener, http: Arc<Http>, stop: Stop) -> st
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        accept_all(TcpListener::from_std(listener)?, http, stop).await;
+        let listener = TcpListener::from_std(listener)?;
+        let keeping = tokio::spawn(super::archive::keep(Arc::clone(&http), stop.clone()));
+        let app = router(Arc::clone(&http));
+        accept_all(listener, app, http, FAREWELL, stop).await;
+        // What it may be in the middle of is ended at the next start.
+        keeping.abort();
         Ok(())
     })
 }
 
-async fn accept_all(listener: TcpListener, http: Arc<Http>, mut stop: Stop) {
-    let app = router(Arc::clone(&http));
-    let keeping = tokio::spawn(super::archive::keep(Arc::clone(&http), stop.clone()));
+/// Accepts connections, within the bounds of `http`, and serves `app` on them until `stop`; open requests may go on for
+/// `farewell` then.
+pub(crate) async fn accept_all(
+    listener: TcpListener,
+    app: Router,
+    http: Arc<Http>,
+    farewell: Duration,
+    mut stop: Stop,
+) {
     let (mut open, mut told) = (JoinSet::new(), JoinSet::new());
     loop {
         let accepted = tokio::select! {
@@ -108,11 +119,9 @@ async fn accept_all(listener: TcpListener, http: Arc<Http>, mut stop: Stop) {
     }
     drop(listener);
     let rest = async { while open.join_next().await.is_some() {} };
-    if tokio::time::timeout(FAREWELL, rest).await.is_err() {
+    if tokio::time::timeout(farewell, rest).await.is_err() {
         tracing::warn!(connections = open.len(), "HTTP connections were cut at the stop");
     }
-    // What it may be in the middle of is ended at the next start.
-    keeping.abort();
 }
 
 async fn connection(

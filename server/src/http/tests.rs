@@ -116,7 +116,7 @@ pub(super) fn house_with(change: impl FnOnce(&mut Http)) -> House {
         adopted: Mutex::new(sender),
     });
     let env = [("FRONTROW_PARTITIONS__COUNT".to_owned(), "8".to_owned())];
-    let machine = Machine { cpus: vec![0, 1], open_files: None };
+    let machine = Machine { cpus: vec![0, 1], open_files: None, memory: None };
     let mut config = crate::config::read(None, env, &machine).into_result().unwrap();
     config.limits.body = 1 << 20;
     config.limits.handshake = Duration::from_secs(20);

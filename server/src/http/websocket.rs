@@ -38,7 +38,7 @@ struct TokenQuery {
     ("token" = Option<String>, Query, description = "the user's token, where a header cannot be set; else Authorization: Bearer, or in the first message")),
     responses((status = 101), (status = 400), (status = 401), (status = 426), (status = 429)))]
 /// Upgrades to a WebSocket, which then lives on a shard core.
-pub(super) async fn upgrade(
+pub(crate) async fn upgrade(
     State(http): State<Arc<Http>>,
     mut request: Request,
 ) -> Result<Response, ApiError> {

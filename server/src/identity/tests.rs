@@ -169,7 +169,9 @@ fn ed25519_tokens_are_believed_and_the_public_key_is_no_secret() {
 
 fn dev_config(data: &std::path::Path) -> Config {
     let env = vec![("FRONTROW_SERVER__DATA".to_owned(), data.display().to_string())];
-    crate::config::read(None, env, &Machine { cpus: vec![0], open_files: None }).into_result().unwrap()
+    crate::config::read(None, env, &Machine { cpus: vec![0], open_files: None, memory: None })
+        .into_result()
+        .unwrap()
 }
 
 #[test]

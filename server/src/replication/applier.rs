@@ -2,13 +2,14 @@
 
 use super::link::Check;
 use super::status::{At, Progress, Shared, State};
+use super::view::{self, Views};
 use crate::core::{RecoveryError, load, logged};
 use frontrow_plant::{Bug, planted};
 use frontrow_shard::record::{decode, kind};
-use frontrow_shard::{Limits, Lsn, Op, Partition, ReplayError, Replayer};
+use frontrow_shard::{Limits, Lsn, Op, Partition, ReplayError, Replayer, RowRef};
 use frontrow_wal::stream::{Piece, SeekError, SegmentStart, Source, records};
 use frontrow_wal::{DataDir, History, Record, WalError};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,15 +93,34 @@ pub(super) struct Applier {
     idle: bool,
     /// Up to where nothing more could be applied the last time.
     swept: BTreeMap<u16, At>,
+    /// Those who look at what is applied.
+    views: Arc<Views>,
+    /// Sections whose rows are told as they change, and the rows that have since the last time.
+    watched: HashSet<RowRef>,
+    dirty: HashSet<RowRef>,
 }
 
 impl Applier {
-    pub(super) fn new(shared: Arc<Shared>, limits: Limits) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, limits: Limits, views: Arc<Views>) -> Self {
         let (partitions, lanes): (Vec<Partition>, _) = (Vec::new(), BTreeMap::new());
         let (replayer, last) = (Replayer::new(partitions.as_slice()), Vec::new());
-        let (history, plan, checks, idle) = (None, 0, Vec::new(), true);
-        let swept = BTreeMap::new();
-        Self { shared, limits, partitions, lanes, history, plan, checks, replayer, last, idle, swept }
+        let (checks, watched, dirty) = (Vec::new(), HashSet::new(), HashSet::new());
+        Self {
+            shared,
+            limits,
+            partitions,
+            lanes,
+            history: None,
+            plan: 0,
+            checks,
+            replayer,
+            last,
+            idle: true,
+            swept: BTreeMap::new(),
+            views,
+            watched,
+            dirty,
+        }
     }
 
     /// Runs until the standby ends; then everything that has come is applied. An error is told at once.
@@ -108,10 +128,14 @@ impl Applier {
         loop {
             match self.turn(TICK) {
                 Ok(false) => {}
-                Ok(true) => return Ok(self.into_applied()),
+                Ok(true) => {
+                    self.views.end();
+                    return Ok(self.into_applied());
+                }
                 Err(error) => {
                     tracing::error!(%error, "the standby does not apply any more; it goes on copying the log");
                     self.shared.change(|state| state.broken = Some(error.to_string()));
+                    self.views.end();
                     return Err(error);
                 }
             }
@@ -123,7 +147,10 @@ impl Applier {
         let shared = Arc::clone(&self.shared);
         let news = |state: &State| {
             let held = state.hold && state.held;
-            state.finish || state.stop || (!held && (state.hold || !self.idle || self.has_news(state)))
+            state.finish
+                || state.stop
+                || self.views.is_asked()
+                || (!held && (state.hold || !self.idle || self.has_news(state)))
         };
         let mut state = shared.wait(time, news);
         if state.hold && !state.stop {
@@ -154,6 +181,7 @@ impl Applier {
         self.idle = !self.sweep(&limits, finish)?;
         self.swept = if self.idle { limits } else { BTreeMap::new() };
         self.publish();
+        self.show();
         if finish && self.idle {
             self.replayer.reconcile(self.partitions.as_mut_slice());
             return Ok(true);
@@ -191,6 +219,7 @@ impl Applier {
 
     /// The log is about to be another one: nothing of it is held any more, and it is begun anew.
     fn let_go(&mut self) {
+        self.hide();
         self.lanes.clear();
         (self.partitions, self.last, self.history) = (Vec::new(), Vec::new(), None);
         self.replayer = Replayer::new(self.partitions.as_slice());
@@ -243,6 +272,8 @@ impl Applier {
             if !self.partitions.is_empty() {
                 tracing::warn!("the history has changed behind what was applied: the state is built anew");
             }
+            self.shared.change(|state| state.streams.values_mut().for_each(Progress::begin_anew));
+            self.hide();
             self.lanes.clear();
             // One copy at a time.
             self.partitions = Vec::new();
@@ -272,7 +303,9 @@ impl Applier {
         for stream in streams {
             let Some(&limit) = limits.get(&stream) else { continue };
             loop {
-                match self.step(stream, limit)? {
+                let step = self.step(stream, limit)?;
+                self.show();
+                match step {
                     Step::Applied => any = true,
                     Step::Nothing | Step::Early => break,
                     Step::Blocked { partition, last, found } => {
@@ -356,7 +389,7 @@ impl Applier {
         state.applied.extend(self.partitions.iter().map(Partition::lsn));
         for (stream, lane) in &self.lanes {
             if let Some(progress) = state.streams.get_mut(stream) {
-                progress.applied = lane.applied;
+                progress.reached(lane.applied);
             }
         }
     }
@@ -398,7 +431,7 @@ pub(crate) fn cut_to_causes(dir: &DataDir, limits: Limits) -> Result<(), WalErro
     shared.change(|state| {
         (state.plan, state.streams, state.finish) = (Some((1, dir.clone(), history)), streams, true);
     });
-    let mut applier = Applier::new(shared, limits);
+    let mut applier = Applier::new(shared, limits, Arc::default());
     loop {
         match applier.turn(Duration::ZERO) {
             Ok(false) => {}
@@ -413,6 +446,48 @@ pub(crate) fn cut_to_causes(dir: &DataDir, limits: Limits) -> Result<(), WalErro
         dir.cut_stream(stream, at)?;
     }
     Ok(())
+}
+
+impl Applier {
+    /// Shows what is asked for, and what has changed of what is watched. Done between two pieces of the log: whoever
+    /// looks waits for at most one, and what is shown is a copy.
+    fn show(&mut self) {
+        if self.views.is_asked() {
+            let wanted = self.views.wanted();
+            for (section, askers) in wanted.sections {
+                let shown = view::read(&self.partitions, section).map(Arc::new);
+                for asker in askers {
+                    // One who has gone needs no answer.
+                    let _ = asker.send(shown.clone());
+                }
+            }
+            for (section, on) in wanted.orders {
+                if on {
+                    self.watched.insert(section);
+                    self.dirty.extend(view::rows(&self.partitions, section));
+                } else {
+                    self.watched.remove(&section);
+                }
+            }
+            self.replayer.note_rows(!self.watched.is_empty());
+        }
+        let watched = &self.watched;
+        let changed = self.replayer.take_rows().filter(|row| watched.contains(&row.section_of()));
+        self.dirty.extend(changed);
+        if self.dirty.is_empty() {
+            return;
+        }
+        let partitions = &self.partitions;
+        let rows = self.dirty.drain().filter_map(|row| Some((row, view::state(partitions, row)?)));
+        self.views.tell(rows.collect());
+    }
+
+    /// What is applied is about to be let go of: nobody looks at it any more.
+    fn hide(&mut self) {
+        self.watched.clear();
+        self.dirty.clear();
+        self.views.cut();
+    }
 }
 
 /// The partitions as this node's newest snapshots have them; from their beginning where there is none.

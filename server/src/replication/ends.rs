@@ -254,7 +254,7 @@ impl StandbyEnd {
         if !named {
             standby.node = node;
         }
-        let applier = Applier::new(Arc::clone(&shared), limits);
+        let applier = Applier::new(Arc::clone(&shared), limits, Arc::default());
         Ok(Self { standby, shared, applier, broken: false })
     }
 

@@ -1,101 +1,245 @@
-//! What a standby says over HTTP, and the one thing it can be told: to become the primary.
+//! What a standby says over HTTP: how it is, what is on sale as it has it, and that all else is the primary's. The one
+//! thing it can be told is to become the primary.
 
-use super::status::Shared;
+use super::status::{Shared, Standing, Unready};
+use super::view::{Shown, Views};
+use super::watchers::{Desk, Watchers};
+use crate::catalogue::Catalogue;
 use crate::cluster::{Member, misdirected};
-use crate::identity::AdminKey;
-use axum::extract::{Query, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use crate::cold::Archives;
+use crate::config::Config;
+use crate::http::{self, ApiError, Connections, Http};
+use crate::identity::Keys;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use frontrow_engine::Clock;
+use frontrow_shard::{Code, EventId, RowRef};
 use serde_json::json;
+use std::fmt::Write as _;
 use std::net::TcpListener;
 use std::sync::Arc;
 
 /// How long open requests may take when it ends.
 const FAREWELL: std::time::Duration = std::time::Duration::from_millis(10);
+/// Partitions whose positions an answer names: a proxy does not take headers of any length.
+const POSITIONS_MAX: usize = 256;
 
-struct Side {
+const ROLE: HeaderName = HeaderName::from_static("frontrow-role");
+const EPOCH: HeaderName = HeaderName::from_static("frontrow-epoch");
+const AGE_MS: HeaderName = HeaderName::from_static("frontrow-age-ms");
+const POSITION: HeaderName = HeaderName::from_static("frontrow-position");
+
+/// Everything a handler may use.
+pub(super) struct Site {
     shared: Arc<Shared>,
-    admin: AdminKey,
+    views: Arc<Views>,
     member: Option<Arc<Member>>,
+    http: Arc<Http>,
+    watchers: Arc<Watchers>,
+}
+
+impl Site {
+    /// What `config` says about HTTP, for a standby.
+    pub(super) fn new(
+        config: &Config,
+        keys: Keys,
+        cluster: u128,
+        member: Option<Arc<Member>>,
+        shared: Arc<Shared>,
+        views: Arc<Views>,
+    ) -> Self {
+        let limits = &config.limits;
+        let connections = Connections::new(limits.connections, limits.connections_per_address);
+        let catalogue = Arc::new(Catalogue::followed(&config.server.data));
+        let watchers = Watchers::new(config, keys.verifier.clone(), member.clone(), &shared, &views);
+        let desk = Arc::new(Desk(Arc::clone(&watchers)));
+        let http = Http::new(config, keys, desk, catalogue, connections, Clock::wall_ms);
+        // Archiving is the primary's.
+        let http = Http { cold: Arc::new(Archives::new(cluster)), archive_after: None, ..http };
+        Self { shared, views, member, http: Arc::new(http), watchers }
+    }
+
+    fn standing(&self) -> Result<Standing, Unready> {
+        self.shared.lock().standing(Clock::monotonic_ns())
+    }
 }
 
 /// Serves on this thread until the standby ends or is promoted.
-pub(super) fn serve(
-    listener: TcpListener,
-    shared: Arc<Shared>,
-    admin: AdminKey,
-    member: Option<Arc<Member>>,
-) -> std::io::Result<()> {
+pub(super) fn serve(listener: TcpListener, site: Site) -> std::io::Result<()> {
     listener.set_nonblocking(true)?;
-    let ending = Arc::clone(&shared);
-    let side = Arc::new(Side { shared, admin, member });
-    let app = Router::new()
+    let site = Arc::new(site);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let served = runtime.block_on(async {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let (stopper, stop) = http::stopper();
+        let ending = Arc::clone(&site.shared);
+        tokio::spawn(async move {
+            while !ending.lock().is_ending() {
+                ending.over.notified().await;
+            }
+            stopper.stop();
+        });
+        tokio::spawn(http::keep(Arc::clone(&site.http), stop.clone()));
+        tokio::spawn(keep_catalogue(Arc::clone(&site)));
+        tokio::spawn(Arc::clone(&site.watchers).keep(stop.clone()));
+        // A client that keeps its connection open must not keep a promotion waiting.
+        http::accept_all(listener, routes(&site), Arc::clone(&site.http), FAREWELL, stop).await;
+        let _ = tokio::time::timeout(FAREWELL, site.watchers.all_gone()).await;
+        Ok(())
+    });
+    // A file that is being looked at must not, either.
+    runtime.shutdown_background();
+    served
+}
+
+/// All routes of a standby.
+fn routes(site: &Arc<Site>) -> Router {
+    let stated = middleware::from_fn_with_state(Arc::clone(site), stated);
+    let own = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/v1/status", get(status))
         .route("/v1/admin/promote", post(promote))
+        .route("/v1/ws", get(socket))
         .fallback(elsewhere)
-        .with_state(side);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        let over = async move {
-            while !ending.lock().is_ending() {
-                ending.over.notified().await;
-            }
-        };
-        let (done, heard) = tokio::sync::oneshot::channel();
-        let over = async {
-            over.await;
-            let _ = done.send(());
-        };
-        let serving = axum::serve(listener, app).with_graceful_shutdown(over);
-        // A client that keeps its connection open must not keep a promotion waiting.
-        let farewell = async {
-            if heard.await.is_ok() {
-                tokio::time::sleep(FAREWELL).await;
-            }
-        };
-        tokio::select! {
-            _ = serving => {}
-            () = farewell => {}
+        .with_state(Arc::clone(site));
+    let section =
+        Router::new().route("/v1/events/{id}/sections/{section}", get(section)).with_state(Arc::clone(site));
+    let reading = http::browsing().merge(section).route_layer(stated);
+    // So that a client that has other addresses, too, asks there first.
+    let tokens = http::tokens().route_layer(middleware::map_response(async |mut response: Response| {
+        response.headers_mut().insert(ROLE, HeaderValue::from_static("standby"));
+        response
+    }));
+    let away = Arc::clone(site);
+    let routes = own
+        .merge(reading)
+        .merge(tokens)
+        .method_not_allowed_fallback(move |request: Request| elsewhere(State(Arc::clone(&away)), request));
+    http::within_bounds(routes, Arc::clone(&site.http))
+}
+
+/// Takes in what comes of the catalogue: at first, and whenever the primary's files have arrived.
+async fn keep_catalogue(site: Arc<Site>) {
+    loop {
+        let (catalogue, cold) = (Arc::clone(&site.http.catalogue), Arc::clone(&site.http.cold));
+        let refreshed = tokio::task::spawn_blocking(move || {
+            // An archive may have been written anew.
+            catalogue.refresh().map(|changed| changed.into_iter().for_each(|event| cold.forget(event)))
+        });
+        if let Ok(Err(error)) = refreshed.await {
+            tracing::warn!(%error, "an event of the catalogue cannot be shown here");
         }
-        Ok(())
-    })
+        site.shared.files.notified().await;
+    }
+}
+
+/// Says with every answer that it is a standby's and how old it may be; refuses while that is not known.
+async fn stated(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
+    let asked_ns = Clock::monotonic_ns();
+    let Standing { epoch, age_ms } = match site.standing() {
+        Ok(standing) => standing,
+        Err(why) => return unready(&why),
+    };
+    let mut response = next.run(request).await;
+    if let Err(why) = site.standing() {
+        // It was let go of meanwhile, and what was read may be of what comes next.
+        return unready(&why);
+    }
+    // Since it was read it has grown older.
+    let age_ms = age_ms + (Clock::monotonic_ns() - asked_ns) / 1_000_000;
+    let headers = response.headers_mut();
+    headers.insert(ROLE, HeaderValue::from_static("standby"));
+    headers.insert(EPOCH, epoch.into());
+    headers.insert(AGE_MS, age_ms.into());
+    response
+}
+
+fn unready(why: &Unready) -> Response {
+    let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "standby_not_ready", why.to_string());
+    let error = error.with("reason", why.reason().into());
+    ([(ROLE, "standby"), (header::RETRY_AFTER, "1")], error).into_response()
+}
+
+/// The seats of a section, as the applier has them.
+async fn section(
+    State(site): State<Arc<Site>>,
+    path: Result<Path<(EventId, u16)>, PathRejection>,
+) -> Response {
+    let (mut read, mut missing) = (None, false);
+    let ask = async |event, section| {
+        let place = RowRef::new(event, section, RowRef::SECTION);
+        read = site.views.section(place, &site.shared).await;
+        missing = read.is_none();
+        read.as_ref().map(|shown| shown.rows.clone()).ok_or(Code::UnknownEvent)
+    };
+    let answered = http::section_answer(&site.http, path, ask).await;
+    let archived = answered.as_ref().is_err_and(|error| error.code() == "archive_missing");
+    if missing || (archived && read.is_some()) {
+        // What the catalogue has, the log will; of what has left the log's state, the archive is on its way.
+        return unready(&Unready::CatchingUp);
+    }
+    let mut response = answered.into_response();
+    if let Some(position) = read.as_deref().and_then(position) {
+        response.headers_mut().insert(POSITION, position);
+    }
+    response
+}
+
+/// `3=412,7=98`: of each partition that has rows of it the last record applied.
+fn position(shown: &Shown) -> Option<HeaderValue> {
+    let mut text = String::new();
+    for (partition, lsn) in &shown.at {
+        let comma = if text.is_empty() { "" } else { "," };
+        let _ = write!(text, "{comma}{partition}={lsn}");
+    }
+    (shown.at.len() <= POSITIONS_MAX).then(|| HeaderValue::from_str(&text).ok())?
+}
+
+/// A WebSocket: for watching seats, if they are to be seen here; else for being sent to the primary.
+async fn socket(State(site): State<Arc<Site>>, request: Request) -> Response {
+    match site.standing() {
+        Ok(_) => http::upgrade(State(Arc::clone(&site.http)), request).await.into_response(),
+        Err(why) if site.member.is_none() => unready(&why),
+        Err(_) => elsewhere(State(site), request).await,
+    }
 }
 
 /// Everything else is the primary's.
-async fn elsewhere(State(side): State<Arc<Side>>, request: Request) -> Response {
-    if let Some(member) = &side.member {
+async fn elsewhere(State(site): State<Arc<Site>>, request: Request) -> Response {
+    if let Some(member) = &site.member {
         return misdirected(member, request);
     }
-    let message =
-        "this is a standby: it has /v1/status, /healthz, /readyz and /metrics; sales are at the primary";
+    let message = "this is a standby: events and seats can be looked at and watched here, /v1/status says how it is; all \
+                   else is at the primary";
     let error = Json(json!({"error": {"code": "standby", "message": message}}));
     (StatusCode::MISDIRECTED_REQUEST, error).into_response()
 }
 
-async fn readyz(State(side): State<Arc<Side>>) -> Response {
-    let state = side.shared.lock();
+async fn readyz(State(site): State<Arc<Site>>) -> Response {
+    let state = site.shared.lock();
     let ready = state.is_caught_up();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(json!({"ready": ready, "role": "standby"}))).into_response()
 }
 
-async fn status(State(side): State<Arc<Side>>) -> Response {
-    let mut status = side.shared.lock().json();
-    if let Some(member) = &side.member {
+async fn status(State(site): State<Arc<Site>>) -> Response {
+    let mut status = site.shared.lock().json();
+    if let Some(member) = &site.member {
         status["cluster"] = member.json();
     }
     Json(status).into_response()
 }
 
-async fn metrics(State(side): State<Arc<Side>>) -> Response {
+async fn metrics(State(site): State<Arc<Site>>) -> Response {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], side.shared.lock().metrics()).into_response()
+    ([(header::CONTENT_TYPE, kind)], site.shared.lock().metrics()).into_response()
 }
 
 #[derive(serde::Deserialize)]
@@ -106,9 +250,9 @@ struct How {
 }
 
 /// Whether the primary is still followed a moment later: one that has just died may not have been missed yet.
-async fn primary_lives(side: &Side) -> bool {
+async fn primary_lives(site: &Site) -> bool {
     for _ in 0..50 {
-        if !side.shared.lock().connected {
+        if !site.shared.lock().connected {
             return false;
         }
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
@@ -116,21 +260,97 @@ async fn primary_lives(side: &Side) -> bool {
     true
 }
 
-async fn promote(State(side): State<Arc<Side>>, Query(how): Query<How>, headers: HeaderMap) -> Response {
+async fn promote(State(site): State<Arc<Site>>, Query(how): Query<How>, headers: HeaderMap) -> Response {
     let key = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let key = key.and_then(|value| value.strip_prefix("Bearer "));
-    if !key.is_some_and(|key| side.admin.matches(key.as_bytes())) {
+    if !key.is_some_and(|key| site.http.admin.matches(key.as_bytes())) {
         let message = "this is for operators: send Authorization: Bearer <admin key>";
         let error = Json(json!({"error": {"code": "not_an_operator", "message": message}}));
         return (StatusCode::UNAUTHORIZED, error).into_response();
     }
-    if !how.force && primary_lives(&side).await {
+    if !how.force && primary_lives(&site).await {
         let message = "the primary lives, and this standby follows it: two primaries would sell the same seats. Stop it \
                        first, then ask again; or, if it must be taken from it, add --force (?force=true)";
         let error = Json(json!({"error": {"code": "primary_lives", "message": message}}));
         return (StatusCode::CONFLICT, error).into_response();
     }
     tracing::warn!("an operator promotes this standby");
-    side.shared.end(|state| state.promote = true);
+    site.shared.end(|state| state.promote = true);
     (StatusCode::ACCEPTED, Json(json!({"promoting": true}))).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Machine;
+    use axum::body::Body;
+    use frontrow_wal::{DataDir, DirOptions};
+    use tower::ServiceExt;
+
+    fn site(folder: &std::path::Path) -> Arc<Site> {
+        let env = [("FRONTROW_SERVER__DATA".to_owned(), folder.display().to_string())];
+        let machine = Machine { cpus: vec![0, 1], open_files: None, memory: None };
+        let config = crate::config::read(None, env, &machine).into_result().unwrap();
+        let keys = Keys::open(&config).unwrap();
+        Arc::new(Site::new(&config, keys, 0, None, Arc::default(), Arc::default()))
+    }
+
+    async fn ask(site: &Arc<Site>, method: &str, path: &str) -> (u16, HeaderMap, serde_json::Value) {
+        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+        let (head, body) = routes(site).oneshot(request).await.unwrap().into_parts();
+        let body = http_body_util::BodyExt::collect(body).await.unwrap().to_bytes();
+        (head.status.as_u16(), head.headers, serde_json::from_slice(&body).unwrap_or_default())
+    }
+
+    #[tokio::test]
+    async fn while_it_is_seeded_nothing_is_shown_and_it_says_why() {
+        let folder = tempfile::tempdir().unwrap();
+        let site = site(folder.path());
+        site.shared.change(|state| state.seeding = true);
+        for path in ["/v1/events", "/v1/events/1", "/v1/events/1/map", "/v1/events/1/sections/0", "/v1/ws"] {
+            let (status, headers, body) = ask(&site, "GET", path).await;
+            assert_eq!(status, 503, "{path}");
+            assert_eq!(headers["frontrow-role"], "standby");
+            assert_eq!(headers["retry-after"], "1");
+            let error = &body["error"];
+            assert_eq!((&error["code"], &error["reason"]), (&"standby_not_ready".into(), &"seeding".into()));
+        }
+        let (status, _, body) = ask(&site, "GET", "/v1/status").await;
+        assert_eq!((status, &body["unreadable"]), (200, &"seeding".into()));
+        for (method, path) in [("POST", "/v1/admin/events"), ("POST", "/v1/events"), ("GET", "/nothing")] {
+            assert_eq!(ask(&site, method, path).await.0, 421, "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn once_all_has_come_answers_say_how_old_they_are() {
+        let (folder, log) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let site = site(folder.path());
+        let dir = DataDir::open(log.path(), DirOptions::new(8)).unwrap();
+        let history = dir.begin_history(false).unwrap();
+        let epoch = dir.epoch();
+        site.shared.change(|state| {
+            (state.plan, state.begun) = (Some((1, dir, history)), 1);
+            state.applied = vec![0; 8];
+            state.streams.entry(0).or_default().heard((epoch, 0), Clock::monotonic_ns());
+        });
+        let (status, headers, body) = ask(&site, "GET", "/v1/events").await;
+        assert_eq!((status, &body["events"]), (200, &json!([])));
+        assert_eq!(headers["frontrow-role"], "standby");
+        assert_eq!(headers["frontrow-epoch"], epoch.to_string());
+        assert!(headers["frontrow-age-ms"].to_str().unwrap().parse::<u64>().unwrap() < 60_000);
+        let (status, headers, _) = ask(&site, "GET", "/v1/events/1/sections/0").await;
+        assert_eq!(status, 404);
+        assert_eq!(headers["frontrow-role"], "standby");
+        site.shared.change(|state| state.hold = true);
+        assert_eq!(ask(&site, "GET", "/v1/events").await.0, 503, "the state is let go of");
+        assert_eq!(ask(&site, "POST", "/v1/events/1/sections/0").await.0, 421);
+    }
+
+    #[test]
+    fn a_position_names_each_partition_but_not_any_number_of_them() {
+        let at = |count| Shown { rows: Vec::new(), at: (0..count).map(|number| (number, 7)).collect() };
+        assert_eq!(position(&at(2)).unwrap(), "0=7,1=7");
+        assert_eq!(position(&at(POSITIONS_MAX as u16 + 1)), None);
+    }
 }

@@ -12,12 +12,15 @@
 //! | `applier` | from the standby's log to its partitions |
 //! | `files` | the catalogue's files on their way |
 //! | `ends` | both ends without sockets and threads, for the simulator |
-//! | `status`, `http` | what a standby says of itself |
+//! | `view` | what the applier shows of its partitions, and how |
+//! | `status`, `http` | what a standby says of itself, and what can be read there |
+//! | `watchers`, `watchers/session` | clients that watch seats at a standby |
 //!
 //! The bytes and the rules of the conversation are `frontrow_wal::stream`'s.
 //!
 //! Invariants: a core never waits for a socket or a standby's disk; a standby's position is believed only once all
-//! streams have caught up with the epoch under way; a standby never decides anything.
+//! streams have caught up with the epoch under way; a standby never decides anything, and its applier never waits for
+//! whoever looks at what is applied.
 
 mod applier;
 pub mod ends;
@@ -29,6 +32,8 @@ mod primary;
 mod standby;
 mod status;
 mod trimmer;
+mod view;
+mod watchers;
 
 pub(crate) use applier::cut_to_causes;
 pub(crate) use hub::HubParts;

@@ -3,11 +3,12 @@
 
 use super::applier::{Applied, Applier, ApplyError};
 use super::files::{Intake, Shelf};
-use super::http;
+use super::http::{self, Site};
 use super::link::Check;
 use super::primary::SILENCE;
 use super::status::{Progress, Shared, State};
 use super::trimmer::Trimmer;
+use super::view::Views;
 use crate::cluster::{Change, Door, Member, Own};
 use crate::config::Config;
 use crate::identity::{Keys, KeysError};
@@ -142,7 +143,7 @@ pub fn follow(
     let mut standby =
         Standby::new(config, leader, limits, Arc::clone(&shared), Some(Box::new(ready)), Arc::new(RealDisk))?;
     let door = standby.take_part()?;
-    let applier = Applier::new(Arc::clone(&shared), limits);
+    let applier = Applier::new(Arc::clone(&shared), limits, Arc::clone(&standby.views));
     let applier = spawn("repl-apply", move || applier.run())?;
     while !shared.lock().is_ending() {
         if let Some(primary) = standby.leader.address() {
@@ -200,6 +201,8 @@ pub(super) struct Standby<'a> {
     leader: Leader,
     limits: Limits,
     shared: Arc<Shared>,
+    /// What the applier shows.
+    views: Arc<Views>,
     pub(super) dir: Option<DataDir>,
     pub(super) node: NodeId,
     role: Option<Role>,
@@ -231,6 +234,7 @@ impl<'a> Standby<'a> {
             leader,
             limits,
             shared,
+            views: Arc::default(),
             dir: None,
             node: 0,
             role: None,
@@ -287,10 +291,12 @@ impl<'a> Standby<'a> {
         let failed = |source| FollowError::Http { address, source };
         let listener = TcpListener::bind(address).map_err(failed)?;
         ready(listener.local_addr().map_err(failed)?);
-        let shared = Arc::clone(&self.shared);
+        let cluster = self.dir.as_ref().map_or(0, DataDir::cluster);
         let member = self.leader.member().cloned();
+        let site =
+            Site::new(&self.config, keys, cluster, member, Arc::clone(&self.shared), Arc::clone(&self.views));
         let thread = spawn("frontrow-http", move || {
-            if let Err(error) = http::serve(listener, shared, keys.admin, member) {
+            if let Err(error) = http::serve(listener, site) {
                 tracing::error!(%error, "HTTP ended");
             }
         })?;
@@ -466,6 +472,7 @@ impl<'a> Standby<'a> {
                 }
                 if let Some(version) = done {
                     receiver.files_done(version);
+                    self.shared.files.notify_one();
                 }
             }
             control.beat(receiver, (0, 0));
@@ -522,7 +529,7 @@ fn begin(state: &mut State, plan: (u64, DataDir, History), hello: &Hello, resume
             let committed =
                 if before.committed.0 == hello.epoch { before.committed } else { (hello.epoch, 0) };
             let have = (from.epoch, from.position);
-            (stream, Progress { have, committed, there: (0, 0), applied: before.applied })
+            (stream, before.resumed(have, committed))
         })
         .collect();
     if !planted(Bug::OldChecksKept) {
@@ -622,7 +629,8 @@ impl Follower {
                 self.shared.change(|state| state.checks.push(Check { partition, lsn, hash }));
             }
             Some(Received::Heartbeat { epoch, durable, .. }) => {
-                progress(&|progress| progress.there = (epoch, durable));
+                let now = Clock::monotonic_ns();
+                progress(&|progress| progress.heard((epoch, durable), now));
             }
             Some(_) => {}
         }

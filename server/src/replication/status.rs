@@ -19,6 +19,8 @@ pub(super) struct Shared {
     moved: Condvar,
     /// Rung once it ends, for the HTTP side.
     pub(super) over: tokio::sync::Notify,
+    /// Rung when files of the catalogue have come.
+    pub(super) files: tokio::sync::Notify,
 }
 
 #[derive(Default)]
@@ -31,6 +33,8 @@ pub(super) struct State {
     /// The applier is to let go of the log and of its state; and it has.
     pub(super) hold: bool,
     pub(super) held: bool,
+    /// The primary's snapshots are being taken in.
+    pub(super) seeding: bool,
     /// States to compare, in the order they came.
     pub(super) checks: Vec<Check>,
     /// By partition, the last record applied.
@@ -65,6 +69,90 @@ pub(super) struct Progress {
     pub(super) there: At,
     /// Applied.
     pub(super) applied: At,
+    /// What the primary was heard to have durable, and when (monotonic ns), that is not all applied yet.
+    goal: Option<(At, u64)>,
+    /// When the primary was last heard to have no more than what is applied here: so old is the state at most.
+    fresh_ns: Option<u64>,
+}
+
+/// How good the applied state is: what everything that is read here is said with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Standing {
+    /// The epoch that is followed.
+    pub(super) epoch: u32,
+    /// All that the primary had durable so long ago is in it.
+    pub(super) age_ms: u64,
+}
+
+/// Why nothing is to be read here at present.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Unready {
+    /// The primary's snapshots come in.
+    Seeding,
+    /// It has not had all that the primary has since it began to follow.
+    CatchingUp,
+    /// It does not apply what comes any more.
+    Broken(String),
+}
+
+impl Unready {
+    /// The word for machines.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::Seeding => "seeding",
+            Self::CatchingUp => "catching_up",
+            Self::Broken(_) => "not_applying",
+        }
+    }
+}
+
+impl std::fmt::Display for Unready {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Seeding => "this standby takes in the primary's snapshots: ask again in a while, or ask the primary",
+            Self::CatchingUp => {
+                "this standby has not had all that its primary has since it began to follow: ask again shortly, or ask \
+                 the primary"
+            }
+            Self::Broken(_) => {
+                "this standby does not apply the primary's log any more, /v1/status says why: ask the primary"
+            }
+        })
+    }
+}
+
+impl Progress {
+    /// The primary has this durable.
+    pub(super) fn heard(&mut self, there: At, now_ns: u64) {
+        self.there = there;
+        self.goal.get_or_insert((there, now_ns));
+        self.reach();
+    }
+
+    /// This is applied now.
+    pub(super) fn reached(&mut self, applied: At) {
+        self.applied = applied;
+        self.reach();
+    }
+
+    /// As a session begins: what was applied, and how fresh it was, stays so; what the primary has is to be heard anew.
+    pub(super) fn resumed(self, have: At, committed: At) -> Self {
+        Self { have, committed, there: (0, 0), goal: None, ..self }
+    }
+
+    /// What was applied is let go of.
+    pub(super) fn begin_anew(&mut self) {
+        (self.applied, self.goal, self.fresh_ns) = ((0, 0), None, None);
+    }
+
+    fn reach(&mut self) {
+        let Some((there, heard_ns)) = self.goal else { return };
+        // A stream of former cores has nothing of the epoch under way.
+        let goal = if there.1 == 0 { self.have } else { there };
+        if self.applied >= goal {
+            (self.goal, self.fresh_ns) = (None, Some(heard_ns));
+        }
+    }
 }
 
 impl Shared {
@@ -150,6 +238,21 @@ impl State {
         self.connected && !self.streams.is_empty() && self.streams.values().all(near)
     }
 
+    /// How old what is applied is, or why it is not to be read.
+    pub(super) fn standing(&self, now_ns: u64) -> Result<Standing, Unready> {
+        if let Some(why) = &self.broken {
+            return Err(Unready::Broken(why.clone()));
+        }
+        // The applier may still be at what an earlier session followed.
+        let is_begun = |number| !self.hold && number == self.begun && !self.applied.is_empty();
+        let Some((_, dir, _)) = self.plan.as_ref().filter(|(number, ..)| is_begun(*number)) else {
+            return Err(if self.seeding { Unready::Seeding } else { Unready::CatchingUp });
+        };
+        let oldest = self.streams.values().map(|progress| progress.fresh_ns).min().flatten();
+        let fresh_ns = oldest.ok_or(Unready::CatchingUp)?;
+        Ok(Standing { epoch: dir.epoch(), age_ms: now_ns.saturating_sub(fresh_ns) / 1_000_000 })
+    }
+
     pub(super) fn json(&self) -> serde_json::Value {
         let place = |at: At| serde_json::json!({"epoch": at.0, "position": at.1});
         let streams: Vec<_> = self
@@ -172,12 +275,15 @@ impl State {
             .enumerate()
             .map(|(partition, lsn)| serde_json::json!({"partition": partition, "lsn": lsn}))
             .collect();
+        let standing = self.standing(Clock::monotonic_ns());
         serde_json::json!({
             "role": "standby",
             "connected": self.connected,
             "caught_up": self.is_caught_up(),
             "epoch": self.plan.as_ref().map(|(_, dir, _)| dir.epoch()),
             "trouble": self.trouble,
+            "age_ms": standing.as_ref().ok().map(|standing| standing.age_ms),
+            "unreadable": standing.as_ref().err().map(Unready::reason),
             "applier": self.broken.as_deref().unwrap_or("ok"),
             "states_compared": self.checked,
             "streams": streams,
@@ -204,6 +310,8 @@ impl State {
         );
         gauge("applier_ok", "1 while what arrives is applied.", &one(flag(self.broken.is_none())));
         gauge("states_compared", "States found to be the primary's.", &one(self.checked));
+        let age: Vec<_> = self.standing(Clock::monotonic_ns()).iter().flat_map(|it| one(it.age_ms)).collect();
+        gauge("age_ms", "How old what is read here may be; absent while nothing is to be read.", &age);
         type Pick = fn(&Progress) -> u64;
         let rows: [(&str, &str, Pick); 4] = [
             ("durable_bytes", "Log position that is durable here.", |p| p.have.1),
@@ -220,5 +328,61 @@ impl State {
         }
         out.push_str("# EOF\n");
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_as_fresh_as_the_last_word_whose_all_is_applied() {
+        let mut stream = Progress { have: (2, 900), ..Progress::default() };
+        stream.heard((2, 500), 10);
+        assert_eq!(stream.fresh_ns, None, "nothing is applied yet");
+        stream.heard((2, 900), 20);
+        stream.reached((2, 400));
+        assert_eq!(stream.fresh_ns, None);
+        // The first word is reached; the second was not waited for.
+        stream.reached((2, 500));
+        assert_eq!(stream.fresh_ns, Some(10));
+        stream.heard((2, 900), 30);
+        assert_eq!(stream.fresh_ns, Some(10), "it has more than is applied");
+        stream.reached((2, 900));
+        assert_eq!(stream.fresh_ns, Some(30));
+        stream.heard((2, 900), 40);
+        assert_eq!(stream.fresh_ns, Some(40), "there was nothing new");
+        // Another session goes on from there; another history does not.
+        let mut stream = stream.resumed((2, 900), (2, 900));
+        assert_eq!(stream.fresh_ns, Some(40));
+        stream.begin_anew();
+        stream.heard((2, 900), 50);
+        assert_eq!(stream.fresh_ns, None);
+    }
+
+    #[test]
+    fn an_earlier_epoch_is_not_what_the_primary_has_now() {
+        let mut stream = Progress { have: (1, 900), ..Progress::default() };
+        stream.reached((1, 900));
+        stream.heard((2, 10), 5);
+        assert_eq!(stream.fresh_ns, None);
+        stream.reached((2, 10));
+        assert_eq!(stream.fresh_ns, Some(5));
+        // A stream of former cores gets nothing more: all of it is all that there is.
+        let mut former = Progress { have: (1, 700), ..Progress::default() };
+        former.heard((2, 0), 6);
+        assert_eq!(former.fresh_ns, None);
+        former.reached((1, 700));
+        assert_eq!(former.fresh_ns, Some(6));
+    }
+
+    #[test]
+    fn without_anything_applied_there_is_nothing_to_be_read() {
+        let mut state = State::default();
+        assert_eq!(state.standing(1), Err(Unready::CatchingUp));
+        state.seeding = true;
+        assert_eq!(state.standing(1), Err(Unready::Seeding));
+        state.broken = Some("why".into());
+        assert_eq!(state.standing(1), Err(Unready::Broken("why".into())));
     }
 }

@@ -108,7 +108,7 @@ impl Fixture {
         let keys = if toml.contains("0.0.0.0") { KEYS } else { "" };
         let file = self.folder.path().join("frontrow.toml");
         std::fs::write(&file, format!("{toml}{keys}")).expect("written");
-        let machine = Machine { cpus: (0..self.cpus).collect(), open_files: None };
+        let machine = Machine { cpus: (0..self.cpus).collect(), open_files: None, memory: None };
         let reading = config::read(Some(&file), [], &machine);
         assert_eq!(reading.mistakes, [], "{toml}");
         Host { root: self.root(), live: live(), config: reading.config }

@@ -148,7 +148,8 @@ async fn look(http: &Arc<Http>) -> (Vec<Vec<LiveRow>>, Vec<ColdBooking>) {
     let event = http.catalogue.get(1).unwrap();
     let mut sections = Vec::new();
     for section in 0..event.sections().len() as u16 {
-        sections.push(section_rows(http, &event, section).await.unwrap());
+        let ask = |event, section| http.sales.section_state(event, section);
+        sections.push(section_rows(http, &event, section, ask).await.unwrap());
     }
     let bookings = if event.state() == EventState::Archived {
         opened(http, 1).await.unwrap().view().bookings(None).collect()

@@ -40,7 +40,11 @@ impl Standby<'_> {
         if let Some((dir, resume)) = self.prepare_or_seed(hello)? {
             return Ok((false, dir, resume));
         }
-        self.seed(control, receiver, hello)?;
+        self.shared.change(|state| state.seeding = true);
+        let seeded = self.seed(control, receiver, hello);
+        self.shared.change(|state| state.seeding = false);
+        seeded?;
+        self.seed_needed = false;
         let (dir, resume) = self.prepare(hello)?;
         Ok((true, dir, resume))
     }
@@ -85,7 +89,10 @@ impl Standby<'_> {
             while let Some(step) = self.take_piece(receiver, &mut files, &mut seed)? {
                 match step {
                     Step::More => {}
-                    Step::Files(version) => receiver.files_done(version),
+                    Step::Files(version) => {
+                        receiver.files_done(version);
+                        self.shared.files.notify_one();
+                    }
                     Step::Whole(count, floor) => {
                         if !self.let_go() {
                             return Err(control.failed(io::ErrorKind::Interrupted.into()));

@@ -1,11 +1,11 @@
 //! Other servers as children: found, started on their core, ended with us.
 
 use crate::LoadError;
-use frontrow_engine::Clock;
+use frontrow_engine::{Clock, free_port};
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsString;
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -23,10 +23,25 @@ pub(crate) fn find(name: &'static str, folders: &[PathBuf]) -> Result<PathBuf, L
     programs.find(|program| program.is_file()).ok_or(LoadError::Missing(name))
 }
 
+/// The `frontrow` program: the one named, or the one beside this program.
+pub(crate) fn program(named: Option<&PathBuf>) -> Result<PathBuf, LoadError> {
+    let beside = || Some(std::env::current_exe().ok()?.parent()?.join("frontrow"));
+    let path = named.cloned().or_else(beside).unwrap_or_default();
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(LoadError::Option(format!(
+        "there is no program {}; build it (`cargo build --release -p frontrow-cli`), name it with --frontrow, or \
+         load a server that runs already with --running",
+        path.display()
+    )))
+}
+
 /// A port of the loopback that is free now.
 pub(crate) fn free_address() -> Result<SocketAddr, LoadError> {
-    let free = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr();
-    free().map_err(LoadError::connection("looking for a free port"))
+    let port =
+        free_port(Ipv4Addr::LOCALHOST.into()).map_err(LoadError::connection("looking for a free port"))?;
+    Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
 }
 
 /// How a program is to run.
