@@ -187,7 +187,7 @@ impl History {
         after.stalled = self.stalled;
         for Heard { term, what } in journal {
             after.term = term;
-            after.tell(what);
+            after.tell(&what);
         }
         // Each was counted, and judged, when it was heard first.
         after.codes = std::mem::take(&mut self.codes);
@@ -196,14 +196,14 @@ impl History {
         *self = after;
     }
 
-    fn tell(&mut self, what: Told) {
+    fn tell(&mut self, what: &Told) {
         match what {
-            Told::Ask(id, user, command) => self.ask(id, user, &command),
-            Told::Answer(user, reply, proof) => self.answer(user, &reply, proof.as_ref()),
-            Told::Status(user, place, answer) => self.status(user, place, &answer),
-            Told::Offered(user, place, answer, parts) => self.offered(user, place, &answer, &parts),
-            Told::Expired(user, place, answer, now) => self.expired(user, place, &answer, now),
-            Told::Out(user, place) => self.left_queue(user, place),
+            Told::Ask(id, user, command) => self.ask(*id, *user, command),
+            Told::Answer(user, reply, proof) => self.answer(*user, reply, proof.as_ref()),
+            Told::Status(user, place, answer) => self.status(*user, *place, answer),
+            Told::Offered(user, place, answer, parts) => self.offered(*user, *place, answer, parts),
+            Told::Expired(user, place, answer, now) => self.expired(*user, *place, answer, *now),
+            Told::Out(user, place) => self.left_queue(*user, *place),
         }
     }
 

@@ -472,12 +472,11 @@ async fn boot(
 ) -> Result<(Handle, Rounds), Box<dyn Error>> {
     let Promoted { dir, history, partitions, now_ms } = begun;
     let limits = limits(config);
-    let (partitions, index) = match partitions {
-        Some(partitions) => (partitions, LogIndex::default()),
-        None => {
-            let recovered = core::recover(&dir, limits)?;
-            (recovered.partitions, recovered.index)
-        }
+    let (partitions, index) = if let Some(partitions) = partitions {
+        (partitions, LogIndex::default())
+    } else {
+        let recovered = core::recover(&dir, limits)?;
+        (recovered.partitions, recovered.index)
     };
     let mut hub = None;
     if let Some(address) = config.replication.listen {

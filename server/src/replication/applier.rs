@@ -426,7 +426,7 @@ pub(crate) fn cut_to_causes(dir: &DataDir, limits: Limits) -> Result<(), WalErro
         let own = ends.iter().rev().find(|((_, of), _)| *of == stream);
         own.map_or((0, 0), |((epoch, _), end)| (*epoch, end.position))
     };
-    let progress = |stream| (stream, Progress { have: have(stream), ..Progress::default() });
+    let progress = |stream| (stream, Progress::at_rest(have(stream)));
     let streams = (0..dir.streams()?).map(progress).collect();
     shared.change(|state| {
         (state.plan, state.streams, state.finish) = (Some((1, dir.clone(), history)), streams, true);

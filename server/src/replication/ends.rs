@@ -279,18 +279,15 @@ impl StandbyEnd {
                             return Err(StreamError::Unexpected("its first word is not its hello").into());
                         }
                     };
-                    match self.standby.prepare_or_seed(&hello)? {
-                        Some((dir, resume)) => {
-                            receiver.files(Vec::new());
-                            begun = self.begin(&dir, &hello, resume)?;
-                            channel.part = Part::Control;
-                        }
-                        None => {
-                            let dir = self.standby.join(&hello)?;
-                            receiver.files(Vec::new());
-                            receiver.want_seed();
-                            channel.part = Part::Seeding(Box::new((SeedIntake::begin(&dir)?, hello)));
-                        }
+                    if let Some((dir, resume)) = self.standby.prepare_or_seed(&hello)? {
+                        receiver.files(Vec::new());
+                        begun = self.begin(&dir, &hello, resume)?;
+                        channel.part = Part::Control;
+                    } else {
+                        let dir = self.standby.join(&hello)?;
+                        receiver.files(Vec::new());
+                        receiver.want_seed();
+                        channel.part = Part::Seeding(Box::new((SeedIntake::begin(&dir)?, hello)));
                     }
                 }
                 Part::Seeding(seeding) => {

@@ -6,7 +6,7 @@ use super::files::{Intake, Shelf};
 use super::http::{self, Site};
 use super::link::Check;
 use super::primary::SILENCE;
-use super::status::{Progress, Shared, State};
+use super::status::{Plan, Progress, Shared, State};
 use super::trimmer::Trimmer;
 use super::view::Views;
 use crate::cluster::{Change, Door, Member, Own};
@@ -366,7 +366,7 @@ impl<'a> Standby<'a> {
         hello: &Hello,
         resume: BTreeMap<u16, Resume>,
         primary: &str,
-    ) -> Result<((u64, DataDir, History), Vec<Follower>), FollowError> {
+    ) -> Result<(Plan, Vec<Follower>), FollowError> {
         self.sessions += 1;
         let history = dir.history()?.unwrap_or_else(|| unreachable!("it was just written"));
         let plan = (self.sessions, dir.clone(), history);
@@ -519,7 +519,7 @@ impl<'a> Standby<'a> {
 }
 
 /// A session begins: what the applier and the outside see of it.
-fn begin(state: &mut State, plan: (u64, DataDir, History), hello: &Hello, resume: &BTreeMap<u16, Resume>) {
+fn begin(state: &mut State, plan: Plan, hello: &Hello, resume: &BTreeMap<u16, Resume>) {
     let old = std::mem::take(&mut state.streams);
     state.streams = resume
         .iter()

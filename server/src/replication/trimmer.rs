@@ -1,7 +1,7 @@
 //! Snapshots on a standby, and its log trimmed behind them: the same rounds as on the primary, up to what is committed,
 //! and only once everything of the epochs before has come.
 
-use super::status::{At, Progress as Stream, Shared, State};
+use super::status::{At, Plan, Progress as Stream, Shared, State};
 use crate::snapshots::{Progress, Readers, Round, Snapshotter, Trigger};
 use frontrow_shard::Limits;
 use frontrow_wal::{DataDir, Floor, History, LogIndex, Position, WalError};
@@ -26,7 +26,7 @@ pub(super) struct Trimmer {
 
 impl Trimmer {
     pub(super) fn new(
-        (session, dir, history): (u64, DataDir, History),
+        (session, dir, history): Plan,
         streams: u16,
         shared: &Arc<Shared>,
         limits: Limits,

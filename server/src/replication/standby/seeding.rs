@@ -28,6 +28,9 @@ pub(super) fn is_behind(ended: &Result<(), FollowError>) -> bool {
     refusal.code == RefusalCode::SnapshotNeeded
 }
 
+/// A directory that can be gone on with, and from where by stream.
+type Fit = (DataDir, BTreeMap<u16, Resume>);
+
 impl Standby<'_> {
     /// Makes the directory fit to be gone on with: as it is if it can be, else from a seed. Whether the primary has
     /// been told which files are here, and from where each stream goes on.
@@ -53,7 +56,7 @@ impl Standby<'_> {
     pub(in crate::replication) fn prepare_or_seed(
         &mut self,
         hello: &Hello,
-    ) -> Result<Option<(DataDir, BTreeMap<u16, Resume>)>, FollowError> {
+    ) -> Result<Option<Fit>, FollowError> {
         if self.seed_needed {
             return Ok(None);
         }
