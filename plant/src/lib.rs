@@ -105,6 +105,36 @@ bugs! {
     EpochSkipped "server",
     /// a snapshot leaves out messages that have not arrived
     LettersNotSaved "server",
+    /// answers do not wait for the standby, though they say so
+    StandbyNotAwaited "server",
+    /// a connection of a standby that gave way ends the copies that are made for the next
+    CopiesTakenAway "server",
+    /// a standby applies a message whose sender, in another stream, has not written it yet
+    MessageBeforeSender "server",
+    /// a standby compares its state with what a primary said of records that were lost with it
+    OldChecksKept "server",
+    /// a standby counts before it has all streams
+    HalfStandbyCounts "server",
+    /// a standby acknowledges before its disk has it
+    StandbyAckBeforeSync "wal",
+    /// a standby writes a seal before the next segment is there
+    SealBeforeSuccessor "wal",
+    /// a standby goes on behind a torn tail
+    TornNotErased "wal",
+    /// an old primary that follows keeps what it has past the fork
+    OwnTailKept "wal",
+    /// an old primary that follows keeps epochs that the new one does not know
+    ForeignEpochKept "wal",
+    /// a promotion goes on in the old primary's epoch
+    PromotedInOldEpoch "wal",
+    /// a segment is written into before its name is durable
+    NameNotSynced "wal",
+    /// a segment has its name before it is whole
+    NamedBeforeSync "wal",
+    /// marks (manifest, history, trim) count before their names are durable
+    MarkNotSynced "wal",
+    /// a file that is used again keeps what it had
+    RecycledAsItWas "wal",
 }
 
 #[cfg(feature = "on")]

@@ -198,7 +198,7 @@ pub fn promote_at_rest(config: &Config) -> Result<u32, StartError> {
     dir.erase_torn()?;
     // What cannot be served opens no epoch: that would keep the other node away.
     dir.check_promotable(&std::collections::BTreeMap::new())?;
-    core::recover(&dir, limits_of(config))?;
+    replication::recover_caused(&dir, limits_of(config))?;
     Ok(dir.promote().map(|(dir, _)| dir.epoch())?)
 }
 

@@ -55,6 +55,10 @@ impl Post {
         next
     }
 
+    pub(crate) fn sent_to(&self, to: PartitionId) -> u64 {
+        self.sent.get(usize::from(to)).copied().unwrap_or(0)
+    }
+
     pub(crate) fn received_from(&self, from: PartitionId) -> u64 {
         self.received.get(usize::from(from)).copied().unwrap_or(0)
     }

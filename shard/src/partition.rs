@@ -661,6 +661,11 @@ impl Partition {
         self.post.confirm_all(received)
     }
 
+    /// The number of the last message written to there.
+    pub fn sent_to(&self, to: PartitionId) -> u64 {
+        self.post.sent_to(to)
+    }
+
     /// The number of the last message received from there.
     pub fn received_from(&self, from: PartitionId) -> u64 {
         self.post.received_from(from)

@@ -100,9 +100,9 @@ pub struct Hunt {
     pub played: u64,
 }
 
-/// Plays seeds with each bug planted, one bug at a time, until one seed shows it. Also the first `clean` seeds without.
+/// Plays seeds with each bug planted, from the one named `first` on or all, one at a time, until one seed shows it.
 #[cfg(feature = "plant")]
-pub fn hunt(seeds: Range<u64>, tell: impl Fn(&Hunt)) -> Vec<Hunt> {
+pub fn hunt(seeds: Range<u64>, first: Option<&str>, tell: impl Fn(&Hunt)) -> Vec<Hunt> {
     std::panic::set_hook(Box::new(|_| {}));
     let hunt_one = |&bug: &(frontrow_plant::Bug, &'static str, &'static str)| {
         frontrow_plant::plant(bug.0);
@@ -135,7 +135,11 @@ pub fn hunt(seeds: Range<u64>, tell: impl Fn(&Hunt)) -> Vec<Hunt> {
         tell(&hunt);
         hunt
     };
-    let hunted = frontrow_plant::ALL.iter().map(hunt_one).collect();
+    let hunted = frontrow_plant::ALL
+        .iter()
+        .skip_while(|(bug, ..)| first.is_some_and(|first| first != format!("{bug:?}")))
+        .map(hunt_one)
+        .collect();
     drop(std::panic::take_hook());
     hunted
 }

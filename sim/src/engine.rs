@@ -86,6 +86,14 @@ fn halves(at: (u64, Side)) -> (Reader, Writer) {
     (Reader { at, busy: false, given_away: false }, Writer { at, busy: false, given_away: false })
 }
 
+/// What ends a connection from anywhere.
+pub(crate) fn hang_up(reader: &Reader) -> Box<dyn Fn() + Send> {
+    let at = reader.at;
+    Box::new(move || {
+        with(|state| state.on_net(|net, around| net.shutdown(around, at, Shutdown::Both)));
+    })
+}
+
 fn drop_half(at: (u64, Side), writer: bool) {
     with(|state| {
         state.note(Event::Close, at.0, at.1 as u64 * 2 + u64::from(writer));

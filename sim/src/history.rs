@@ -12,6 +12,8 @@
 //!   rules allow; a fence that was told is never called forged;
 //! - of two parties of one size in a row's queue the first is served first; who left is not served;
 //! - nobody books more than the limit per user;
+//! - of what a standby's promotion kept all of this goes on; where answers do not wait for the standby, what was
+//!   heard beyond that is counted as lost, and taken back;
 //! - in the end the server's seats are booked exactly where clients were told so.
 
 use crate::server::Hall;
@@ -73,7 +75,7 @@ struct Asked {
 }
 
 /// Everything that was heard.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct History {
     partitions: u16,
     hold_ms: Millis,
@@ -91,8 +93,50 @@ pub struct History {
     wishes: BTreeMap<(UserId, u64), (u8, u8)>,
     /// An operation may have been stalled by a full log: answers then tell a later time than that of the decision.
     pub(crate) stalled: bool,
+    /// Of the connection that is heard now: the epoch that its server said hello with.
+    pub(crate) term: u32,
+    /// What was heard, if a promotion may take some of it back.
+    journal: Option<Vec<Heard>>,
+    /// Where promotions went on.
+    forks: Vec<Fork>,
+    /// Answers and offers that were taken back by them.
+    lost: u64,
+    /// Holds of which it is not known whether a promotion has kept what was heard of them.
+    doubtful: BTreeMap<HoldId, Option<Hold>>,
     /// What cannot be true.
     pub violations: Vec<String>,
+}
+
+/// What clients heard, as it is told to a history.
+#[derive(Debug, Clone)]
+struct Heard {
+    term: u32,
+    what: Told,
+}
+
+#[derive(Debug, Clone)]
+enum Told {
+    Ask(RequestId, UserId, Command),
+    Answer(UserId, Reply, Option<Proof>),
+    Status(UserId, RowRef, Answer),
+    Offered(UserId, RowRef, Answer, Parts),
+    Expired(UserId, RowRef, Answer, Millis),
+    Out(UserId, RowRef),
+}
+
+/// A promotion: from here on another node's log counts, which may be shorter.
+#[derive(Debug, Clone)]
+struct Fork {
+    epoch: u32,
+    kept: Vec<Lsn>,
+}
+
+/// Whether something survived a promotion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Kept,
+    Lost,
+    Unknown,
 }
 
 impl History {
@@ -113,8 +157,79 @@ impl History {
             left: BTreeMap::new(),
             wishes: BTreeMap::new(),
             stalled: false,
+            term: 0,
+            journal: None,
+            forks: Vec::new(),
+            lost: 0,
+            doubtful: BTreeMap::new(),
             violations: Vec::new(),
         }
+    }
+
+    /// Answers do not wait for a standby: a promotion may lose some of them.
+    pub(crate) fn may_lose(&mut self) {
+        self.journal = Some(Vec::new());
+    }
+
+    /// How many answers and offers promotions have taken back.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// A node goes on in `epoch` from these LSNs, by partition: what was heard beyond them is taken back, where that is
+    /// allowed.
+    pub(crate) fn promoted(&mut self, hall: &Hall, epoch: u32, kept: Vec<Lsn>) {
+        let Some(journal) = self.journal.take() else { return };
+        let mut after = Self::new(hall, self.partitions);
+        after.forks = std::mem::take(&mut self.forks);
+        after.forks.push(Fork { epoch, kept });
+        after.journal = Some(Vec::with_capacity(journal.len()));
+        after.stalled = self.stalled;
+        for Heard { term, what } in journal {
+            after.term = term;
+            after.tell(&what);
+        }
+        // Each was counted, and judged, when it was heard first.
+        after.codes = std::mem::take(&mut self.codes);
+        (after.repeated, after.violations) = (self.repeated, std::mem::take(&mut self.violations));
+        after.lost += self.lost;
+        *self = after;
+    }
+
+    fn tell(&mut self, what: &Told) {
+        match what {
+            Told::Ask(id, user, command) => self.ask(*id, *user, command),
+            Told::Answer(user, reply, proof) => self.answer(*user, reply, proof.as_ref()),
+            Told::Status(user, place, answer) => self.status(*user, *place, answer),
+            Told::Offered(user, place, answer, parts) => self.offered(*user, *place, answer, parts),
+            Told::Expired(user, place, answer, now) => self.expired(*user, *place, answer, *now),
+            Told::Out(user, place) => self.left_queue(*user, *place),
+        }
+    }
+
+    /// Keeps what was heard for a promotion, if there may be one. Whether it counts.
+    fn counts(&mut self, partition: PartitionId, (low, high): (Lsn, Lsn), what: Told) -> Fate {
+        let Some(journal) = &mut self.journal else { return Fate::Kept };
+        let mut fate = Fate::Kept;
+        for fork in self.forks.iter().filter(|fork| fork.epoch > self.term) {
+            let kept = fork.kept.get(usize::from(partition)).copied().unwrap_or(0);
+            if low > kept {
+                self.lost += 1;
+                return Fate::Lost;
+            }
+            if high > kept {
+                fate = Fate::Unknown;
+            }
+        }
+        journal.push(Heard { term: self.term, what });
+        fate
+    }
+
+    /// Nothing is certain of a hold any more.
+    fn doubt(&mut self, id: HoldId) {
+        let hold = self.holds.remove(&id);
+        let known = self.doubtful.entry(id).or_default();
+        *known = hold.or(known.take());
     }
 
     /// How often each answer was heard.
@@ -157,6 +272,9 @@ impl History {
             *wish = (wish.0.min(count), wish.1.max(count));
         }
         self.asked.entry(id).or_insert(Asked { floor, answer: None, party });
+        if let Some(journal) = &mut self.journal {
+            journal.push(Heard { term: self.term, what: Told::Ask(id, user, *command) });
+        }
     }
 
     /// An answer was heard.
@@ -165,6 +283,18 @@ impl History {
         let plain = Answer { flags: answer.flags & !flags::REPEATED, ..*answer };
         let repeated = plain.flags != answer.flags;
         self.repeated += u64::from(repeated);
+        let of = place.partition(self.partitions);
+        // Where it was decided is known of what was not decided before.
+        let low = if repeated { plain.lsn.min(durable) } else { durable };
+        match self.counts(of, (low, durable), Told::Answer(user, *reply, proof.copied())) {
+            Fate::Kept => {}
+            Fate::Lost => return,
+            Fate::Unknown => {
+                let (lsn, slot) =
+                    proof.map_or((plain.lsn, plain.slot), |proof| (proof.fence.lsn, proof.fence.slot));
+                return self.doubt((of, lsn, slot));
+            }
+        }
         let Some(asked) = self.asked.get_mut(&id) else { return };
         let (floor, party) = (asked.floor, asked.party);
         if matches!(plain.code, Code::Full | Code::QueueFull | Code::NotOwner | Code::BadRequestId) {
@@ -295,6 +425,11 @@ impl History {
         }
     }
 
+    /// Whether a promotion may have taken something back.
+    fn is_forked(&self) -> bool {
+        self.journal.is_some() && !self.forks.is_empty()
+    }
+
     fn queued(&mut self, user: UserId, place: RowRef, count: u8, answer: &Answer) {
         if answer.slot == 0 {
             self.wrong("position", &format!("user {user} is number 0 of the queue at {place:?}"));
@@ -321,8 +456,20 @@ impl History {
         }
     }
 
+    /// Somebody heard that he is out of a queue, and was not served.
+    pub(crate) fn left_queue(&mut self, user: UserId, place: RowRef) {
+        let known = (0, 0);
+        if self.counts(place.partition(self.partitions), known, Told::Out(user, place)) == Fate::Kept {
+            self.out_of_queue(user, place, None);
+        }
+    }
+
     /// A place in a queue was told.
     pub(crate) fn status(&mut self, user: UserId, place: RowRef, answer: &Answer) {
+        let (of, known) = (place.partition(self.partitions), (answer.lsn, answer.lsn));
+        if self.counts(of, known, Told::Status(user, place, *answer)) != Fate::Kept {
+            return;
+        }
         match answer.code {
             Code::Queued if answer.slot == 0 => {
                 self.wrong("position", &format!("user {user} is number 0 of the queue at {place:?}"));
@@ -335,6 +482,14 @@ impl History {
     /// Seats from a queue were heard of, by news or by asking.
     pub(crate) fn offered(&mut self, user: UserId, place: RowRef, answer: &Answer, parts: &Parts) {
         *self.codes.entry("offered").or_default() += 1;
+        // A section's offer is named after its request, and was made later.
+        let of = place.partition(self.partitions);
+        let high = if place.is_section() && self.is_forked() { Lsn::MAX } else { answer.lsn };
+        match self.counts(of, (answer.lsn, high), Told::Offered(user, place, *answer, *parts)) {
+            Fate::Kept => {}
+            Fate::Lost => return,
+            Fate::Unknown => return self.doubt((of, answer.lsn, answer.slot)),
+        }
         if let Some(&left) = self.left.get(&(user, place.key()))
             && answer.lsn > left
         {
@@ -348,6 +503,11 @@ impl History {
     /// A hold ran out, and its user heard of it.
     pub(crate) fn expired(&mut self, user: UserId, place: RowRef, answer: &Answer, now: Millis) {
         *self.codes.entry("expired news").or_default() += 1;
+        let of = place.partition(self.partitions);
+        let told = Told::Expired(user, place, *answer, now);
+        if self.counts(of, (answer.lsn, answer.lsn), told) != Fate::Kept {
+            return;
+        }
         let id = (place.partition(self.partitions), answer.lsn, answer.slot);
         let known = self.holds.get(&id).cloned();
         if known.as_ref().is_some_and(|hold| hold.booked) {
@@ -423,8 +583,15 @@ impl History {
     }
 
     fn about(&mut self, id: HoldId, answer: &Answer, change: impl FnOnce(&mut Hold)) {
+        if let Some(hold) = self.doubtful.remove(&id).flatten() {
+            self.holds.insert(id, hold);
+        }
         if let Some(hold) = self.holds.get_mut(&id) {
             return change(hold);
+        }
+        if self.is_forked() {
+            // Its grant may have been told by an answer of which it is not known whether it was kept.
+            return;
         }
         let why = format!(
             "{} for a hold of partition {} that was never granted (LSN {})",
@@ -483,7 +650,7 @@ impl History {
                 let told =
                     told.filter_map(|id| self.holds.get(id)).any(|hold| hold.booked && hold.ended.is_none());
                 let is = live.is_some_and(|row| is_booked(row, seat));
-                if told != is {
+                if told != is && !(is && self.is_forked()) {
                     let (told, is) = (word(told), word(is));
                     let why = format!("{row:?}, seat {seat}: {told} by what clients heard, {is} in the end");
                     wrong.push(format!("booked: {why}"));

@@ -11,7 +11,10 @@
 //! | `clocks` | drift and steps |
 //! | `net/` | TCP as a program sees it, and its faults |
 //! | `disk` | the disk under the log, and its faults |
+//! | `unsynced` | what a power loss takes back: names and contents that were not synced |
 //! | `engine` | `Engine` on top of these |
+//! | `replica` | replication's connections, of both ends |
+//! | `pair` | faults of two nodes: links cut, standbys lost and promoted, old primaries that come back |
 //! | `server` | a node with the server's real cores |
 //! | `line`, `people` | clients: one connection; somebody who asks for everything |
 //! | `history` | what clients were told, and whether it can be true |
@@ -29,13 +32,16 @@ mod engine;
 mod history;
 mod line;
 mod net;
+mod pair;
 mod people;
+mod replica;
 mod rng;
 mod run;
 mod scenario;
 mod server;
 mod tasks;
 mod trace;
+mod unsynced;
 mod world;
 
 #[cfg(feature = "plant")]
@@ -47,6 +53,6 @@ pub use history::History;
 pub use net::NetOptions;
 pub use rng::{Concern, Rng};
 pub use run::{Outcome, run};
-pub use scenario::Scenario;
+pub use scenario::{Acknowledge, Scenario};
 pub use server::{Hall, Server};
 pub use world::{Crash, Ended, NodeId, Options, ProcessEnded, World};

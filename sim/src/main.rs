@@ -9,13 +9,15 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let numbers: Vec<Option<u64>> = words.iter().map(|word| word.parse().ok()).collect();
     match (words.first().map(String::as_str), numbers.as_slice()) {
-        (Some("--bugs"), [_, Some(seeds)]) => bugs(*seeds),
+        (Some("--bugs"), [_, Some(seeds)]) => bugs(*seeds, None),
+        (Some("--bugs"), [_, Some(seeds), None]) => bugs(*seeds, Some(&words[2])),
         (_, [Some(seed)] | [Some(seed), Some(1)]) => one(*seed),
         (_, [Some(first), Some(count)]) => many(*first, *count),
         _ => {
             eprintln!(
                 "frontrow-sim SEED [COUNT]: plays the server under a seed, or under several from it on; \
-                 frontrow-sim --bugs SEEDS: finds every planted bug (built with --features plant)"
+                 frontrow-sim --bugs SEEDS [FIRST]: finds every planted bug, or those from FIRST on (built with \
+                 --features plant)"
             );
             ExitCode::from(2)
         }
@@ -83,9 +85,9 @@ fn many(first: u64, count: u64) -> ExitCode {
 }
 
 #[cfg(feature = "plant")]
-fn bugs(seeds: u64) -> ExitCode {
+fn bugs(seeds: u64, first: Option<&str>) -> ExitCode {
     println!("| bug | room | what it does | seeds needed | found by |\n| --- | --- | --- | --- | --- |");
-    let hunted = frontrow_sim::hunt(0..seeds, |hunt| {
+    let hunted = frontrow_sim::hunt(0..seeds, first, |hunt| {
         let (bug, room, what) = hunt.bug;
         let (needed, rule) = match &hunt.found {
             Some((_, why)) => {
@@ -104,7 +106,7 @@ fn bugs(seeds: u64) -> ExitCode {
 }
 
 #[cfg(not(feature = "plant"))]
-fn bugs(_: u64) -> ExitCode {
+fn bugs(_: u64, _: Option<&str>) -> ExitCode {
     eprintln!("this build has no planted bugs: build it with --features plant (make sim-bugs)");
     ExitCode::from(2)
 }

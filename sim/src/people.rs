@@ -11,7 +11,7 @@ use frontrow_shard::{
     ANY_CATEGORY, Adjacency, Answer, CANDIDATES, ClaimBest, ClaimSeats, ClaimSection, Code, Command, Fence,
     Join, Leave, NO_ROW, Parts, Proof, RequestId, RowRef, Seats, UserId,
 };
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -39,9 +39,12 @@ impl Held {
 /// What all people share.
 #[derive(Clone)]
 pub(crate) struct Town {
-    pub(crate) server: SocketAddr,
+    /// Where the server is; first, where operators say it is.
+    pub(crate) servers: Rc<RefCell<Vec<SocketAddr>>>,
     pub(crate) hall: Rc<Hall>,
     pub(crate) history: Rc<RefCell<History>>,
+    /// Answers wait for a standby.
+    pub(crate) waits: bool,
     /// Nothing new is to be asked.
     pub(crate) closing: Rc<Cell<bool>>,
     /// Fences that somebody might have seen.
@@ -66,6 +69,8 @@ pub(crate) struct Person {
     times: Times,
     /// To be asked next.
     brink: Option<(RequestId, Command)>,
+    /// The epoch of the server that is talked to.
+    term: u32,
 }
 
 /// The server's time on one connection: it goes on, about as fast as everybody's.
@@ -81,7 +86,8 @@ struct Times {
 }
 
 impl Times {
-    fn heard(&mut self, time_ms: u64) -> Option<String> {
+    /// What is wrong with the time of an answer, if it is. One that waited for a standby may come late.
+    fn heard(&mut self, time_ms: u64, waits: bool) -> Option<String> {
         self.heard_ns = Clock::monotonic_ns();
         if self.first_ms == 0 {
             (self.first_ms, self.last_ms) = (time_ms, time_ms);
@@ -89,7 +95,7 @@ impl Times {
         let (first, last) = (self.first_ms, self.last_ms);
         self.last_ms = last.max(time_ms);
         let passed_ms = (self.heard_ns - self.begun_ns) / 1_000_000;
-        let back = time_ms + 5_000 < last;
+        let back = time_ms + 5_000 < last && !waits;
         let ahead = time_ms > first + passed_ms + passed_ms / 20 + 1_000;
         (back || ahead)
             .then(|| format!("the server said {first}, {last}, and after {passed_ms} ms {time_ms}"))
@@ -116,6 +122,7 @@ impl Person {
             waiting: None,
             times: Times::default(),
             brink: None,
+            term: 0,
         }
     }
 
@@ -127,7 +134,9 @@ impl Person {
             // Days, because clocks step.
             let token = minter().mint(self.user, now_s, 864_000);
             self.times = Times { begun_ns: Clock::monotonic_ns(), ..Times::default() };
-            let Ok((mut line, welcome)) = Line::open(self.town.server, &token).await else { continue };
+            let server = self.server();
+            let Ok((mut line, welcome)) = Line::open(server, &token).await else { continue };
+            self.term = welcome.epoch;
             let random = self.rng.next_u64();
             let ids = self.ids.get_or_insert_with(|| RequestIds::new(welcome.server_time_ms, random));
             ids.heard(welcome.server_time_ms);
@@ -135,6 +144,18 @@ impl Person {
             let _ = self.talk(&mut line).await;
         }
         self.town.home.set(self.town.home.get() + 1);
+    }
+
+    /// Whom to ask: the primary, as operators say; now and then another node, as who has not heard of it would.
+    fn server(&mut self) -> SocketAddr {
+        let servers = self.town.servers.borrow();
+        if servers.len() > 1 && self.rng.below(8) == 0 { *self.rng.pick(&servers) } else { servers[0] }
+    }
+
+    fn history(&self) -> RefMut<'_, History> {
+        let mut history = self.town.history.borrow_mut();
+        history.term = self.term;
+        history
     }
 
     fn is_done(&self) -> bool {
@@ -196,7 +217,7 @@ impl Person {
     /// Sends what is pending, and listens until it is answered or has to be asked again.
     async fn ask(&mut self, line: &mut Line) -> Result<(), Lost> {
         let Some((id, command)) = self.pending else { return Ok(()) };
-        self.town.history.borrow_mut().ask(id, self.user, &command);
+        self.history().ask(id, self.user, &command);
         line.send(&ClientMessage::Request { id, command }).await?;
         loop {
             match line.next().await? {
@@ -234,7 +255,7 @@ impl Person {
             match line.next().await? {
                 Heard::Answer(reply) if reply.id == id => {
                     self.heard_time(reply.time_ms);
-                    self.town.history.borrow_mut().status(self.user, place, &reply.answer);
+                    self.history().status(self.user, place, &reply.answer);
                     match reply.answer.code {
                         Code::Granted => self.offered(reply.place, &reply.answer, &reply.parts),
                         Code::Queued => {}
@@ -263,7 +284,7 @@ impl Person {
                 Heard::Answer(reply) if reply.id == id => {
                     if !matches!(reply.answer.code, Code::IdReused | Code::TooOld) {
                         let why = format!("request {id:032x} was used twice: {}", reply.answer.code.name());
-                        self.town.history.borrow_mut().wrong("one answer", &why);
+                        self.history().wrong("one answer", &why);
                     }
                     line.content();
                     return Ok(());
@@ -277,8 +298,8 @@ impl Person {
     }
 
     fn heard_time(&mut self, time_ms: u64) {
-        if let Some(why) = self.times.heard(time_ms) {
-            self.town.history.borrow_mut().wrong("clock", &why);
+        if let Some(why) = self.times.heard(time_ms, self.town.waits) {
+            self.history().wrong("clock", &why);
         }
         if let Some(ids) = &mut self.ids {
             ids.heard(time_ms);
@@ -294,7 +315,7 @@ impl Person {
     }
 
     fn offered(&mut self, place: RowRef, answer: &Answer, parts: &Parts) {
-        self.town.history.borrow_mut().offered(self.user, place, answer, parts);
+        self.history().offered(self.user, place, answer, parts);
         self.waiting = self.waiting.filter(|at| *at != place);
         self.hold(place, answer);
     }
@@ -305,11 +326,11 @@ impl Person {
         match news.kind {
             NewsKind::Offered => self.offered(place, answer, &news.parts),
             NewsKind::Expired => {
-                self.town.history.borrow_mut().expired(self.user, place, answer, news.time_ms);
+                self.history().expired(self.user, place, answer, news.time_ms);
                 self.holds.retain(|held| !held.is(place, answer));
             }
             NewsKind::Unfillable | NewsKind::Closed | NewsKind::HoldCap => {
-                self.town.history.borrow_mut().out_of_queue(self.user, place, None);
+                self.history().left_queue(self.user, place);
                 self.waiting = self.waiting.filter(|at| *at != place);
             }
             NewsKind::Position => {}
@@ -318,7 +339,7 @@ impl Person {
 
     fn answer(&mut self, reply: &Reply, command: &Command) {
         let (place, answer) = (reply.place, &reply.answer);
-        self.town.history.borrow_mut().answer(self.user, reply, proof_of(command).as_ref());
+        self.history().answer(self.user, reply, proof_of(command).as_ref());
         let repeated = answer.flags & frontrow_shard::flags::REPEATED != 0;
         // What it says may be long over; whoever heard it the first time has noted it.
         if repeated && self.answered.is_some_and(|(id, _)| id == reply.id) {

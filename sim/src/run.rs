@@ -2,9 +2,10 @@
 
 use crate::disk::DiskOptions;
 use crate::history::History;
+use crate::pair::{self, Promotions};
 use crate::people::{Person, Town};
 use crate::rng::{Concern, Rng};
-use crate::scenario::{self, Scenario};
+use crate::scenario::{self, Acknowledge, Scenario};
 use crate::server::{Hall, Server};
 use crate::world::{Crash, Ended, NodeId, Options, World};
 use frontrow_server::core::Audit;
@@ -49,16 +50,31 @@ pub fn run(seed: u64, scenario: &Scenario) -> Outcome {
     let mut options = Options { aloud: scenario.aloud, ..Options::new(seed) };
     options.net.give_up = Duration::from_secs(3);
     let world = World::new(options);
+    world.keep_unsynced(data.path().join("attic"));
     let mut faults = Rng::new(seed, Concern::Faults);
     let hall = Rc::new(scenario::hall(&mut faults));
-    let data = data.path().join("data");
-    let server = Server::new(&world, Rc::clone(&hall), &data, scenario);
-    world.disk(server.node(), |disk| disk.lost = scenario.lost_writes);
-    server.start(&world);
+    let nodes = if scenario.pair.is_some() { 2 } else { 1 };
+    let new_server = |number| {
+        let server =
+            Server::new(&world, Rc::clone(&hall), &data.path().join(format!("data{number}")), scenario);
+        world.disk(server.node(), |disk| disk.lost = scenario.lost_writes);
+        server
+    };
+    let servers: Vec<Server> = (0..nodes).map(new_server).collect();
+    let history = Rc::new(RefCell::new(History::new(&hall, PARTITIONS)));
+    if scenario.pair == Some(Acknowledge::Local) {
+        history.borrow_mut().may_lose();
+    }
+    let promotions = pair::watch(&servers, &hall, &history);
+    servers[0].start(&world);
+    if let [first, second] = servers.as_slice() {
+        second.follow(&world, first.leader_addr());
+    }
     let town = Town {
-        server: server.addr(),
+        servers: Rc::new(RefCell::new(servers.iter().map(Server::addr).collect())),
         hall: Rc::clone(&hall),
-        history: Rc::new(RefCell::new(History::new(&hall, PARTITIONS))),
+        history,
+        waits: scenario.pair == Some(Acknowledge::Backup),
         closing: Rc::new(Cell::new(false)),
         fences: Rc::default(),
         home: Rc::new(Cell::new(0)),
@@ -71,32 +87,47 @@ pub fn run(seed: u64, scenario: &Scenario) -> Outcome {
     }
     let mut play = Play {
         world: &world,
-        server: &server,
+        servers: &servers,
+        lead: 0,
+        promotions,
         scenario,
-        data: &data,
+        data: data.path(),
         homes,
         rng: faults,
         struck: BTreeMap::new(),
         troubles: Vec::new(),
-        words: 0,
+        words: vec![0; nodes],
         forgiven: false,
         damaged: false,
         town: &town,
     };
     for _ in 0..scenario.faults {
-        play.strike();
+        if scenario.pair.is_some() && play.rng.below(3) > 0 {
+            play.strike_pair();
+        } else {
+            play.strike();
+        }
     }
     play.calm();
     let seats = play.quiet(&hall);
     let booked = town.history.borrow().booked();
     town.history.borrow_mut().finish(&hall, &seats);
     play.compare(&hall);
-    let (snapshots, segments, wrong) = server.kept();
-    play.troubles.extend(wrong.into_iter().map(|why| format!("snapshot: {why}")));
-    *play.struck.entry("snapshots written").or_default() += snapshots;
-    *play.struck.entry("segments trimmed").or_default() += segments;
-    let (mut violations, faults) = (play.troubles, play.struck);
+    let (names, contents) = world.taken_back();
+    *play.struck.entry("names lost with the power").or_default() += names;
+    *play.struck.entry("contents lost with the power").or_default() += contents;
+    for server in &servers {
+        let (snapshots, segments, wrong) = server.kept();
+        play.troubles.extend(wrong.into_iter().map(|why| format!("snapshot: {why}")));
+        play.troubles.extend(server.troubles());
+        *play.struck.entry("snapshots written").or_default() += snapshots;
+        *play.struck.entry("segments trimmed").or_default() += segments;
+    }
     let mut history = town.history.borrow_mut();
+    if history.lost() > 0 {
+        *play.struck.entry("answers lost by a promotion (local)").or_default() += history.lost();
+    }
+    let (mut violations, faults) = (play.troubles, play.struck);
     violations.append(&mut history.violations);
     Outcome {
         trace: world.trace(),
@@ -105,7 +136,7 @@ pub fn run(seed: u64, scenario: &Scenario) -> Outcome {
         booked,
         codes: history.codes().clone(),
         faults,
-        starts: server.served(),
+        starts: servers.iter().map(Server::served).sum(),
         violations,
     }
 }
@@ -116,31 +147,39 @@ fn memory_dir() -> PathBuf {
     if shared.is_dir() { shared.into() } else { std::env::temp_dir() }
 }
 
-struct Play<'w> {
-    world: &'w World,
-    server: &'w Server,
-    scenario: &'w Scenario,
+pub(crate) struct Play<'w> {
+    pub(crate) world: &'w World,
+    pub(crate) servers: &'w [Server],
+    /// The primary among them, by what operators have decided.
+    pub(crate) lead: usize,
+    pub(crate) promotions: Promotions,
+    pub(crate) scenario: &'w Scenario,
     data: &'w Path,
-    homes: [NodeId; 2],
-    rng: Rng,
+    pub(crate) homes: [NodeId; 2],
+    pub(crate) rng: Rng,
     struck: BTreeMap<&'static str, u64>,
-    troubles: Vec<String>,
-    /// Last words of the server that have been looked at.
-    words: usize,
+    pub(crate) troubles: Vec<String>,
+    /// By server, last words that have been looked at.
+    words: Vec<usize>,
     /// A failing disk ends the server: that is as it should be.
-    forgiven: bool,
+    pub(crate) forgiven: bool,
     /// A snapshot has been damaged: another one may not be.
     damaged: bool,
-    town: &'w Town,
+    pub(crate) town: &'w Town,
 }
 
-impl Play<'_> {
-    fn wait(&mut self, most_ms: u64) {
+impl<'w> Play<'w> {
+    /// The primary.
+    pub(crate) fn server(&self) -> &'w Server {
+        &self.servers[self.lead]
+    }
+
+    pub(crate) fn wait(&mut self, most_ms: u64) {
         let ms = 1 + self.rng.below(most_ms);
         self.world.run_for(Duration::from_millis(ms));
     }
 
-    fn count(&mut self, what: &'static str) {
+    pub(crate) fn count(&mut self, what: &'static str) {
         *self.struck.entry(what).or_default() += 1;
     }
 
@@ -148,10 +187,10 @@ impl Play<'_> {
     fn strike(&mut self) {
         self.wait(3_000);
         if self.scenario.snapshots {
-            self.server.snapshot(self.world);
+            self.server().snapshot(self.world);
             self.wait(1_000);
         }
-        let (world, node) = (self.world, self.server.node());
+        let (world, node) = (self.world, self.server().node());
         let home = *self.rng.pick(&self.homes);
         if self.rng.below(2) == 0 {
             // Much is on its way to the disk when the fault strikes.
@@ -160,7 +199,7 @@ impl Play<'_> {
             self.wait(400);
             if self.scenario.snapshots && self.rng.below(2) == 0 {
                 // What has not arrived then is in the snapshot, or nowhere.
-                self.server.snapshot(world);
+                self.server().snapshot(world);
                 self.wait(20);
             }
         }
@@ -169,9 +208,18 @@ impl Play<'_> {
                 world.crash(node, Crash::Process);
                 "process killed"
             }
-            3..=5 => {
+            3..=4 => {
                 world.crash(node, Crash::Power);
                 "power lost"
+            }
+            5 => {
+                // In the middle of whatever is done to files next: a segment made, a snapshot, a trim.
+                let changes = 1 + self.rng.below(if self.scenario.snapshots { 120 } else { 10 }) as u32;
+                world.disk(node, |disk| disk.dies_in = changes);
+                if self.scenario.snapshots {
+                    self.server().snapshot(world);
+                }
+                "power lost amid files"
             }
             6 => {
                 world.cut(node, home);
@@ -215,14 +263,17 @@ impl Play<'_> {
         world.slow(home, node, Duration::ZERO);
         world.resume(node);
         let usual = DiskOptions::default().latency_ns;
-        world.disk(node, |disk| (disk.full, disk.failing, disk.latency_ns) = (false, 0, usual));
+        world.disk(node, |disk| {
+            (disk.full, disk.failing, disk.latency_ns, disk.dies_in) = (false, 0, usual, 0);
+        });
         self.restart();
         self.forgiven = false;
     }
 
-    /// Starts the server if it does not run; one that will not start is a trouble.
-    fn restart(&mut self) {
-        let (world, server) = (self.world, self.server);
+    /// Starts whatever does not run; a server that will not start is a trouble.
+    pub(crate) fn restart(&mut self) {
+        self.restart_standby();
+        let (world, server) = (self.world, self.server());
         if world.runs(server.node()) {
             return;
         }
@@ -238,6 +289,10 @@ impl Play<'_> {
         }
         if self.rng.below(5) == 0 {
             // It crashes again on its way up.
+            if self.rng.below(2) == 0 {
+                let changes = 1 + self.rng.below(40) as u32;
+                world.disk(server.node(), |disk| disk.dies_in = changes);
+            }
             server.start(world);
             self.wait(20);
             world.crash(server.node(), if self.rng.below(2) == 0 { Crash::Process } else { Crash::Power });
@@ -255,12 +310,14 @@ impl Play<'_> {
         }
     }
 
-    fn last_words(&mut self) {
-        let words = self.world.last_words(self.server.node());
-        for word in words.iter().skip(self.words).filter(|_| !self.forgiven) {
-            self.troubles.push(format!("goes on: the server stopped by itself: {word}"));
+    pub(crate) fn last_words(&mut self) {
+        for (number, server) in self.servers.iter().enumerate() {
+            let words = self.world.last_words(server.node());
+            for word in words.iter().skip(self.words[number]).filter(|_| !self.forgiven) {
+                self.troubles.push(format!("goes on: the server stopped by itself: {word}"));
+            }
+            self.words[number] = words.len();
         }
-        self.words = words.len();
     }
 
     /// Changes a byte of a partition's newest snapshot, if there is an older one.
@@ -269,7 +326,8 @@ impl Play<'_> {
             return;
         }
         let partition = format!("p{:04}-", self.rng.below(u64::from(PARTITIONS)));
-        let Ok(files) = std::fs::read_dir(self.data.join("snap")) else { return };
+        let folder = self.data.join(format!("data{}", self.lead)).join("snap");
+        let Ok(files) = std::fs::read_dir(&folder) else { return };
         let names = files.flatten().filter_map(|file| file.file_name().into_string().ok());
         let mut own: Vec<String> = names
             .filter(|name| {
@@ -279,7 +337,7 @@ impl Play<'_> {
             .collect();
         own.sort();
         let [.., _, newest] = own.as_slice() else { return };
-        let path = self.data.join("snap").join(newest);
+        let path = folder.join(newest);
         let Ok(mut bytes) = std::fs::read(&path) else { return };
         let at = self.rng.index(bytes.len());
         bytes[at] ^= 1;
@@ -315,7 +373,7 @@ impl Play<'_> {
         if let Some(row) = seats.iter().flatten().find(|row| !is_settled(row)) {
             self.troubles.push(format!("comes free: seats of {row:?} are held for ever"));
         }
-        if !self.world.runs(self.server.node()) {
+        if !self.world.runs(self.server().node()) {
             self.last_words();
         }
         seats
@@ -324,7 +382,7 @@ impl Play<'_> {
     /// What the server says of its seats.
     fn seats(&mut self, hall: &Hall) -> Vec<Vec<LiveRow>> {
         let sections = 0..hall.sections.len() as u16;
-        let asked: Vec<_> = sections.map(|section| self.server.section(self.world, section)).collect();
+        let asked: Vec<_> = sections.map(|section| self.server().section(self.world, section)).collect();
         let all = || asked.iter().all(|answer| answer.borrow().is_some());
         self.world.run_until(Duration::from_secs(5), all);
         asked.iter().map(|answer| answer.borrow_mut().take().unwrap_or_default()).collect()
@@ -334,7 +392,7 @@ impl Play<'_> {
     fn at_rest(&mut self) -> Vec<Audit> {
         let mut before = Vec::new();
         for _ in 0..20 {
-            let asked = self.server.audit(self.world);
+            let asked = self.server().audit(self.world);
             self.world.run_until(Duration::from_secs(5), || asked.borrow().is_some());
             let now = asked.borrow_mut().take().unwrap_or_default();
             if now == before && !now.is_empty() {
@@ -349,11 +407,12 @@ impl Play<'_> {
     /// The log, replayed, gives what the cores have; no message is left; nobody waits for what is free.
     fn compare(&mut self, hall: &Hall) {
         if self.scenario.snapshots && self.rng.below(2) == 0 {
-            self.server.snapshot(self.world);
+            self.server().snapshot(self.world);
         }
         let live = self.at_rest();
-        self.world.crash(self.server.node(), Crash::Process);
-        let partitions = match self.server.recover() {
+        self.compare_standby(&live);
+        self.world.crash(self.server().node(), Crash::Process);
+        let partitions = match self.server().recover() {
             Ok(partitions) => partitions,
             Err(why) => return self.troubles.push(format!("replay: the log is not replayed: {why}")),
         };

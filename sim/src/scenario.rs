@@ -4,6 +4,15 @@ use crate::rng::{Concern, Rng};
 use crate::server::Hall;
 use frontrow_shard::{EventRules, OrphanRule};
 
+/// What answers wait for, where there is a second node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acknowledge {
+    /// The primary's disk.
+    Local,
+    /// The standby's, too.
+    Backup,
+}
+
 /// What is played.
 #[derive(Debug, Clone)]
 pub struct Scenario {
@@ -21,6 +30,10 @@ pub struct Scenario {
     pub segment: u64,
     /// Whether there is room for few parties, queues and section claims only.
     pub narrow: bool,
+    /// A second node follows, and is promoted now and then; what answers wait for. `None`: one node.
+    pub pair: Option<Acknowledge>,
+    /// Bytes of log that are kept for a standby alone.
+    pub keep_log: u64,
     /// Of a million writes: how many the disk acknowledges and loses. Not a fault to survive, but one to find.
     pub lost_writes: u32,
     /// Print every event.
@@ -37,6 +50,8 @@ impl Default for Scenario {
             snapshots: false,
             segment: 64 << 10,
             narrow: false,
+            pair: None,
+            keep_log: 1 << 30,
             lost_writes: 0,
             aloud: false,
         }
@@ -55,6 +70,14 @@ impl Scenario {
             snapshots: rng.below(2) == 0,
             segment: *rng.pick(&[16 << 10, 32 << 10, 64 << 10]),
             narrow: rng.below(6) == 0,
+            pair: *rng.pick(&[
+                None,
+                None,
+                Some(Acknowledge::Local),
+                Some(Acknowledge::Backup),
+                Some(Acknowledge::Backup),
+            ]),
+            keep_log: *rng.pick(&[1 << 30, 64 << 10]),
             lost_writes: 0,
             aloud: false,
         }

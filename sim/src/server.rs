@@ -2,18 +2,25 @@
 
 use crate::disk::SimDisk;
 use crate::engine::Sim;
-use crate::scenario::Scenario;
+use crate::replica::{self, Standby};
+use crate::scenario::{self, Scenario};
 use crate::world::{NodeId, ProcessEnded, World};
 use frontrow_engine::Clock;
 use frontrow_server::Rounds;
-use frontrow_server::config::{self, Config, Machine};
+use frontrow_server::config::{self, Acknowledge, Config, Machine};
 use frontrow_server::core::{self, Audit, Handle, Host, Setup};
 use frontrow_server::http::{Connections, LiveRow, Sales};
 use frontrow_server::identity::{Expected, Minter, Verifier};
-use frontrow_shard::{Code, EventId, EventRules, EventSpec, EventState, Limits, Partition, RowRef, RowSpec};
-use frontrow_wal::{DataDir, DirOptions, WalError};
+use frontrow_server::replication::ends::{self, StandbyEnd};
+use frontrow_server::replication::{Hub, Promoted};
+use frontrow_shard::{
+    Code, EventId, EventRules, EventSpec, EventState, Limits, Lsn, Partition, RowRef, RowSpec,
+};
+use frontrow_wal::fs::Disk;
+use frontrow_wal::{DataDir, DirOptions, History, LogIndex, Role, WalError};
 use std::cell::{Cell, RefCell};
 use std::error::Error;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -71,6 +78,20 @@ impl Hall {
     }
 }
 
+/// A standby has become the primary.
+#[derive(Debug, Clone)]
+pub(crate) struct Promotion {
+    /// The epoch it has opened.
+    pub(crate) epoch: u32,
+    /// By partition, the last record that it has.
+    pub(crate) kept: Vec<Lsn>,
+    /// All epochs, and where they ended.
+    pub(crate) history: History,
+}
+
+/// Called when a standby becomes the primary, before it serves.
+type OnPromotion = Rc<RefCell<Option<Box<dyn Fn(Promotion)>>>>;
+
 /// A node with a server on it.
 pub struct Server {
     node: NodeId,
@@ -86,6 +107,12 @@ pub struct Server {
     served: Rc<Cell<u32>>,
     refused: Rc<RefCell<Vec<String>>>,
     handle: Rc<RefCell<Option<Handle>>>,
+    hub: Rc<RefCell<Option<Arc<Hub>>>>,
+    /// The standby that runs here.
+    standby: Rc<RefCell<Option<Rc<Standby>>>>,
+    on_promotion: OnPromotion,
+    /// What must never be at a standby.
+    troubles: Rc<RefCell<Vec<String>>>,
 }
 
 impl Server {
@@ -102,7 +129,87 @@ impl Server {
             served: Rc::default(),
             refused: Rc::default(),
             handle: Rc::default(),
+            hub: Rc::default(),
+            standby: Rc::default(),
+            on_promotion: Rc::default(),
+            troubles: Rc::default(),
         }
+    }
+
+    /// Has `act` called whenever this node's standby becomes the primary, before it serves.
+    pub(crate) fn on_promotion(&self, act: impl Fn(Promotion) + 'static) {
+        *self.on_promotion.borrow_mut() = Some(Box::new(act));
+    }
+
+    /// What must never be at a standby, and was.
+    pub(crate) fn troubles(&self) -> Vec<String> {
+        self.troubles.borrow().clone()
+    }
+
+    /// By stream, what its standby has said that it has, if this node is a primary.
+    pub(crate) fn acked(&self) -> Vec<(u16, (u32, u64))> {
+        self.hub.borrow().as_ref().map(|hub| ends::acked(hub)).unwrap_or_default()
+    }
+
+    /// Whether a standby runs here.
+    pub(crate) fn is_standby(&self, world: &World) -> bool {
+        self.standby.borrow().is_some() && world.runs(self.node)
+    }
+
+    /// What the standby that runs here has applied.
+    pub(crate) fn standby_audit(&self) -> Vec<Audit> {
+        let standby = self.standby.borrow();
+        let end = standby.as_ref().map(|standby| standby.end.borrow());
+        end.and_then(|end| end.as_ref().map(|end| end.partitions().iter().map(Audit::of).collect()))
+            .unwrap_or_default()
+    }
+
+    /// How far the standby that runs here is, in words.
+    pub(crate) fn standing(&self) -> String {
+        let standby = self.standby.borrow();
+        let end = standby.as_ref().map(|standby| standby.end.borrow());
+        end.and_then(|end| end.as_ref().map(StandbyEnd::progress)).unwrap_or_default()
+    }
+
+    /// How many states of partitions the standby that runs here has found to be the primary's.
+    pub(crate) fn compared(&self) -> u64 {
+        let standby = self.standby.borrow();
+        let end = standby.as_ref().map(|standby| standby.end.borrow());
+        end.and_then(|end| end.as_ref().map(StandbyEnd::compared)).unwrap_or(0)
+    }
+
+    /// An operator makes the standby that runs here the primary.
+    pub(crate) fn promote(&self) {
+        if let Some(standby) = &*self.standby.borrow() {
+            standby.promote.set(true);
+        }
+    }
+
+    /// An operator makes the standby that lies here the primary; nothing runs.
+    pub(crate) fn promote_at_rest(&self) -> Result<(), String> {
+        self.forget();
+        let text = |error: WalError| error.to_string();
+        let dir = attend(&self.config, SimDisk(self.node)).map_err(text)?;
+        let (dir, history) = match dir.history().map_err(text)? {
+            // That was done already.
+            Some(history) if history.role == Role::Primary => (dir, history),
+            _ => {
+                dir.erase_torn().map_err(text)?;
+                ends::cut_to_causes(&dir, limits(&self.config)).map_err(text)?;
+                dir.promote().map_err(text)?
+            }
+        };
+        let recovered = core::recover(&dir, limits(&self.config)).map_err(|error| error.to_string())?;
+        let kept = recovered.partitions.iter().map(Partition::lsn).collect();
+        if let Some(act) = &*self.on_promotion.borrow() {
+            act(Promotion { epoch: dir.epoch(), kept, history });
+        }
+        Ok(())
+    }
+
+    /// Where its standby connects.
+    pub(crate) fn leader_addr(&self) -> SocketAddr {
+        self.node.addr(replica::PORT)
     }
 
     /// The next start has so many cores.
@@ -145,8 +252,12 @@ impl Server {
 
     /// What a start would find now. The process must not run.
     pub fn recover(&self) -> Result<Vec<Partition>, String> {
-        self.rounds.borrow_mut().take();
-        let dir = open(&self.config, SimDisk(self.node)).map_err(|error| error.to_string())?;
+        self.forget();
+        let dir = match open(&self.config, SimDisk(self.node)) {
+            Err(WalError::IsStandby { .. }) => attend(&self.config, SimDisk(self.node)),
+            opened => opened,
+        };
+        let dir = dir.map_err(|error| error.to_string())?;
         let recovered = core::recover(&dir, limits(&self.config)).map_err(|error| error.to_string())?;
         Ok(recovered.partitions)
     }
@@ -162,25 +273,84 @@ impl Server {
         let hall = Rc::clone(&self.hall);
         let mut config = Config::clone(&self.config);
         config.server.shard_cpus = (0..self.cores.get()).collect();
-        // The last process's would keep the directory locked.
-        self.rounds.borrow_mut().take();
-        let rounds = Rc::clone(&self.rounds);
-        let (served, refused, handle) =
-            (Rc::clone(&self.served), Rc::clone(&self.refused), Rc::clone(&self.handle));
+        self.forget();
+        let life = self.life(hall, config);
+        let name = self.name();
         world.start(self.node, move || async move {
-            match boot(&hall, &config, disk).await {
-                Ok((serving, snapshots)) => {
-                    *rounds.borrow_mut() = Some(snapshots);
-                    served.set(served.get() + 1);
-                    *handle.borrow_mut() = Some(serving);
-                    std::future::pending::<()>().await;
-                }
-                Err(error) => {
-                    refused.borrow_mut().push(error.to_string());
-                    std::panic::resume_unwind(Box::new(ProcessEnded(error.to_string())));
-                }
+            let begun = begin(&life.config, disk, name);
+            match begun {
+                Ok(begun) => life.serve(begun).await,
+                Err(error) => life.end(&error),
             }
         });
+    }
+
+    /// Starts its process as a standby of the primary at `leader`, which serves once it is promoted.
+    pub(crate) fn follow(&self, world: &World, leader: SocketAddr) {
+        let disk: Arc<dyn Disk> = Arc::new(SimDisk(self.node));
+        let hall = Rc::clone(&self.hall);
+        let mut config = Config::clone(&self.config);
+        config.server.shard_cpus = (0..self.cores.get()).collect();
+        self.forget();
+        let life = self.life(hall, config);
+        let (name, running, on_promotion) =
+            (self.name(), Rc::clone(&self.standby), Rc::clone(&self.on_promotion));
+        let troubles = Rc::clone(&self.troubles);
+        world.start(self.node, move || async move {
+            let followed = async {
+                let end = StandbyEnd::open(&life.config, limits(&life.config), disk, name)?;
+                let (end, promote) = (RefCell::new(Some(end)), Cell::new(false));
+                let standby = Rc::new(Standby { end, leader, promote, troubles });
+                *running.borrow_mut() = Some(Rc::clone(&standby));
+                replica::follow(standby).await
+            };
+            let followed = followed.await;
+            running.borrow_mut().take();
+            match followed {
+                Ok(mut promoted) => {
+                    if promoted.partitions.is_none() {
+                        match core::recover(&promoted.dir, limits(&life.config)) {
+                            Ok(recovered) => promoted.partitions = Some(recovered.partitions),
+                            Err(error) => life.end(&error),
+                        }
+                    }
+                    let partitions = promoted.partitions.iter().flatten();
+                    let kept: Vec<Lsn> = partitions.map(Partition::lsn).collect();
+                    let (epoch, history) = (promoted.dir.epoch(), promoted.history.clone());
+                    if let Some(act) = &*on_promotion.borrow() {
+                        act(Promotion { epoch, kept, history });
+                    }
+                    life.serve(promoted).await;
+                }
+                Err(error) => life.end(&error),
+            }
+        });
+    }
+
+    /// A name that no other node has, and that it keeps.
+    fn name(&self) -> u64 {
+        1000 + self.node.0 as u64
+    }
+
+    /// Lets go of what the last process has left here: it would keep the directory locked.
+    fn forget(&self) {
+        self.rounds.borrow_mut().take();
+        self.standby.borrow_mut().take();
+        self.hub.borrow_mut().take();
+        // The cores' side has a standby's side, and that the directory.
+        self.handle.borrow_mut().take();
+    }
+
+    fn life(&self, hall: Rc<Hall>, config: Config) -> Life {
+        Life {
+            hall,
+            config,
+            rounds: Rc::clone(&self.rounds),
+            served: Rc::clone(&self.served),
+            refused: Rc::clone(&self.refused),
+            handle: Rc::clone(&self.handle),
+            hub: Rc::clone(&self.hub),
+        }
     }
 
     /// How many starts have come to serve.
@@ -194,7 +364,7 @@ impl Server {
     }
 
     /// Where clients connect.
-    pub fn addr(&self) -> std::net::SocketAddr {
+    pub fn addr(&self) -> SocketAddr {
         self.node.addr(PORT)
     }
 
@@ -219,6 +389,38 @@ pub(crate) fn minter() -> Minter {
     Minter::new(SECRET, &Expected::default())
 }
 
+/// What a process of a node leaves where the driver sees it.
+struct Life {
+    hall: Rc<Hall>,
+    config: Config,
+    rounds: Rc<RefCell<Option<Rounds>>>,
+    served: Rc<Cell<u32>>,
+    refused: Rc<RefCell<Vec<String>>>,
+    handle: Rc<RefCell<Option<Handle>>>,
+    hub: Rc<RefCell<Option<Arc<Hub>>>>,
+}
+
+impl Life {
+    /// Serves for as long as the process lives.
+    async fn serve(self, begun: Promoted) {
+        match boot(&self.hall, &self.config, begun, &self.hub).await {
+            Ok((serving, snapshots)) => {
+                *self.rounds.borrow_mut() = Some(snapshots);
+                self.served.set(self.served.get() + 1);
+                *self.handle.borrow_mut() = Some(serving);
+                std::future::pending::<()>().await;
+            }
+            Err(error) => self.end(&*error),
+        }
+    }
+
+    /// The process cannot begin, or go on.
+    fn end(&self, error: &dyn Error) -> ! {
+        self.refused.borrow_mut().push(error.to_string());
+        std::panic::resume_unwind(Box::new(ProcessEnded(error.to_string())))
+    }
+}
+
 /// A configuration with little room, so that limits are met.
 fn small(node: NodeId, data: &Path, scenario: &Scenario) -> Config {
     let cores = scenario.cores;
@@ -238,36 +440,78 @@ fn small(node: NodeId, data: &Path, scenario: &Scenario) -> Config {
     config.log.segment = scenario.segment;
     config.log.ready_segments = 1;
     config.log.backlog = 64 << 10;
+    if let Some(acknowledge) = scenario.pair {
+        config.replication.listen = Some(node.addr(replica::PORT));
+        config.replication.acknowledge = match acknowledge {
+            scenario::Acknowledge::Local => Acknowledge::Local,
+            scenario::Acknowledge::Backup => Acknowledge::Backup,
+        };
+        config.replication.keep_log = scenario.keep_log;
+        config.replication.check = Duration::from_secs(1);
+    }
     config
 }
 
-/// From the data directory to cores that serve, as `frontrow_server::start` does it.
-async fn boot(hall: &Hall, config: &Config, disk: SimDisk) -> Result<(Handle, Rounds), Box<dyn Error>> {
+/// Opens the data directory for a primary, as `frontrow_server::start` does it. `name`: the node's, if it has none.
+fn begin(config: &Config, disk: SimDisk, name: u64) -> Result<Promoted, WalError> {
     let dir = open(config, disk)?;
+    if dir.history()?.is_none() {
+        // Else it would be drawn from the system's randomness.
+        dir.write_history(&History::new(dir.cluster(), name, Role::Primary))?;
+    }
+    let history = dir.begin_history(false)?;
+    Ok(Promoted { dir, history, partitions: None, now_ms: None, told: Arc::default() })
+}
+
+/// From an open data directory to cores that serve, as `frontrow_server::start` does it.
+async fn boot(
+    hall: &Hall,
+    config: &Config,
+    begun: Promoted,
+    place: &RefCell<Option<Arc<Hub>>>,
+) -> Result<(Handle, Rounds), Box<dyn Error>> {
+    let Promoted { dir, history, partitions, now_ms, .. } = begun;
     let limits = limits(config);
-    let recovered = core::recover(&dir, limits)?;
+    let (partitions, index) = if let Some(partitions) = partitions {
+        (partitions, LogIndex::default())
+    } else {
+        let recovered = core::recover(&dir, limits)?;
+        (recovered.partitions, recovered.index)
+    };
+    let mut hub = None;
+    if let Some(address) = config.replication.listen {
+        let made = ends::hub(config, &dir, history, Box::new(|_| {}))?;
+        *place.borrow_mut() = Some(Arc::clone(&made));
+        let listening = Arc::clone(&made);
+        Sim::start_core(move || replica::listen(listening, address));
+        hub = Some(made);
+    }
     let on_sale = |partition: &Partition| {
         partition.event(hall.event).is_some_and(|(state, _)| state == EventState::Open)
     };
-    let all_open = recovered.partitions.iter().all(on_sale);
+    let all_open = partitions.iter().all(on_sale);
     let setup = Setup {
         config,
         engine: frontrow_engine::EngineKind::Auto,
         dir: dir.clone(),
-        partitions: recovered.partitions,
+        partitions,
         verifier: Verifier::hs256(SECRET, Expected::default()),
         connections: Connections::new(config.limits.connections, 0),
         host: Host { random: || Ok(Sim::secret()), stop: end_process, log_threads: false, tick: TICK },
-        hub: None,
-        now_ms: None,
+        hub: hub.clone(),
+        now_ms,
     };
     let plan = core::plan::<Sim>(setup, config.server.tcp)?;
     for seat in plan.seats {
         Sim::start_core(move || core::serve_core::<Sim>(seat));
     }
     let threads = plan.starting.ready().await?;
-    let rounds = Rounds::new(dir, limits, recovered.index, &threads);
+    let mut rounds = Rounds::new(dir, limits, index, &threads);
     let handle = Handle::new(&threads);
+    if let Some(hub) = &hub {
+        ends::start_clock(hub, &handle);
+        rounds = rounds.read_by(hub, config.replication.keep_log);
+    }
     if !all_open {
         let refused = |code: Code| format!("the event was refused: {}", code.name());
         handle.create_event(hall.specs(config.partitions.count)).await.map_err(refused)?;
@@ -284,6 +528,13 @@ fn open(config: &Config, disk: SimDisk) -> Result<DataDir, WalError> {
         ..DirOptions::new(config.partitions.count)
     };
     DataDir::open(&config.server.data, options)
+}
+
+/// The directory of a standby, for whoever looks into it.
+fn attend(config: &Config, disk: SimDisk) -> Result<DataDir, WalError> {
+    let disk = Arc::new(disk);
+    let options = DirOptions { create: false, disk, ..DirOptions::new(config.partitions.count) };
+    DataDir::attend(&config.server.data, options, 0)
 }
 
 fn limits(config: &Config) -> Limits {

@@ -75,6 +75,10 @@ pub struct ProcessEnded(
     pub String,
 );
 
+/// What the disk unwinds a task with when its node loses power in the middle of a change.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PowerLost(pub(crate) NodeId);
+
 /// Why a run of the world ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
@@ -156,6 +160,15 @@ thread_local! {
 /// Does something with the world; `None` if this thread has none (any more).
 pub(crate) fn with<R>(f: impl FnOnce(&mut State) -> R) -> Option<R> {
     WORLD.try_with(|world| world.borrow_mut().as_mut().map(f)).ok().flatten()
+}
+
+/// How long the running node's disk takes for something now.
+pub(crate) fn disk_latency() -> Duration {
+    with(|state| {
+        let node = state.here().map_or(0, |(_, node)| node);
+        Duration::from_nanos(state.disks.takes(node))
+    })
+    .unwrap_or_default()
 }
 
 impl State {
@@ -468,7 +481,10 @@ impl World {
                 self.with(|state| state.nodes[node.0].last_words.push(ended.0));
                 self.crash(node, Crash::Process);
             }
-            Err(payload) => resume_unwind(payload),
+            Err(payload) => match payload.downcast::<PowerLost>() {
+                Ok(lost) => self.crash(lost.0, Crash::Power),
+                Err(payload) => resume_unwind(payload),
+            },
         }
     }
 
@@ -502,6 +518,7 @@ impl World {
             let all = 0..state.cores.len();
             all.filter(|&core| state.cores[core].node == node.0 && !state.cores[core].ended).collect()
         });
+        self.with(|state| state.disks.going_down(node.0));
         if how == Crash::Power {
             self.with(|state| {
                 state.up[node.0] = false;
@@ -513,7 +530,7 @@ impl World {
         }
         self.with(|state| {
             state.nodes[node.0].parked.clear();
-            state.disks.crashed(node.0);
+            state.disks.crashed(node.0, how == Crash::Power);
         });
     }
 
@@ -523,6 +540,17 @@ impl World {
             state.note(Event::Fault, 40 + node.0 as u64, 0);
             change(state.disks.of(node.0));
         });
+    }
+
+    /// Names and contents of files that no sync has made durable may be lost with a node's power from now on. `attic`
+    /// is a directory of the file system that the nodes' data are on.
+    pub fn keep_unsynced(&self, attic: std::path::PathBuf) {
+        self.with(|state| state.disks.keep_unsynced(attic));
+    }
+
+    /// How many names and contents power losses have taken back.
+    pub fn taken_back(&self) -> (u64, u64) {
+        self.with(|state| state.disks.taken_back())
     }
 
     /// Gives a node power again. Its cores are the caller's to start.

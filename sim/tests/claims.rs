@@ -51,7 +51,26 @@ fn what_clients_hear_is_true_through_crashes_and_cuts() {
         assert!(codes.contains_key(code), "{code} was never heard: {codes:?}");
     }
     assert!(totals.answered.1 > 0 && totals.booked > 0 && totals.starts > 2 * totals.seeds);
-    for fault in ["snapshots written", "segments trimmed", "newest snapshot damaged", "disk fails writes"] {
+    for fault in [
+        "snapshots written",
+        "segments trimmed",
+        "newest snapshot damaged",
+        "disk fails writes",
+        "names lost with the power",
+        "contents lost with the power",
+        "power lost amid files",
+        "standby killed",
+        "nodes apart",
+        "standby hears nothing",
+        "primary hears nothing",
+        "failover: primary killed",
+        "failover: primary's power lost",
+        "failover: nodes apart",
+        "failover: primary paused",
+        "old primary started as primary",
+        "answers lost by a promotion (local)",
+        "states compared by the standby",
+    ] {
         assert!(faults.get(fault).is_some_and(|&n| n > 0), "{fault} never happened: {faults:?}");
     }
 }

@@ -133,8 +133,9 @@ impl DataDir {
             lock: Arc::new(lock),
         };
         let dir = DataDir { inner: Arc::new(inner) }.with_epoch(epoch)?;
-        remove_leftovers(&dir.inner.log, |name| parse_file_name(name).is_some())?;
-        remove_leftovers(&snap, |name| parse_snapshot_name(name).is_some())?;
+        let disk = &*dir.inner.disk;
+        remove_leftovers(disk, &dir.inner.log, |name| parse_file_name(name).is_some())?;
+        remove_leftovers(disk, &snap, |name| parse_snapshot_name(name).is_some())?;
         Ok(dir)
     }
 
@@ -322,12 +323,12 @@ fn random<const N: usize>() -> Result<[u8; N], WalError> {
 }
 
 /// Removes half-made and retired files: they have no name of their own, so nothing in them counts.
-fn remove_leftovers(dir: &Path, is_ours: impl Fn(&str) -> bool) -> Result<(), WalError> {
+fn remove_leftovers(disk: &dyn Disk, dir: &Path, is_ours: impl Fn(&str) -> bool) -> Result<(), WalError> {
     for entry in std::fs::read_dir(dir).map_err(WalError::io("cannot list", dir))? {
         let path = entry.map_err(WalError::io("cannot list", dir))?.path();
         let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".tmp"));
         if name.is_some_and(&is_ours) {
-            std::fs::remove_file(&path).map_err(WalError::io("cannot remove", &path))?;
+            disk.remove(&path).map_err(WalError::io("cannot remove", &path))?;
         }
     }
     Ok(())

@@ -4,6 +4,7 @@
 //! or renames a file does both.
 
 use crate::retired::Nameless;
+use frontrow_plant::{Bug, planted};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -105,7 +106,7 @@ pub(crate) fn replace_file(disk: &dyn Disk, dir: &Path, name: &str, contents: &[
     disk.write(&file, contents, 0)?;
     disk.sync_all(&file)?;
     disk.rename(&temporary, &dir.join(name))?;
-    disk.sync_dir(dir)
+    if planted(Bug::MarkNotSynced) { Ok(()) } else { disk.sync_dir(dir) }
 }
 
 /// Makes the segment file `dir/name`: header and real zeros, durable, under its name only when whole.
@@ -128,14 +129,18 @@ pub(crate) fn create_segment_file(
         let again = retired.and_then(|retired| reopen(disk, &retired.path, &temporary).ok());
         let zeroed = again.is_some() && retired.is_some_and(|retired| retired.zeroed);
         let file = again.map_or_else(|| disk.create(&temporary), Ok)?;
-        if zeroed {
+        if zeroed || (retired.is_some() && planted(Bug::RecycledAsItWas)) {
             disk.write(&file, header, 0)?;
         } else {
             disk.preallocate(&file, header, bytes)?;
         }
-        disk.sync_all(&file)?;
+        if !planted(Bug::NamedBeforeSync) {
+            disk.sync_all(&file)?;
+        }
         disk.rename(&temporary, &path)?;
-        disk.sync_dir(dir)?;
+        if !planted(Bug::NameNotSynced) {
+            disk.sync_dir(dir)?;
+        }
         Ok(file)
     })();
     if made.is_err() {

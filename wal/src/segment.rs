@@ -48,6 +48,7 @@ pub(crate) struct Prepared {
     path: PathBuf,
     segment: Option<SegmentWriter>,
     shared: Arc<Shared>,
+    disk: Arc<dyn Disk>,
 }
 
 impl Prepared {
@@ -59,7 +60,7 @@ impl Prepared {
 impl Drop for Prepared {
     fn drop(&mut self) {
         if self.segment.take().is_some() && self.shared.is_settled() {
-            let _ = std::fs::remove_file(&self.path);
+            let _ = self.disk.remove(&self.path);
         }
     }
 }
@@ -87,7 +88,8 @@ impl SegmentSpec {
                 .direct(number, &file, lend)
                 .map_err(WalError::io("cannot open for direct writes", &path))?,
         };
-        Ok(Prepared { path, segment: Some(segment), shared: shared.clone() })
+        let (shared, disk) = (shared.clone(), self.disk.clone());
+        Ok(Prepared { path, segment: Some(segment), shared, disk })
     }
 
     /// Makes segment 0 and finds out whether direct writes work, if they are asked for; if not, this and

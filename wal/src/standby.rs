@@ -1,5 +1,6 @@
 //! A data directory whose epochs others open: what a standby, a promotion and a return need of it.
 
+use frontrow_plant::{Bug, planted};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -135,6 +136,7 @@ impl DataDir {
             path: self.path().into(),
             why: "its epoch is the last one there can be".into(),
         })?;
+        let next = if planted(Bug::PromotedInOldEpoch) { seen } else { next };
         self.open_epoch(next, 0, &BTreeMap::new())
     }
 
@@ -248,7 +250,7 @@ impl DataDir {
     /// Writes zeros over what is torn behind the last good records, so that a stream can go on there. For a
     /// standby's directory, which nobody appends to meanwhile.
     pub fn erase_torn(&self) -> Result<(), WalError> {
-        for info in self.segments()? {
+        for info in self.segments()?.into_iter().filter(|_| !planted(Bug::TornNotErased)) {
             if let Some((_, Tail::Torn { offset, bytes })) = end_of(&info)? {
                 self.erase(info.path(), offset, bytes)?;
             }
@@ -299,9 +301,20 @@ impl DataDir {
     /// Cuts the log to a history: epochs it does not have, and what lies behind an epoch's end. Again and again has
     /// the same result as once.
     fn cut_to(&self, history: &History) -> Result<(), WalError> {
-        self.cut_epochs(|epoch| history.entry(epoch).is_none())?;
-        for info in self.segments()?.iter().rev() {
+        self.cut_epochs(|epoch| history.entry(epoch).is_none() && !planted(Bug::ForeignEpochKept))?;
+        for info in self.segments()?.iter().rev().filter(|_| !planted(Bug::OwnTailKept)) {
             if let Some(end) = history.end(info.epoch(), info.stream()) {
+                self.cut_segment(info, end)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what a stream has behind a place of the epoch that lasts: for a standby that is about to be promoted, and
+    /// lacks in another stream what that rests on. Nobody writes in the stream meanwhile.
+    pub fn cut_stream(&self, stream: u16, (epoch, end): (u32, Position)) -> Result<(), WalError> {
+        for info in self.segments()?.iter().rev() {
+            if (info.epoch(), info.stream()) == (epoch, stream) {
                 self.cut_segment(info, end)?;
             }
         }
@@ -330,7 +343,7 @@ impl DataDir {
         }
         if !keep {
             let path = info.path();
-            std::fs::remove_file(path).map_err(WalError::io("cannot remove", path))?;
+            self.disk().remove(path).map_err(WalError::io("cannot remove", path))?;
             let log = self.log_path();
             self.disk().sync_dir(log).map_err(WalError::io("cannot sync", log))?;
         }

@@ -420,7 +420,7 @@ fn release_durable<E: Engine>(core: &Rc<Core<E>>, state: &mut State<E>) {
 fn safe<E: Engine>(core: &Core<E>, hub: &Hub, flying: Option<u64>, durable: u64) -> u64 {
     let link = hub.link(core.me);
     link.durable_at(durable);
-    if !hub.waits() {
+    if !hub.waits() || planted(Bug::StandbyNotAwaited) {
         return durable;
     }
     let safe = durable.min(link.backup());

@@ -1,9 +1,11 @@
 //! From the standby's log to its partitions: what recovery does at a start, done all the time.
 
+use super::causes::is_early;
 use super::link::Check;
 use super::status::{At, Progress, Shared, State};
 use super::view::{self, Views};
 use crate::core::{RecoveryError, load, logged};
+use frontrow_plant::{Bug, planted};
 use frontrow_shard::{Limits, Lsn, Partition, ReplayError, Replayer, RowRef};
 use frontrow_wal::stream::{Piece, SeekError, SegmentStart, Source, records};
 use frontrow_wal::{DataDir, History, WalError};
@@ -46,6 +48,14 @@ struct Lane {
     applied: At,
 }
 
+impl Lane {
+    /// Where what is not applied begins.
+    fn next(&self) -> At {
+        let offset = u64::from(self.offset) - frontrow_wal::SEGMENT_HEADER_BYTES;
+        (self.segment.epoch, self.segment.first_position + offset)
+    }
+}
+
 /// What became of a step in a lane.
 enum Step {
     Applied,
@@ -56,6 +66,15 @@ enum Step {
         last: u64,
         found: u64,
     },
+    /// The next record is a message whose sender, in another stream, has not written it yet.
+    Early,
+}
+
+/// Everything that came, applied.
+pub(super) struct Applied {
+    pub(super) partitions: Vec<Partition>,
+    /// By stream, from where on its log rests on what has not come.
+    pub(super) cuts: Vec<(u16, At)>,
 }
 
 /// Replays what arrives.
@@ -70,6 +89,10 @@ pub(super) struct Applier {
     replayer: Replayer,
     /// By partition, the last record handed to the replayer, which applies it by and by.
     last: Vec<Lsn>,
+    /// Whether the last turn found nothing to do.
+    idle: bool,
+    /// Up to where nothing more could be applied the last time.
+    swept: BTreeMap<u16, At>,
     /// Those who look at what is applied.
     views: Arc<Views>,
     /// Sections whose rows are told as they change, and the rows that have since the last time.
@@ -92,6 +115,8 @@ impl Applier {
             checks,
             replayer,
             last,
+            idle: true,
+            swept: BTreeMap::new(),
             views,
             watched,
             dirty,
@@ -99,67 +124,97 @@ impl Applier {
     }
 
     /// Runs until the standby ends; then everything that has come is applied. An error is told at once.
-    pub(super) fn run(mut self) -> Result<Vec<Partition>, ApplyError> {
-        let result = self.apply_all();
-        match result {
-            Ok(()) => {
-                self.views.end();
-                Ok(self.partitions)
-            }
-            Err(error) => {
-                tracing::error!(%error, "the standby does not apply any more; it goes on copying the log");
-                self.shared.change(|state| state.broken = Some(error.to_string()));
-                self.views.end();
-                Err(error)
+    pub(super) fn run(mut self) -> Result<Applied, ApplyError> {
+        loop {
+            match self.turn(TICK) {
+                Ok(false) => {}
+                Ok(true) => {
+                    self.views.end();
+                    return Ok(self.into_applied());
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the standby does not apply any more; it goes on copying the log");
+                    self.shared.change(|state| state.broken = Some(error.to_string()));
+                    self.views.end();
+                    return Err(error);
+                }
             }
         }
     }
 
-    fn apply_all(&mut self) -> Result<(), ApplyError> {
-        let mut idle = true;
-        loop {
-            let shared = Arc::clone(&self.shared);
-            let news = |state: &State| {
-                let held = state.hold && state.held;
-                state.finish
-                    || state.stop
-                    || self.views.is_asked()
-                    || (!held && (state.hold || !idle || self.has_news(state)))
-            };
-            let mut state = shared.wait(TICK, news);
-            if state.hold && !state.stop {
-                drop(state);
-                idle = true;
-                self.let_go();
-                continue;
-            }
-            let (finish, stop) = (state.finish, state.stop);
-            self.checks.append(&mut state.checks);
-            let plan = state.plan.as_ref().filter(|(number, ..)| *number != self.plan).cloned();
-            let limits: BTreeMap<u16, At> = state
-                .streams
-                .iter()
-                .map(|(stream, p)| (*stream, self.may_apply(p.have, p.committed, finish)))
-                .collect();
+    /// Does what there is to do, and waits for it, at most for `time`. True at the end.
+    pub(super) fn turn(&mut self, time: Duration) -> Result<bool, ApplyError> {
+        let shared = Arc::clone(&self.shared);
+        let news = |state: &State| {
+            let held = state.hold && state.held;
+            state.finish
+                || state.stop
+                || self.views.is_asked()
+                || (!held && (state.hold || !self.idle || self.has_news(state)))
+        };
+        let mut state = shared.wait(time, news);
+        if state.hold && !state.stop {
             drop(state);
-            if stop && !finish {
-                return Ok(());
-            }
-            if let Some((number, dir, history)) = plan {
-                self.begin(number, &dir, history, limits.len() as u16)?;
-                // The limits are to be seen by the new history.
-                idle = false;
-                continue;
-            }
-            self.compare_standing()?;
-            idle = !self.sweep(&limits, finish)?;
-            self.publish();
-            self.show();
-            if finish && idle {
-                self.replayer.reconcile(self.partitions.as_mut_slice());
-                return Ok(());
-            }
+            self.idle = true;
+            self.let_go();
+            return Ok(false);
         }
+        let (finish, stop) = (state.finish, state.stop);
+        self.checks.append(&mut state.checks);
+        let plan = state.plan.as_ref().filter(|(number, ..)| *number != self.plan).cloned();
+        let limits: BTreeMap<u16, At> = state
+            .streams
+            .iter()
+            .map(|(stream, p)| (*stream, self.may_apply(p.have, p.committed, finish)))
+            .collect();
+        drop(state);
+        if stop && !finish {
+            return Ok(true);
+        }
+        if let Some((number, dir, history)) = plan {
+            self.begin(number, &dir, history, limits.len() as u16)?;
+            // The limits are to be seen by the new history.
+            self.idle = false;
+            return Ok(false);
+        }
+        self.compare_standing()?;
+        self.idle = !self.sweep(&limits, finish)?;
+        self.swept = if self.idle { limits } else { BTreeMap::new() };
+        self.publish();
+        self.show();
+        if finish && self.idle {
+            self.replayer.reconcile(self.partitions.as_mut_slice());
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// The partitions as far as they are applied.
+    pub(super) fn partitions(&self) -> &[Partition] {
+        &self.partitions
+    }
+
+    /// Whether the last turn found nothing to do.
+    pub(super) fn is_idle(&self) -> bool {
+        self.idle
+    }
+
+    /// Where it stands in each stream, in words.
+    pub(super) fn standing(&self) -> String {
+        let lane = |(stream, lane): (&u16, &Lane)| {
+            format!("stream {stream} at {:?} with {} bytes read", lane.applied, lane.bytes.len())
+        };
+        self.lanes.iter().map(lane).collect::<Vec<_>>().join(", ")
+    }
+
+    /// What it has come to, once it has ended.
+    pub(super) fn into_applied(self) -> Applied {
+        let last = self.history.as_ref().map_or(0, History::epoch);
+        // What ended before is whole.
+        let rests = |lane: &Lane| !lane.bytes.is_empty() && lane.segment.epoch == last;
+        let lanes = self.lanes.iter().filter(|(_, lane)| rests(lane));
+        let cuts = lanes.map(|(&stream, lane)| (stream, lane.next())).collect();
+        Applied { partitions: self.partitions, cuts }
     }
 
     /// The log is about to be another one: nothing of it is held any more, and it is begun anew.
@@ -175,7 +230,9 @@ impl Applier {
     fn has_news(&self, state: &State) -> bool {
         let lane = |(stream, p): (&u16, &Progress)| {
             let limit = self.may_apply(p.have, p.committed, false);
+            // One that waits for another stream is looked at again when that has come further.
             self.lanes.get(stream).is_some_and(|lane| lane.applied < limit)
+                && self.swept.get(stream) != Some(&limit)
         };
         state.plan.as_ref().is_some_and(|(number, ..)| *number != self.plan)
             || !state.checks.is_empty()
@@ -199,6 +256,9 @@ impl Applier {
         history: History,
         streams: u16,
     ) -> Result<(), ApplyError> {
+        if !planted(Bug::OldChecksKept) {
+            self.checks.clear();
+        }
         let same = |epoch: u32| {
             let (old, new) = (self.history.as_ref().and_then(|old| old.entry(epoch)), history.entry(epoch));
             old.zip(new).is_some_and(|(old, new)| old.node == new.node)
@@ -247,7 +307,7 @@ impl Applier {
                 self.show();
                 match step {
                     Step::Applied => any = true,
-                    Step::Nothing => break,
+                    Step::Nothing | Step::Early => break,
                     Step::Blocked { partition, last, found } => {
                         blocked = Some(ApplyError::Gap { stream, partition, last, found });
                         break;
@@ -284,6 +344,10 @@ impl Applier {
                 break;
             }
             if record.lsn == last + 1 {
+                if is_early(&mut self.replayer, &mut self.partitions, &record)? {
+                    step = Step::Early;
+                    break;
+                }
                 self.replayer.push(self.partitions.as_mut_slice(), &logged(&record))?;
                 if let Some(last) = self.last.get_mut(usize::from(record.partition)) {
                     *last = record.lsn;
@@ -298,8 +362,8 @@ impl Applier {
             done = end as u32 - lane.offset;
         }
         match step {
-            Step::Blocked { .. } if done == 0 => {}
-            Step::Blocked { .. } => {
+            Step::Blocked { .. } | Step::Early if done == 0 => {}
+            Step::Blocked { .. } | Step::Early => {
                 lane.bytes.drain(..done as usize);
                 lane.offset += done;
                 step = Step::Applied;

@@ -2,6 +2,7 @@
 //! a batch into memory that is there already, and wakes a thread that sleeps.
 
 use frontrow_engine::Notifier;
+use frontrow_plant::{Bug, planted};
 use frontrow_wal::Appender;
 use frontrow_wal::stream::SegmentStart;
 use std::collections::VecDeque;
@@ -50,6 +51,8 @@ pub(crate) struct Link {
     waiting: Mutex<Waiting>,
     moved: Condvar,
     wake: OnceLock<Notifier>,
+    /// Woken as the sending thread is, where a task sends instead.
+    sending: Mutex<Option<Notifier>>,
 }
 
 #[derive(Default)]
@@ -61,6 +64,15 @@ struct Waiting {
     staged: Vec<Live>,
     /// Something has happened since the sender last looked.
     news: bool,
+    /// The connection that the copies are for.
+    tapper: u64,
+}
+
+impl Waiting {
+    fn begin_anew(&mut self) {
+        (self.taken, self.bytes) = (Taken::default(), 0);
+        self.staged.clear();
+    }
 }
 
 impl Link {
@@ -107,7 +119,7 @@ impl Link {
         }
         waiting.news = true;
         drop(waiting);
-        self.moved.notify_one();
+        self.wake_sender();
     }
 
     /// The log has become durable up to here.
@@ -140,19 +152,32 @@ impl Link {
         self.durable.load(Ordering::SeqCst)
     }
 
-    /// From now on every batch is copied, or no more.
-    pub(crate) fn tap(&self, on: bool) {
+    /// From now on every batch is copied, for this connection and no other.
+    pub(crate) fn tap(&self, connection: u64) {
         let mut waiting = self.lock();
-        (waiting.taken, waiting.bytes) = (Taken::default(), 0);
-        waiting.staged.clear();
-        self.tapped.store(on, Ordering::Release);
+        waiting.begin_anew();
+        waiting.tapper = connection;
+        self.tapped.store(true, Ordering::Release);
     }
 
-    /// Takes what has come; waits for something to happen, at most for `time`, if nothing has.
-    pub(crate) fn take(&self, time: Duration) -> Taken {
+    /// Nothing is copied any more. One that has given way to another does not take the copies from that.
+    pub(crate) fn untap(&self, connection: u64) {
+        let mut waiting = self.lock();
+        if waiting.tapper == connection || planted(Bug::CopiesTakenAway) {
+            waiting.begin_anew();
+            self.tapped.store(false, Ordering::Release);
+        }
+    }
+
+    /// Takes what has come for this connection; waits for something to happen, at most for `time`, if nothing has.
+    pub(crate) fn take(&self, connection: u64, time: Duration) -> Taken {
         let mut waiting = self.lock();
         if !waiting.news && waiting.taken.live.is_empty() && waiting.taken.checks.is_empty() {
             waiting = self.moved.wait_timeout(waiting, time).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let others = self.tapped.load(Ordering::Acquire) && waiting.tapper != connection;
+        if others && !planted(Bug::CopiesTakenAway) {
+            return Taken::default();
         }
         waiting.news = false;
         waiting.bytes = 0;
@@ -170,7 +195,19 @@ impl Link {
     /// Makes the sending thread look.
     pub(crate) fn notify(&self) {
         self.lock().news = true;
+        self.wake_sender();
+    }
+
+    /// Who is woken beside the sending thread: a task that does its work.
+    pub(super) fn sent_by(&self, task: Notifier) {
+        *self.sending.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
+    }
+
+    fn wake_sender(&self) {
         self.moved.notify_one();
+        if let Some(task) = &*self.sending.lock().unwrap_or_else(PoisonError::into_inner) {
+            task.wake();
+        }
     }
 
     /// The standby has it up to here, and all streams have caught up.
@@ -201,11 +238,24 @@ mod tests {
     fn nothing_is_copied_before_anybody_asks() {
         let link = Link::default();
         link.check(|| unreachable!("nobody wants it"));
-        assert!(link.take(NOW).checks.is_empty());
-        link.tap(true);
+        assert!(link.take(1, NOW).checks.is_empty());
+        link.tap(1);
         link.check(|| Check { partition: 1, lsn: 2, hash: 3 });
-        assert_eq!(link.take(NOW).checks.len(), 1);
-        assert!(link.take(NOW).checks.is_empty(), "taken once");
+        assert_eq!(link.take(1, NOW).checks.len(), 1);
+        assert!(link.take(1, NOW).checks.is_empty(), "taken once");
+    }
+
+    #[test]
+    fn a_connection_that_gave_way_does_not_end_the_copies_of_the_next() {
+        let link = Link::default();
+        link.tap(1);
+        link.tap(2);
+        link.untap(1);
+        link.check(|| Check { partition: 1, lsn: 2, hash: 3 });
+        assert!(link.take(1, NOW).checks.is_empty());
+        assert_eq!(link.take(2, NOW).checks.len(), 1);
+        link.untap(2);
+        link.check(|| unreachable!("nobody wants it"));
     }
 
     #[test]

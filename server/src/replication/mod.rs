@@ -11,6 +11,9 @@
 //! | `trimmer` | the standby's own snapshots, and its log trimmed |
 //! | `applier` | from the standby's log to its partitions |
 //! | `files` | the catalogue's files on their way |
+//! | `causes` | what of a log may be promoted |
+//! | `closed` | what both nodes have had, with all its causes |
+//! | `ends` | both ends without sockets and threads, for the simulator |
 //! | `view` | what the applier shows of its partitions, and how |
 //! | `early` | HTTP at a standby that has never reached its primary |
 //! | `status`, `http` | what a standby says of itself, and what can be read there |
@@ -23,7 +26,10 @@
 //! whoever looks at what is applied.
 
 mod applier;
+mod causes;
+mod closed;
 mod early;
+pub mod ends;
 mod files;
 mod http;
 mod hub;
@@ -35,6 +41,7 @@ mod trimmer;
 mod view;
 mod watchers;
 
+pub(crate) use causes::recover_caused;
 pub(crate) use hub::HubParts;
 pub use hub::{Hub, StandbyStatus};
 pub(crate) use link::Check;

@@ -2,7 +2,7 @@
 //! None of them is a shard core.
 
 use super::files::{self, Deed};
-use super::hub::Hub;
+use super::hub::{HangUp, Hub};
 use super::link::{LIVE_BYTES_MAX, Link, Live, Taken};
 use crate::catalogue::sound::{Shelf, Verdict};
 use frontrow_engine::Clock;
@@ -48,7 +48,7 @@ pub struct ListenError {
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
-enum Ended {
+pub(super) enum Ended {
     #[error(transparent)]
     Stream(#[from] StreamError),
     #[error("the connection: {0}")]
@@ -136,56 +136,47 @@ fn accept_all(listener: &TcpListener, hub: &Arc<Hub>, stop: &AtomicBool) {
     }
 }
 
-struct Connection<'a> {
-    hub: &'a Arc<Hub>,
-    socket: TcpStream,
-    sender: Arc<Mutex<Sender>>,
+/// A connection without its socket: what is said on it, and what becomes of what is heard.
+pub(super) struct Desk {
+    pub(super) hub: Arc<Hub>,
+    pub(super) sender: Arc<Mutex<Sender>>,
     beat_ns: u64,
-    over: Arc<AtomicBool>,
+    noted_ns: u64,
 }
 
-impl<'a> Connection<'a> {
-    fn new(hub: &'a Arc<Hub>, socket: TcpStream) -> Self {
+impl Desk {
+    pub(super) fn new(hub: Arc<Hub>) -> Self {
         let sender = Arc::new(Mutex::new(Sender::new(hub.dir.cluster(), hub.dir.epoch())));
-        Self { hub, socket, sender, beat_ns: 0, over: Arc::default() }
+        Self { hub, sender, beat_ns: 0, noted_ns: 0 }
     }
 
-    fn sender(&self) -> MutexGuard<'_, Sender> {
+    pub(super) fn sender(&self) -> MutexGuard<'_, Sender> {
         lock(&self.sender)
     }
 
-    /// Hears who it is and what it wants.
-    fn greet(&mut self) -> Result<(u16, u64), Ended> {
-        self.socket.set_nodelay(true)?;
-        self.socket.set_read_timeout(Some(HANDSHAKE))?;
-        self.socket.set_write_timeout(Some(SILENCE))?;
-        let Heard::Follow { stream, node } = self.hear_one()? else {
+    /// Somebody has said what it wants. The stream, and a number that tells its connections apart.
+    pub(super) fn greet(&self, heard: &Heard, hang_up: HangUp) -> Result<(u16, u64), Ended> {
+        let &Heard::Follow { stream, node } = heard else {
             return Err(StreamError::Unexpected("a standby's first word is what it wants").into());
         };
         if stream != CONTROL && stream >= self.hub.streams() {
             return Err(self.refuse(RefusalCode::NoSuchStream, u64::from(self.hub.streams())));
         }
-        let Some(number) = self.hub.enter(stream, node, self.socket.try_clone()?) else {
+        let Some(number) = self.hub.enter(stream, node, hang_up) else {
             return Err(self.refuse(RefusalCode::Taken, 0));
         };
         self.sender().hello(self.hub.hello(stream));
-        if let Err(error) = self.flush() {
-            self.hub.leave(stream, number);
-            return Err(error);
-        }
         Ok((stream, number))
     }
 
-    fn refuse(&mut self, code: RefusalCode, detail: u64) -> Ended {
+    fn refuse(&self, code: RefusalCode, detail: u64) -> Ended {
         self.sender().refuse(code, detail);
         Ended::Refused(format!("{code:?}"))
     }
 
-    fn serve(&mut self, stream: u16, number: u64) -> Result<(), Ended> {
-        if stream == CONTROL {
-            return self.serve_files();
-        }
-        let Heard::Welcome { epoch, position } = self.hear_one()? else {
+    /// A standby has said from where it wants a stream.
+    pub(super) fn shipment(&self, heard: &Heard, stream: u16, number: u64) -> Result<Shipment, Ended> {
+        let &Heard::Welcome { epoch, position } = heard else {
             return Err(StreamError::Unexpected("it does not say from where").into());
         };
         let (dir, history) = (self.hub.dir.clone(), self.hub.history());
@@ -202,68 +193,154 @@ impl<'a> Connection<'a> {
         // A stream of former cores has no core: there is nothing live in it.
         let link =
             if usize::from(stream) < cores { Arc::clone(self.hub.link(stream)) } else { Arc::default() };
-        let (hub, woken) = (Arc::clone(self.hub), Arc::clone(&link));
-        let ears = self.listen(move |heard| {
-            if let Heard::Ack { epoch, position } = heard {
-                hub.acked(stream, number, (epoch, position));
-                woken.notify();
-            }
-        })?;
-        let mut ship = Shipment {
-            link: &link,
+        Ok(Shipment {
+            link,
             source,
+            number,
             live: VecDeque::new(),
             said: None,
             tapped: false,
             in_memory: false,
-        };
-        let result = self.ship(&mut ship);
-        if ship.tapped {
-            link.tap(false);
-        }
-        self.end(ears, result)
+            committed: 0,
+            idle: false,
+        })
     }
 
-    /// Sends a stream: from disk until there is nothing more, then what the core commits, as it does.
-    fn ship(&mut self, ship: &mut Shipment<'_>) -> Result<(), Ended> {
-        let mut committed = 0;
-        let mut idle = false;
-        while !self.over.load(Ordering::Acquire) {
-            // In this order: a check that comes before a record is seen before the record is, and a file as well.
-            let have = (self.hub.dir.epoch(), ship.link.durable());
-            // What has not been sent yet waits where it is bounded.
-            let Taken { live, checks, lost } = if ship.live.is_empty() || !ship.in_memory {
-                ship.link.take(if idle { TICK } else { Duration::ZERO })
-            } else {
-                Taken::default()
-            };
-            let files = self.hub.files_are_there();
-            ship.live.extend(live);
-            for check in checks {
-                self.sender().check(check.partition, check.lsn, check.hash);
-            }
-            if lost {
-                ship.back_to_disk()?;
-            }
-            idle = !files || !ship.step(&mut lock(&self.sender), have)?;
-            let safe = if self.hub.waits() { have.1.min(ship.link.backup()) } else { have.1 };
-            if safe > committed {
-                committed = safe;
-                self.sender().committed(safe);
-            }
-            self.beat(have.1)?;
+    /// Frames a part of a stream: from disk until there is nothing more, then what the core commits, as it does.
+    /// Waits for something to do, at most for `wait`, if there was nothing the last time.
+    pub(super) fn ship(&mut self, ship: &mut Shipment, wait: Duration) -> Result<(), Ended> {
+        // In this order: a check that comes before a record is seen before the record is, and a file as well.
+        let have = (self.hub.dir.epoch(), ship.link.durable());
+        // What has not been sent yet waits where it is bounded.
+        let Taken { live, checks, lost } = if ship.live.is_empty() || !ship.in_memory {
+            ship.link.take(ship.number, if ship.idle { wait } else { Duration::ZERO })
+        } else {
+            Taken::default()
+        };
+        let files = self.hub.files_are_there();
+        ship.live.extend(live);
+        for check in checks {
+            self.sender().check(check.partition, check.lsn, check.hash);
         }
+        if lost {
+            ship.back_to_disk()?;
+        }
+        ship.idle = !files || !ship.step(&mut lock(&self.sender), have)?;
+        let safe = if self.hub.waits() { have.1.min(ship.link.backup()) } else { have.1 };
+        if safe > ship.committed {
+            ship.committed = safe;
+            self.sender().committed(safe);
+        }
+        self.beat(have.1);
         Ok(())
     }
 
-    /// Sends what waits, and now and then a word that we live.
-    fn beat(&mut self, durable: Position) -> Result<(), Ended> {
+    /// Frames the files of a seed; `flush` is called after every piece.
+    pub(super) fn send_seed(
+        &mut self,
+        seed: &[SeedFile],
+        mut flush: impl FnMut(&mut Self) -> Result<(), Ended>,
+    ) -> Result<(), Ended> {
+        // Behind all that is in them.
+        let floor = self.hub.seeded();
+        let bytes: u64 = seed.iter().map(|file| file.meta().len).sum();
+        tracing::info!(files = seed.len(), bytes, "a standby is seeded from the snapshots");
+        for file in seed {
+            for (piece, at) in file.bytes().chunks(FILE_PIECE_BYTES).zip(0..) {
+                self.sender().piece(file.meta(), at * FILE_PIECE_BYTES as u64, piece);
+                flush(self)?;
+            }
+        }
+        self.sender().seed_done(seed.len() as u32, floor);
+        Ok(())
+    }
+
+    /// Notes durably what both nodes have, now and then.
+    pub(super) fn note(&mut self) {
+        let now = Clock::monotonic_ns();
+        if now - self.noted_ns > NOTE_NS {
+            self.noted_ns = now;
+            self.hub.note_agreed();
+        }
+    }
+
+    /// Now and then a word that we live.
+    pub(super) fn beat(&mut self, durable: Position) {
         let now = Clock::monotonic_ns();
         if now - self.beat_ns > HEARTBEAT_NS {
             self.beat_ns = now;
             let time = self.hub.now_ms();
             self.sender().heartbeat(time, durable);
         }
+    }
+}
+
+/// What becomes of a word on a stream's connection.
+pub(super) fn hear_ack(hub: &Hub, link: &Link, (stream, number): (u16, u64), heard: &Heard) {
+    if let &Heard::Ack { epoch, position } = heard {
+        hub.acked(stream, number, (epoch, position));
+        link.notify();
+    }
+}
+
+struct Connection {
+    desk: Desk,
+    socket: TcpStream,
+    over: Arc<AtomicBool>,
+}
+
+impl Connection {
+    fn new(hub: &Arc<Hub>, socket: TcpStream) -> Self {
+        Self { desk: Desk::new(Arc::clone(hub)), socket, over: Arc::default() }
+    }
+
+    fn sender(&self) -> MutexGuard<'_, Sender> {
+        self.desk.sender()
+    }
+
+    /// Hears who it is and what it wants.
+    fn greet(&mut self) -> Result<(u16, u64), Ended> {
+        self.socket.set_nodelay(true)?;
+        self.socket.set_read_timeout(Some(HANDSHAKE))?;
+        self.socket.set_write_timeout(Some(SILENCE))?;
+        let heard = self.hear_one()?;
+        let socket = self.socket.try_clone()?;
+        let hang_up = Box::new(move || {
+            // It is over either way.
+            let _ = socket.shutdown(Shutdown::Both);
+        });
+        let (stream, number) = self.desk.greet(&heard, hang_up)?;
+        if let Err(error) = self.flush() {
+            self.desk.hub.leave(stream, number);
+            return Err(error);
+        }
+        Ok((stream, number))
+    }
+
+    fn serve(&mut self, stream: u16, number: u64) -> Result<(), Ended> {
+        if stream == CONTROL {
+            return self.serve_files();
+        }
+        let heard = self.hear_one()?;
+        let mut ship = self.desk.shipment(&heard, stream, number)?;
+        let (hub, link) = (Arc::clone(&self.desk.hub), Arc::clone(&ship.link));
+        let ears = self.listen(move |heard| hear_ack(&hub, &link, (stream, number), &heard))?;
+        let result = self.ship(&mut ship);
+        drop(ship);
+        self.end(ears, result)
+    }
+
+    fn ship(&mut self, ship: &mut Shipment) -> Result<(), Ended> {
+        while !self.over.load(Ordering::Acquire) {
+            self.desk.ship(ship, TICK)?;
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Sends what waits, and now and then a word that we live.
+    fn beat(&mut self) -> Result<(), Ended> {
+        self.desk.beat(0);
         self.flush()
     }
 
@@ -273,7 +350,7 @@ impl<'a> Connection<'a> {
         };
         let mut there: HashMap<String, FileMeta> =
             there.into_iter().map(|meta| (meta.name.clone(), meta)).collect();
-        let hub = Arc::clone(self.hub);
+        let hub = Arc::clone(&self.desk.hub);
         let wanted = Arc::new(AtomicBool::new(false));
         let asked = Arc::clone(&wanted);
         let ears = self.listen(move |heard| match heard {
@@ -281,12 +358,12 @@ impl<'a> Connection<'a> {
             Heard::SeedWanted => asked.store(true, Ordering::Release),
             _ => {}
         })?;
-        let mut shelf = Shelf::new(self.hub.dir.cluster());
+        let mut shelf = Shelf::new(self.desk.hub.dir.cluster());
         let mut confessed = HashSet::new();
-        let (mut sent, mut noted_ns) = (0, Clock::monotonic_ns());
+        let mut sent = 0;
         let mut result = Ok(());
         while result.is_ok() && !self.over.load(Ordering::Acquire) {
-            let version = self.hub.files_version(sent, TICK * 10);
+            let version = self.desk.hub.files_version(sent, TICK * 10);
             if version != sent {
                 result = self.send_files(&mut shelf, &mut there, &mut confessed);
                 sent = version;
@@ -295,11 +372,8 @@ impl<'a> Connection<'a> {
             if result.is_ok() && wanted.swap(false, Ordering::AcqRel) {
                 result = self.send_seed();
             }
-            result = result.and_then(|()| self.beat(0));
-            if Clock::monotonic_ns() - noted_ns > NOTE_NS {
-                noted_ns = Clock::monotonic_ns();
-                self.hub.note_agreed();
-            }
+            result = result.and_then(|()| self.beat());
+            self.desk.note();
         }
         self.end(ears, result)
     }
@@ -307,26 +381,20 @@ impl<'a> Connection<'a> {
     /// Sends what stands in for the part of the log that is gone. The snapshots are open, so they may be replaced.
     fn send_seed(&mut self) -> Result<(), Ended> {
         let seed = self.make_seed()?;
-        // Behind all that is in them.
-        let floor = self.hub.seeded();
-        let bytes: u64 = seed.iter().map(|file| file.meta().len).sum();
-        tracing::info!(files = seed.len(), bytes, "a standby is seeded from the snapshots");
-        for file in &seed {
-            for (piece, at) in file.bytes().chunks(FILE_PIECE_BYTES).zip(0..) {
-                self.sender().piece(file.meta(), at * FILE_PIECE_BYTES as u64, piece);
-                self.beat(0)?;
-            }
-        }
-        self.sender().seed_done(seed.len() as u32, floor);
+        let socket = &mut self.socket;
+        self.desk.send_seed(&seed, |desk| {
+            desk.beat(0);
+            flush(socket, desk)
+        })?;
         self.flush()
     }
 
     /// Reads and checks all of the snapshots, which may take long: the standby hears that we live.
     fn make_seed(&mut self) -> Result<Vec<SeedFile>, Ended> {
-        let dir = self.hub.dir.clone();
+        let dir = self.desk.hub.dir.clone();
         let making = std::thread::Builder::new().name("repl-seed".into()).spawn(move || dir.seed())?;
         while !making.is_finished() {
-            self.beat(0)?;
+            self.beat()?;
             std::thread::park_timeout(TICK);
         }
         Ok(making.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?)
@@ -339,7 +407,8 @@ impl<'a> Connection<'a> {
         there: &mut HashMap<String, FileMeta>,
         confessed: &mut HashSet<String>,
     ) -> Result<(), Ended> {
-        let folder = &self.hub.events;
+        let hub = Arc::clone(&self.desk.hub);
+        let folder = &hub.events;
         for found in shelf.list(folder)? {
             let is_bad = matches!(found.verdict, Verdict::Bad(_));
             if !is_bad {
@@ -380,7 +449,7 @@ impl<'a> Connection<'a> {
     fn listen(&self, hear: impl Fn(Heard) + Send + 'static) -> Result<Ears, Ended> {
         let mut socket = self.socket.try_clone()?;
         socket.set_read_timeout(Some(SILENCE))?;
-        let (sender, over) = (Arc::clone(&self.sender), Arc::clone(&self.over));
+        let (sender, over) = (Arc::clone(&self.desk.sender), Arc::clone(&self.over));
         let run = move || {
             let result = hear_all(&mut socket, &sender, hear);
             over.store(true, Ordering::Release);
@@ -402,11 +471,7 @@ impl<'a> Connection<'a> {
     }
 
     fn flush(&mut self) -> Result<(), Ended> {
-        let out = self.sender().take_out();
-        if !out.is_empty() {
-            self.socket.write_all(&out)?;
-        }
-        Ok(())
+        flush(&mut self.socket, &self.desk)
     }
 
     /// Says last words, if there are any.
@@ -415,6 +480,14 @@ impl<'a> Connection<'a> {
         let _ = self.flush();
         let _ = self.socket.shutdown(Shutdown::Write);
     }
+}
+
+fn flush(socket: &mut TcpStream, desk: &Desk) -> Result<(), Ended> {
+    let out = desk.sender().take_out();
+    if !out.is_empty() {
+        socket.write_all(&out)?;
+    }
+    Ok(())
 }
 
 type Ears = JoinHandle<Result<(), Ended>>;
@@ -439,8 +512,10 @@ fn lock(sender: &Mutex<Sender>) -> MutexGuard<'_, Sender> {
 }
 
 /// A stream being sent.
-struct Shipment<'a> {
-    link: &'a Link,
+pub(super) struct Shipment {
+    pub(super) link: Arc<Link>,
+    /// Its connection.
+    number: u64,
     source: Source,
     /// Batches that were copied and not sent.
     live: VecDeque<Live>,
@@ -449,9 +524,21 @@ struct Shipment<'a> {
     tapped: bool,
     /// Whether what is sent comes from the core and not from disk.
     in_memory: bool,
+    /// What the standby was told that it may apply.
+    committed: Position,
+    /// Whether there was nothing to send.
+    pub(super) idle: bool,
 }
 
-impl Shipment<'_> {
+impl Drop for Shipment {
+    fn drop(&mut self) {
+        if self.tapped {
+            self.link.untap(self.number);
+        }
+    }
+}
+
+impl Shipment {
     /// Frames some of what there is to send. Whether there was any.
     fn step(&mut self, sender: &mut Sender, have: (u32, Position)) -> Result<bool, Ended> {
         if self.in_memory {
@@ -485,7 +572,7 @@ impl Shipment<'_> {
     /// Everything durable has been sent: from here on the core's own copies will do, once they join on.
     fn change_over(&mut self, have: (u32, Position)) -> bool {
         if !self.tapped {
-            self.link.tap(true);
+            self.link.tap(self.number);
             self.tapped = true;
             return true;
         }
@@ -502,7 +589,7 @@ impl Shipment<'_> {
 
     /// The core's copies have a gap: goes on from disk, at the last byte that was sent.
     fn back_to_disk(&mut self) -> Result<(), Ended> {
-        self.link.tap(false);
+        self.link.untap(self.number);
         (self.tapped, self.live) = (false, VecDeque::new());
         if !self.in_memory {
             return Ok(());

@@ -12,6 +12,9 @@ use std::time::Duration;
 /// A place in a stream.
 pub(super) type At = (u32, Position);
 
+/// What a session follows: its number, the directory, and the history it goes on from.
+pub(super) type Plan = (u64, DataDir, History);
+
 /// Shared by all threads of a standby.
 #[derive(Default)]
 pub(super) struct Shared {
@@ -28,7 +31,7 @@ pub(super) struct Shared {
 #[derive(Default)]
 pub(super) struct State {
     /// What the applier works from; the number tells a new one.
-    pub(super) plan: Option<(u64, DataDir, History)>,
+    pub(super) plan: Option<Plan>,
     pub(super) streams: BTreeMap<u16, Progress>,
     /// The plan that the applier works from.
     pub(super) begun: u64,
@@ -128,6 +131,11 @@ impl std::fmt::Display for Unready {
 }
 
 impl Progress {
+    /// Of a log at rest: so far it is durable, and nothing else is known.
+    pub(super) fn at_rest(have: At) -> Self {
+        Self { have, ..Self::default() }
+    }
+
     /// The primary has this durable.
     pub(super) fn heard(&mut self, there: At, now_ns: u64) {
         self.there = there;
@@ -204,6 +212,13 @@ impl Shared {
 }
 
 impl State {
+    /// The applier is to let go of the log, which is about to be another one.
+    pub(super) fn hold_on(&mut self) {
+        self.hold = true;
+        (self.plan, self.streams) = (None, BTreeMap::new());
+        self.checks.clear();
+    }
+
     pub(super) fn is_ending(&self) -> bool {
         self.stop || self.promote
     }

@@ -1,7 +1,7 @@
 //! Snapshots on a standby, and its log trimmed behind them: the same rounds as on the primary, up to what is committed,
 //! and only once everything of the epochs before has come.
 
-use super::status::{At, Progress as Stream, Shared, State};
+use super::status::{At, Plan, Progress as Stream, Shared, State};
 use crate::snapshots::{Progress, Readers, Round, Snapshotter, Trigger};
 use frontrow_shard::Limits;
 use frontrow_wal::{DataDir, Floor, History, LogIndex, Position, WalError};
@@ -26,7 +26,7 @@ pub(super) struct Trimmer {
 
 impl Trimmer {
     pub(super) fn new(
-        (session, dir, history): (u64, DataDir, History),
+        (session, dir, history): Plan,
         streams: u16,
         shared: &Arc<Shared>,
         limits: Limits,
@@ -118,5 +118,6 @@ fn applied(state: &State, stream: u16) -> At {
 /// What is committed of the epoch under way, and here.
 fn committed(progress: &Stream, present: u32) -> Position {
     let of = |(epoch, position): At| if epoch == present { position } else { 0 };
-    of(progress.have).min(of(progress.committed))
+    // And applied: what rests on what has not come may have to go at a promotion.
+    of(progress.have).min(of(progress.committed)).min(of(progress.applied))
 }

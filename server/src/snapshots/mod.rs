@@ -20,6 +20,7 @@ pub(crate) use metrics::Progress;
 pub(crate) use round::{Readers, Round};
 
 use crate::core::Threads;
+use crate::replication::Hub;
 use frontrow_engine::Clock;
 use frontrow_shard::Limits;
 use frontrow_wal::{DataDir, LogIndex};
@@ -55,6 +56,14 @@ impl Rounds {
     /// For running cores, from what recovery found in `index`.
     pub fn new(dir: DataDir, limits: Limits, index: LogIndex, threads: &Threads) -> Self {
         Self { round: Round::new(dir, limits, index), durable: threads.durable() }
+    }
+
+    /// The same, and what a standby that follows has not read yet is kept, up to so many bytes.
+    #[must_use]
+    pub fn read_by(self, hub: &Arc<Hub>, keep: u64) -> Self {
+        let hub = Arc::clone(hub);
+        let readers = Readers { read: Box::new(move |stream| hub.read_up_to(stream)), keep };
+        Self { round: self.round.read_by(Some(readers)), ..self }
     }
 
     /// Makes every partition's next snapshot and trims the log; without the trim if `stopping` says so on the way.

@@ -3,6 +3,7 @@
 //! The order of writes is the one that recovery relies on: a batch only when the one before it is durable, a
 //! seal only when the next segment exists. Many batches that come at once are written aside first: see `redo`.
 
+use frontrow_plant::{Bug, planted};
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::thread::JoinHandle;
@@ -25,6 +26,8 @@ pub struct Mirror {
     /// Where pieces of the current segment are written aside.
     redo: Option<Redo>,
     ahead: Option<(SegmentStart, JoinHandle<Result<(), WalError>>)>,
+    /// Whether the next segment is made by a thread meanwhile, or where it is needed.
+    threads: bool,
 }
 
 struct Open {
@@ -47,7 +50,14 @@ impl SegmentStart {
 impl Mirror {
     /// For one stream of a standby's directory.
     pub fn new(dir: DataDir, stream: u16) -> Self {
-        Mirror { dir, stream, current: None, redo: None, ahead: None }
+        Mirror { dir, stream, current: None, redo: None, ahead: None, threads: true }
+    }
+
+    /// The same without a thread of its own: each segment is made when it is needed.
+    #[must_use]
+    pub fn without_threads(mut self) -> Self {
+        self.threads = false;
+        self
     }
 
     /// What is written now lies in this segment, which is made if it is not there. `more`: its successor will be
@@ -58,7 +68,7 @@ impl Mirror {
         let path = self.dir.log_path().join(start.header(self.dir.cluster(), self.stream).file_name());
         let file = OpenOptions::new().read(true).write(true).open(&path);
         self.current = Some(Open { start, file: file.map_err(WalError::io("cannot open", &path))? });
-        if more {
+        if more && self.threads {
             let (next, dir, stream) = (start.next(), self.dir.clone(), self.stream);
             let make = move || make(&dir, stream, next);
             let thread = std::thread::Builder::new().name(format!("wal-mirror-{stream}")).spawn(make);
@@ -78,7 +88,7 @@ impl Mirror {
         sealed: bool,
     ) -> Result<Position, WalError> {
         let start = self.current.as_ref().map(|open| open.start).expect("a segment comes before its data");
-        if sealed {
+        if sealed && !planted(Bug::SealBeforeSuccessor) {
             self.settle(start.next())?;
         }
         let aside = batches.len() + 1 >= BATCHES_ASIDE && self.note_aside(start, offset, bytes);
@@ -90,7 +100,9 @@ impl Mirror {
         for &to in batches.iter().chain([&bytes.len()]) {
             let at = u64::from(offset) + from as u64;
             disk.write_at(file, &bytes[from..to], at).map_err(WalError::io("cannot write", &path))?;
-            disk.sync_data(file).map_err(WalError::io("cannot sync", &path))?;
+            if !planted(Bug::StandbyAckBeforeSync) {
+                disk.sync_data(file).map_err(WalError::io("cannot sync", &path))?;
+            }
             from = to;
         }
         Ok(start.first_position + u64::from(offset) - SEGMENT_HEADER_BYTES + bytes.len() as u64)

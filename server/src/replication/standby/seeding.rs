@@ -28,6 +28,9 @@ pub(super) fn is_behind(ended: &Result<(), FollowError>) -> bool {
     refusal.code == RefusalCode::SnapshotNeeded
 }
 
+/// A directory that can be gone on with, and from where by stream.
+type Fit = (DataDir, BTreeMap<u16, Resume>);
+
 impl Standby<'_> {
     /// Makes the directory fit to be gone on with: as it is if it can be, else from a seed. Whether the primary has
     /// been told which files are here, and from where each stream goes on.
@@ -37,13 +40,8 @@ impl Standby<'_> {
         receiver: &mut Receiver,
         hello: &Hello,
     ) -> Result<(bool, DataDir, BTreeMap<u16, Resume>), FollowError> {
-        if !self.seed_needed {
-            match self.prepare(hello) {
-                Err(FollowError::Log(error @ WalError::TrimmedStandby { .. })) => {
-                    tracing::warn!(%error, "this log cannot be gone on with");
-                }
-                fit => return fit.map(|(dir, resume)| (false, dir, resume)),
-            }
+        if let Some((dir, resume)) = self.prepare_or_seed(hello)? {
+            return Ok((false, dir, resume));
         }
         self.shared.change(|state| state.seeding = true);
         let seeded = self.seed(control, receiver, hello);
@@ -53,6 +51,23 @@ impl Standby<'_> {
         self.shared.change(|state| state.baseless = None);
         let (dir, resume) = self.prepare(hello)?;
         Ok((true, dir, resume))
+    }
+
+    /// Makes the directory fit as it is; `None` if it must be seeded.
+    pub(in crate::replication) fn prepare_or_seed(
+        &mut self,
+        hello: &Hello,
+    ) -> Result<Option<Fit>, FollowError> {
+        if self.seed_needed {
+            return Ok(None);
+        }
+        match self.prepare(hello) {
+            Err(FollowError::Log(error @ WalError::TrimmedStandby { .. })) => {
+                tracing::warn!(%error, "this log cannot be gone on with");
+                Ok(None)
+            }
+            fit => fit.map(Some),
+        }
     }
 
     /// Asks for a seed and puts it in the place of what is here.
@@ -85,12 +100,7 @@ impl Standby<'_> {
                         if !self.let_go() {
                             return Err(control.failed(io::ErrorKind::Interrupted.into()));
                         }
-                        let history = dir.history_of(hello, self.node)?;
-                        let placed = seed.place(count, floor, &history);
-                        self.shared.change(|state| (state.hold, state.held) = (false, false));
-                        // What was made ahead lies aside as well.
-                        self.spares = false;
-                        return Ok(placed?);
+                        return self.place_seed(seed, (count, floor), hello);
                     }
                 }
                 // Writing may take long, and the primary waits for a word.
@@ -99,6 +109,33 @@ impl Standby<'_> {
             }
             control.beat(receiver, (0, 0));
         }
+    }
+
+    /// Puts a seed that has wholly come in the place of what is here, which the applier has let go of.
+    pub(in crate::replication) fn place_seed(
+        &mut self,
+        seed: SeedIntake,
+        (files, floor): (u32, Floor),
+        hello: &Hello,
+    ) -> Result<(), FollowError> {
+        let history = self.join(hello)?.history_of(hello, self.node)?;
+        let placed = seed.place(files, floor, &history);
+        self.shared.change(|state| (state.hold, state.held) = (false, false));
+        // What was made ahead lies aside as well.
+        self.spares = false;
+        placed?;
+        self.seed_needed = false;
+        Ok(())
+    }
+
+    /// Takes a piece of a seed where there are no files of a catalogue.
+    pub(in crate::replication) fn take_seed_piece(
+        &self,
+        receiver: &mut Receiver,
+        seed: &mut SeedIntake,
+    ) -> Result<Option<Step>, FollowError> {
+        let cluster = self.dir.as_ref().map_or(0, DataDir::cluster);
+        self.take_piece(receiver, &mut Intake::new(&self.path, cluster), seed)
     }
 
     /// Takes one thing that has arrived; `None` if there is none.
@@ -127,11 +164,7 @@ impl Standby<'_> {
 
     /// Has the applier let go of the log, which is about to be another one. False if the process is to end.
     fn let_go(&self) -> bool {
-        self.shared.change(|state| {
-            state.hold = true;
-            (state.plan, state.streams) = (None, BTreeMap::new());
-            state.checks.clear();
-        });
+        self.shared.change(State::hold_on);
         let is_held = |state: &State| state.held || state.broken.is_some();
         let done = |state: &State| is_held(state) || state.stop;
         while !done(&self.shared.wait(LOOK, done)) {}
@@ -140,7 +173,7 @@ impl Standby<'_> {
 }
 
 /// What has come.
-enum Step {
+pub(in crate::replication) enum Step {
     More,
     /// All of the catalogue's files up to this version.
     Files(u64),
