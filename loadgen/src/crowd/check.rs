@@ -189,6 +189,7 @@ fn check_weights(at: &At<'_>, key: &str, weights: &[f64]) -> Result<(), Scenario
 fn check_interest(at: &At<'_>, interest: &Interest) -> Result<(), ScenarioError> {
     at.within("interest.sections_zipf", interest.sections_zipf, 0.0, 10.0)?;
     at.within("interest.rows_zipf", interest.rows_zipf, 0.0, 10.0)?;
+    at.within("interest.accessible", interest.accessible, 0.0, 1.0)?;
     let Interest { named, row_best, section_best, row_queue, section_queue, .. } = *interest;
     let ways = [named, row_best, section_best, row_queue, section_queue];
     check_weights(at, "interest: the sum of named, row_best, section_best, row_queue, section_queue", &ways)

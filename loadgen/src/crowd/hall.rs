@@ -71,6 +71,9 @@ impl Hall {
         for (at, _) in plan.seats().filter(|(_, seat)| seat.aisle_after) {
             hall.add_aisle(at.section as u16, at.row as u16, at.seat as u8);
         }
+        for (at, _) in plan.seats().filter(|(_, seat)| seat.accessible) {
+            hall = hall.with_accessible(at.section as u16, at.row as u16, &[at.seat as u8]);
+        }
         hall
     }
 
@@ -189,6 +192,11 @@ impl HallRow {
     /// Whether a place is accessible.
     pub fn is_accessible(&self, place: u8) -> bool {
         has(&self.accessible, place)
+    }
+
+    /// Whether any of its places is accessible.
+    pub fn has_accessible(&self) -> bool {
+        self.accessible.iter().any(|word| *word != 0)
     }
 
     /// Whether all of `seats` are places of this row.

@@ -1,6 +1,6 @@
 //! Whether one answer, by itself, can be true: what it grants, its fence, its times.
 
-use super::hall::Hall;
+use super::hall::{Hall, HallRow};
 use super::notes::Notes;
 use super::person::{Asked, Hold, Question, digest};
 use super::verify::checks::Check;
@@ -24,21 +24,31 @@ pub(crate) struct Wanted {
     pub(crate) count: u8,
     pub(crate) seats: Option<Seats>,
     pub(crate) adjacency: Adjacency,
+    /// Whether one of them has to be accessible; if not, none may be that was not named.
+    pub(crate) accessible: bool,
 }
 
 impl Wanted {
     /// What a claim or a joining wants; `None` for other questions.
     pub(crate) fn of(command: &Command) -> Option<Self> {
         let place = command.place();
-        let want = |count, seats, adjacency| Some(Self { place, count, seats, adjacency });
+        let want =
+            |count, adjacency, accessible| Some(Self { place, count, seats: None, adjacency, accessible });
         match command {
-            Command::ClaimSeats(claim) => want(claim.seats.count(), Some(claim.seats), Adjacency::Any),
-            Command::ClaimBest(claim) => want(claim.count, None, Adjacency::Required),
-            Command::ClaimSection(claim) => want(claim.count, None, claim.adjacency),
-            Command::Join(join) => want(join.count, None, join.adjacency),
+            Command::ClaimSeats(claim) => {
+                let seats = Some(claim.seats);
+                Some(Self { seats, ..want(claim.seats.count(), Adjacency::Any, false)? })
+            }
+            Command::ClaimBest(claim) => want(claim.count, Adjacency::Required, claim.accessible),
+            Command::ClaimSection(claim) => want(claim.count, claim.adjacency, claim.accessible),
+            Command::Join(join) => want(join.count, join.adjacency, join.accessible),
             _ => None,
         }
     }
+}
+
+fn has_accessible(row: &HallRow, seats: Seats) -> bool {
+    seats.places().any(|place| row.is_accessible(place))
 }
 
 /// The codes that answer a question which is decided in the asker's favour.
@@ -175,11 +185,14 @@ fn seats_are_right(hall: &Hall, wanted: &Wanted, answer: &Answer, parts: &Parts)
         };
         return row.contains(answer.seats)
             && answer.seats.count() == wanted.count
-            && wanted.seats.is_none_or(|seats| seats == answer.seats)
+            && match wanted.seats {
+                Some(seats) => seats == answer.seats,
+                None => has_accessible(row, answer.seats) == wanted.accessible,
+            }
             && (!together || row.is_together(answer.seats));
     }
     let rows = hall.rows_of(wanted.place.section);
-    let mut count = 0;
+    let (mut count, mut accessible) = (0, false);
     for (i, part) in parts.as_slice().iter().enumerate() {
         let Some(row) = rows.get(usize::from(part.row)) else { return false };
         let again = parts.as_slice()[..i].iter().any(|other| {
@@ -189,7 +202,11 @@ fn seats_are_right(hall: &Hall, wanted: &Wanted, answer: &Answer, parts: &Parts)
             return false;
         }
         count += u32::from(part.seats.count());
+        accessible |= has_accessible(row, part.seats);
     }
     let one = !together || parts.as_slice().len() == 1;
-    count == u32::from(wanted.count) && one && parts.as_slice().len() == usize::from(answer.parts)
+    count == u32::from(wanted.count)
+        && accessible == wanted.accessible
+        && one
+        && parts.as_slice().len() == usize::from(answer.parts)
 }

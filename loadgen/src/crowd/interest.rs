@@ -1,7 +1,7 @@
 //! What people want: rows by popularity, parties by size, and the way they ask.
 
 use super::dice::Dice;
-use super::hall::Hall;
+use super::hall::{Hall, HallRow};
 use super::scenario::{Group, Interest};
 use frontrow_shard::{
     ANY_CATEGORY, Adjacency, CANDIDATES, ClaimBest, ClaimSeats, ClaimSection, Command, Join, NO_ROW, RowRef,
@@ -66,12 +66,17 @@ pub(crate) struct Wish {
     pub(crate) row: u32,
     pub(crate) party: u8,
     pub(crate) way: Way,
+    /// Whether one of the seats has to be accessible.
+    pub(crate) accessible: bool,
 }
 
 /// What a group wants.
 #[derive(Clone, Debug)]
 pub(crate) struct Wishes {
     rows: Alias,
+    /// Rows with accessible seats; none if nobody asks for one, or there are none.
+    accessible_rows: Option<Alias>,
+    accessible: f64,
     sizes: Vec<u8>,
     parties: Alias,
     ways: Alias,
@@ -89,8 +94,14 @@ impl Wishes {
             interest.row_queue,
             interest.section_queue,
         ];
+        let wanted = popularity(interest, hall);
+        let has_one = |(row, weight): (&HallRow, &f64)| if row.has_accessible() { *weight } else { 0.0 };
+        let accessible: Vec<f64> = hall.rows().iter().zip(&wanted).map(has_one).collect();
+        let any = interest.accessible > 0.0 && accessible.iter().any(|weight| *weight > 0.0);
         Self {
-            rows: Alias::new(&popularity(interest, hall)),
+            rows: Alias::new(&wanted),
+            accessible_rows: any.then(|| Alias::new(&accessible)),
+            accessible: interest.accessible,
             sizes: group.party.sizes.clone(),
             parties: Alias::new(&group.party.weights),
             ways: Alias::new(&ways),
@@ -101,18 +112,23 @@ impl Wishes {
     pub(crate) fn draw(&self, dice: &mut Dice) -> Wish {
         let party = self.sizes[self.parties.draw(dice) as usize];
         let way = WAYS[self.ways.draw(dice) as usize];
-        Wish { row: self.row(dice), party, way }
+        // Nothing is drawn where nobody asks: such a crowd stays the one that its seed gave before.
+        let accessible = self.accessible_rows.is_some() && dice.chance(self.accessible);
+        // Which seats of a row are accessible is for the server to know.
+        let way = if accessible && way == Way::Named { Way::RowBest } else { way };
+        Wish { row: self.row(accessible, dice), party, way, accessible }
     }
 
     /// Another row for the same wish.
-    pub(crate) fn row(&self, dice: &mut Dice) -> u32 {
-        self.rows.draw(dice)
+    pub(crate) fn row(&self, accessible: bool, dice: &mut Dice) -> u32 {
+        self.accessible_rows.as_ref().filter(|_| accessible).unwrap_or(&self.rows).draw(dice)
     }
 
     /// The request that a wish begins with.
     pub(crate) fn command(&self, wish: Wish, hall: &Hall, dice: &mut Dice) -> Command {
         let row = &hall.rows()[wish.row as usize];
-        let count = wish.party;
+        let (count, accessible) = (wish.party, wish.accessible);
+        let adjacency = if accessible { Adjacency::Required } else { self.adjacency };
         match wish.way {
             Way::Named => {
                 let starts = (u32::from(row.places) + 1).saturating_sub(u32::from(count)).max(1);
@@ -127,28 +143,30 @@ impl Wishes {
                 row: row.at,
                 count,
                 category: ANY_CATEGORY,
-                accessible: false,
+                accessible,
                 or_join: false,
             }),
             Way::SectionBest => Command::ClaimSection(ClaimSection {
                 section: row.at.section_of(),
                 count,
                 category: ANY_CATEGORY,
-                adjacency: self.adjacency,
-                accessible: false,
+                adjacency,
+                accessible,
                 or_join: false,
                 hopeless: false,
                 candidates: [NO_ROW; CANDIDATES],
             }),
-            Way::RowQueue => self.join(row.at, count),
-            Way::SectionQueue => self.join(row.at.section_of(), count),
+            Way::RowQueue => self.join(row.at, wish),
+            Way::SectionQueue => self.join(row.at.section_of(), wish),
         }
     }
 
     /// The request to wait at a place.
-    pub(crate) fn join(&self, place: RowRef, count: u8) -> Command {
-        let adjacency = if place.is_section() { self.adjacency } else { Adjacency::Required };
-        Command::Join(Join { place, count, adjacency, accessible: false })
+    pub(crate) fn join(&self, place: RowRef, wish: Wish) -> Command {
+        let Wish { party: count, accessible, .. } = wish;
+        let apart = place.is_section() && !accessible;
+        let adjacency = if apart { self.adjacency } else { Adjacency::Required };
+        Command::Join(Join { place, count, adjacency, accessible })
     }
 }
 

@@ -31,7 +31,7 @@ pub use scenario::{
     Arrivals, Behaviour, Closeness, EventWish, Group, HallWish, Interest, PartySizes, Scenario, Shape, Storm,
     Think,
 };
-pub use verify::{Books, FinalSeat, SeatState, Verifier, Waited};
+pub use verify::{Books, FinalSeat, Kind, SeatState, Verifier, Waited};
 
 use frontrow_protocol::{News, Reply, Topology, WireCode};
 use frontrow_shard::{Command, Millis, RowRef};

@@ -5,7 +5,7 @@ use super::people::Crowd;
 use super::person::{Asked, Hold, Question, Stage, digest};
 use super::slab::NONE;
 use super::verify::checks::Check;
-use super::verify::facts::{Fact, Grant, Joining, Position};
+use super::verify::facts::{Fact, Grant, Joining, Kind, Position};
 use super::{ConnectionId, Nanos};
 use frontrow_protocol::{News, NewsKind, Reply};
 use frontrow_shard::{Adjacency, Answer, Code, Command, Fence, Millis, Parts, RowRef, flags};
@@ -85,12 +85,17 @@ impl Crowd {
     }
 
     fn joining(&self, asked: &Asked, place: RowRef, count: u8, position: u32, at: Position) -> Joining {
-        let spread = match asked.question {
-            Question::Command(Command::Join(join)) => join.adjacency != Adjacency::Required,
-            _ => false,
+        let kind = match asked.question {
+            Question::Command(Command::Join(join)) if join.accessible => Kind::Accessible,
+            Question::Command(Command::Join(join))
+                if join.adjacency != Adjacency::Required && place.is_section() =>
+            {
+                Kind::Apart
+            }
+            _ => Kind::Together,
         };
         let user = self.user_of(asked.connection);
-        Joining { place, user, count, spread: spread && place.is_section(), at, position }
+        Joining { place, user, count, kind, at, position }
     }
 
     /// An answer to a leaving, or to a question where the party stands.
@@ -248,9 +253,10 @@ impl Crowd {
         }
         self.notes.fact(slot, Fact::Served((told.0.epoch, told.0.lsn)));
         let role = &self.play.scenario.groups[usize::from(visit.group)];
-        let adjacency =
-            if visit.place.is_section() { role.interest.adjacency.into() } else { Adjacency::Required };
-        let wanted = Wanted { place: visit.place, count: visit.wish.party, seats: None, adjacency };
+        let apart = visit.place.is_section() && !visit.wish.accessible;
+        let adjacency = if apart { role.interest.adjacency.into() } else { Adjacency::Required };
+        let (count, accessible) = (visit.wish.party, visit.wish.accessible);
+        let wanted = Wanted { place: visit.place, count, seats: None, adjacency, accessible };
         self.granted(slot, connection, &wanted, told, 0, now);
     }
 

@@ -176,6 +176,8 @@ pub struct Interest {
     pub section_queue: f64,
     /// How close together seats of a section must be.
     pub adjacency: Closeness,
+    /// Share of parties that need an accessible seat among theirs.
+    pub accessible: f64,
 }
 
 impl Default for Interest {
@@ -190,6 +192,7 @@ impl Default for Interest {
             row_queue: 0.0,
             section_queue: 0.0,
             adjacency: Closeness::Required,
+            accessible: 0.0,
         }
     }
 }

@@ -180,7 +180,7 @@ impl Crowd {
         if was_claim && !self.winding_down && self.dice.chance(queue) {
             let play = std::sync::Arc::clone(&self.play);
             let wishes = &play.roles[usize::from(visit.group)].wishes;
-            let command = wishes.join(place, visit.wish.party);
+            let command = wishes.join(place, visit.wish);
             if self.lines.get(visit.connection).is_some_and(|line| line.open) {
                 return self.join(slot, visit.connection, command, now);
             }
@@ -203,13 +203,13 @@ impl Crowd {
         let play = std::sync::Arc::clone(&self.play);
         let wishes = &play.roles[usize::from(visit.group)].wishes;
         let core = self.lines.get(visit.connection).map(|line| line.core);
-        let mut row = wishes.row(&mut self.dice);
+        let mut row = wishes.row(visit.wish.accessible, &mut self.dice);
         if let Some(cores) = &play.core_of_row {
             for _ in 0..DRAWS {
                 if core == Some(cores[row as usize]) {
                     break;
                 }
-                row = wishes.row(&mut self.dice);
+                row = wishes.row(visit.wish.accessible, &mut self.dice);
             }
         }
         row

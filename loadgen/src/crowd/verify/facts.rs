@@ -25,14 +25,25 @@ pub(crate) struct Grant {
     pub(crate) offered: bool,
 }
 
+/// What a party waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Seats next to each other.
+    Together,
+    /// Seats of a section, which may lie apart.
+    Apart,
+    /// Seats next to each other, one of them accessible.
+    Accessible,
+}
+
 /// A party as it joined.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Joining {
     pub(crate) place: RowRef,
     pub(crate) user: u64,
     pub(crate) count: u8,
-    /// Whether a section's queue may spread it over rows.
-    pub(crate) spread: bool,
+    /// What it waits for; parties of one kind are served in turn.
+    pub(crate) kind: Kind,
     pub(crate) at: Position,
     /// The position it was told.
     pub(crate) position: u32,

@@ -2,6 +2,7 @@
 //! more.
 
 use super::super::hall::Hall;
+use super::facts::Kind;
 use super::last::{FinalSeat, SeatState};
 use crate::report::words::{count, plural};
 use frontrow_shard::{RowRef, Seats};
@@ -15,8 +16,8 @@ pub struct Waited {
     pub place: RowRef,
     /// For so many seats.
     pub count: u8,
-    /// Which may lie apart.
-    pub spread: bool,
+    /// Of this kind.
+    pub kind: Kind,
 }
 
 /// Why seats were left, in a sentence or two; `None` if none were. `seats` are the server's own word, `told` the seats
@@ -50,22 +51,29 @@ pub(crate) fn why(hall: &Hall, seats: &[FinalSeat], waited: &[Waited], told: u64
     };
     let (reserved, open): (Vec<&FinalSeat>, Vec<&FinalSeat>) =
         seats.iter().filter(ours).filter(|seat| seat.state == SeatState::Free).partition(is_accessible);
+    let asks = |party: &&Waited| party.kind == Kind::Accessible;
     let mut words = format!("{} left{still}", plural(free, "seat"));
     if !reserved.is_empty() {
         let _ = write!(
             words,
-            "; {} accessible, given only to who names or asks for such a seat, and the crowd does not ask",
-            are(reserved.len() as u64, free)
+            "; {} accessible, given only to who names or asks for such a seat; {} for one",
+            are(reserved.len() as u64, free),
+            match waited.iter().filter(asks).count() as u64 {
+                0 => "nobody waited".to_owned(),
+                1 => "1 party waited".to_owned(),
+                some => format!("{} parties waited", count(some)),
+            }
         );
     }
     if !open.is_empty() {
         let runs = runs(hall, open.iter().copied());
+        let others: Vec<Waited> = waited.iter().filter(|party| !asks(party)).copied().collect();
         let alone = runs.values().flatten().filter(|run| **run == 1).count() as u64;
         let _ = write!(
             words,
             "; {} without a free seat beside it. {}",
             are(alone, free),
-            who_waited(&runs, waited).trim_end_matches('.')
+            who_waited(&runs, &others).trim_end_matches('.')
         );
     }
     Some(format!("{words}."))
@@ -115,7 +123,7 @@ fn who_waited(runs: &Runs, waited: &[Waited]) -> String {
     let here: Vec<&Waited> = waited.iter().filter(|party| of(party.place).next().is_some()).collect();
     let fits = |party: &&&Waited| {
         let lengths = || of(party.place).flat_map(|(_, lengths)| lengths.iter().copied());
-        let most = if party.spread { lengths().sum() } else { lengths().max().unwrap_or(0) };
+        let most = if party.kind == Kind::Apart { lengths().sum() } else { lengths().max().unwrap_or(0) };
         most >= u64::from(party.count)
     };
     let fitting = here.iter().filter(fits).count() as u64;
@@ -167,7 +175,7 @@ mod tests {
     }
 
     fn party(row: u16, count: u8) -> Waited {
-        Waited { place: RowRef::new(1, 0, row), count, spread: false }
+        Waited { place: RowRef::new(1, 0, row), count, kind: Kind::Together }
     }
 
     #[test]
@@ -193,19 +201,23 @@ mod tests {
         assert!(large.contains("of these 2 waited where seats were left, each for more"), "{large}");
         let fits = words(&[party(0, 1), party(2, 2)]);
         assert!(fits.contains("2 might have had one by staying"), "{fits}");
-        let apart = [Waited { place: RowRef::new(1, 0, RowRef::SECTION), count: 4, spread: true }];
+        let apart = [Waited { place: RowRef::new(1, 0, RowRef::SECTION), count: 4, kind: Kind::Apart }];
         assert!(words(&apart).contains("1 might have had one"), "{}", words(&apart));
     }
 
     #[test]
-    fn accessible_seats_are_not_for_who_does_not_ask() {
+    fn accessible_seats_are_for_who_asks() {
         let (hall, left) = seats(&[".bb", "bbb"]);
         let hall = hall.with_accessible(0, 0, &[0]);
         let words = why(&hall, &left, &[party(0, 1)], 5).expect("one is left");
         assert!(
-            words.starts_with("1 seat left; it is accessible, given only to who names or asks"),
-            "{words}"
+            words.ends_with(
+                "it is accessible, given only to who names or asks for such a seat; nobody waited for one."
+            ),
+            "they waited for others: {words}"
         );
-        assert!(!words.contains("waited"), "they waited for others: {words}");
+        let one = Waited { kind: Kind::Accessible, ..party(0, 2) };
+        let words = why(&hall, &left, &[party(0, 1), one], 5).expect("one is left");
+        assert!(words.ends_with("; 1 party waited for one."), "{words}");
     }
 }

@@ -14,6 +14,7 @@ mod left;
 mod queues;
 mod seats;
 
+pub use facts::Kind;
 pub use last::{FinalSeat, SeatState};
 pub use left::Waited;
 

@@ -7,7 +7,7 @@
 //! have one position and no order among themselves.
 
 use super::super::slab::{NONE, Slab};
-use super::facts::{Joining, Position};
+use super::facts::{Joining, Kind, Position};
 use super::left::Waited;
 use frontrow_shard::RowRef;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -31,7 +31,7 @@ struct Party {
 /// Parties of one kind and size, in turn.
 #[derive(Debug)]
 struct Class {
-    spread: bool,
+    kind: Kind,
     count: u8,
     waiting: BTreeMap<Turn, u32>,
 }
@@ -40,7 +40,7 @@ struct Class {
 #[derive(Clone, Copy, Debug)]
 struct Serving {
     turn: Turn,
-    spread: bool,
+    kind: Kind,
     count: u8,
     at: Position,
     user: u64,
@@ -81,7 +81,7 @@ impl Queues {
     /// Who waits, and for what.
     pub(crate) fn all(&self) -> Vec<Waited> {
         let one = |slot| self.parties.get(slot).map(|party| party.joining);
-        let waited = |it: Joining| Waited { place: it.place, count: it.count, spread: it.spread };
+        let waited = |it: Joining| Waited { place: it.place, count: it.count, kind: it.kind };
         self.parties.slots().filter_map(one).map(waited).collect()
     }
 
@@ -89,16 +89,16 @@ impl Queues {
         let turn = turn_of(joining);
         let queue = self.places.entry(joining.place.key()).or_default();
         let before = |serving: &&Serving| {
-            serving.turn > turn && serving.spread == joining.spread && serving.count >= joining.count
+            serving.turn > turn && serving.kind == joining.kind && serving.count >= joining.count
         };
         let passed_at = queue.recent.iter().filter(before).map(|by| (by.at, by.user)).min();
         let party = self.parties.insert(Party { joining: *joining, passed_at, passes: Vec::new() });
-        let same = |class: &&mut Class| class.spread == joining.spread && class.count == joining.count;
+        let same = |class: &&mut Class| class.kind == joining.kind && class.count == joining.count;
         if let Some(class) = queue.classes.iter_mut().find(same) {
             class.waiting.insert(turn, party);
         } else {
             let waiting = BTreeMap::from([(turn, party)]);
-            queue.classes.push(Class { spread: joining.spread, count: joining.count, waiting });
+            queue.classes.push(Class { kind: joining.kind, count: joining.count, waiting });
         }
         party
     }
@@ -108,14 +108,14 @@ impl Queues {
         let Some(joining) = self.parties.get(party).map(|party| party.joining) else { return };
         let serving = Serving {
             turn: turn_of(&joining),
-            spread: joining.spread,
+            kind: joining.kind,
             count: joining.count,
             at,
             user: joining.user,
         };
         self.pass_oldest(joining.place, Some(party), at);
         if let Some(queue) = self.places.get_mut(&joining.place.key()) {
-            let behind = |class: &&Class| class.spread == serving.spread && class.count <= serving.count;
+            let behind = |class: &&Class| class.kind == serving.kind && class.count <= serving.count;
             for class in queue.classes.iter().filter(behind) {
                 for &earlier in class.waiting.range(..serving.turn).map(|(_, party)| party) {
                     let Some(earlier) = self.parties.get_mut(earlier) else { continue };
@@ -196,7 +196,7 @@ mod tests {
     use super::*;
 
     fn joining(user: u64, count: u8, lsn: u64) -> Joining {
-        Joining { place: RowRef::new(1, 0, 0), user, count, spread: false, at: (1, lsn), position: 1 }
+        Joining { place: RowRef::new(1, 0, 0), user, count, kind: Kind::Together, at: (1, lsn), position: 1 }
     }
 
     #[test]
