@@ -7,9 +7,18 @@
 //! | --- | --- |
 //! | [`change`] | the vocabulary, and how it stands in JSON |
 //! | `derive` | which changes a record makes |
+//! | `state` | the changes that stand for a state, where the log does not go back so far |
+//! | [`follow`] | from the log being written to batches of changes |
+//! | [`sink`] | what takes them |
 
 pub mod change;
 mod derive;
+pub mod follow;
+pub mod sink;
+mod state;
 
 pub use change::{Change, Hold, Kind, Position, RowSeats, Why};
 pub use derive::{ChangeError, Record, changes, fuzz_changes};
+pub use follow::{FollowError, Follower};
+pub use sink::{Batch, Mark, Marks, Sink, SinkError};
+pub use state::{booked, stand_in};

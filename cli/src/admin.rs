@@ -29,6 +29,7 @@ pub(crate) async fn run(session: &Session, event: Event, out: Out) -> Result<(),
             say_line(&http.archive(number(session, &args).await?).await?, "is archived", out);
             Ok(())
         }
+        Event::Sales(args) => sales(&http, number(session, &args).await?, out).await,
         Event::Bookings(args) => bookings(session, &http, &args, out).await,
         Event::Block(args) => block(session, &http, &args, true, out).await,
         Event::Unblock(args) => block(session, &http, &args, false, out).await,
@@ -101,6 +102,20 @@ async fn bookings(session: &Session, http: &Http, args: &BookingsArgs, out: Out)
         format!("\n  user {}, section {}, {}", it.user, it.section, rows.join(", "))
     });
     let text = lines.fold(format!("Event {event}: {} bookings.", found.total), |text, line| text + &line);
+    out.say(&json, text);
+    Ok(())
+}
+
+async fn sales(http: &Http, event: u32, out: Out) -> Result<(), Failure> {
+    let mut json = http.sales(event).await?;
+    json["ok"] = true.into();
+    let figures = |of: &Value| {
+        let (bookings, seats, cancelled) = (&of["bookings"], &of["seats"], &of["cancelled"]);
+        format!("{bookings} bookings of {seats} seats, {cancelled} cancelled")
+    };
+    let sections = json["sections"].as_array().into_iter().flatten();
+    let lines = sections.map(|it| format!("\n  section {}: {}", it["section"], figures(it)));
+    let text = lines.fold(format!("Event {event}: {}.", figures(&json)), |text, line| text + &line);
     out.say(&json, text);
     Ok(())
 }

@@ -91,6 +91,8 @@ pub(crate) enum Command {
     Pay(Token),
     /// Give a booking back.
     Cancel(Token),
+    /// Show what you have booked, newest first; --id shows one booking.
+    Bookings(OwnArgs),
     /// Wait in a queue until seats are offered.
     Wait(Wait),
     /// Say where you stand in a queue; without a place, what the server is: primary or standby, and how far.
@@ -426,6 +428,8 @@ pub(crate) enum Event {
     Close(EventArg),
     /// Put a closed event away: it goes to a file, which is read when somebody asks, and leaves memory.
     Archive(EventArg),
+    /// Show what has been sold of an event, section by section.
+    Sales(EventArg),
     /// Show an event's bookings, also of an archived one.
     Bookings(BookingsArgs),
     /// Take free seats out of sale.
@@ -438,6 +442,15 @@ pub(crate) enum Event {
 pub(crate) struct EventArg {
     /// The event: its number, or words of its name.
     pub(crate) event: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OwnArgs {
+    /// Of this event only: its number, or words of its name.
+    pub(crate) event: Option<String>,
+    /// Only the booking of this name.
+    #[arg(long, value_name = "ID", conflicts_with = "event")]
+    pub(crate) id: Option<String>,
 }
 
 #[derive(Debug, Args)]

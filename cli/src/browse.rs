@@ -1,11 +1,11 @@
 //! What is on sale.
 
-use crate::args::{Events, SeatsArgs};
+use crate::args::{Events, OwnArgs, SeatsArgs};
 use crate::failure::Failure;
 use crate::seatmap::section_text;
 use crate::session::Session;
 use crate::show::{Out, view_json, view_text};
-use frontrow_client::http::SectionState;
+use frontrow_client::http::{OwnBooking, SectionState};
 use serde_json::json;
 
 pub(crate) async fn events(session: &Session, args: &Events, out: Out) -> Result<(), Failure> {
@@ -82,6 +82,43 @@ async fn sections(session: &Session, event: &str, out: Out) -> Result<(), Failur
 
 fn free(state: &SectionState) -> usize {
     state.rows.iter().map(|row| row.seats.bytes().filter(|&it| it == b'f').count()).sum()
+}
+
+/// What one has booked.
+pub(crate) async fn bookings(session: &Session, args: &OwnArgs, out: Out) -> Result<(), Failure> {
+    let http = session.http.as_user(session.token().await?);
+    if let Some(id) = &args.id {
+        say_booking(&http.own_booking(id).await?, out);
+        return Ok(());
+    }
+    let event = match &args.event {
+        Some(event) => Some(session.event(event).await?),
+        None => None,
+    };
+    let (mut cursor, mut any) = (None, false);
+    loop {
+        let page = http.own_bookings(event, cursor.as_deref()).await?;
+        page.bookings.iter().for_each(|booking| say_booking(booking, out));
+        any |= !page.bookings.is_empty();
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    if !any && !out.json {
+        out.say(&json!({}), "You have booked nothing yet: frontrow events, frontrow claim, frontrow book");
+    }
+    Ok(())
+}
+
+fn say_booking(booking: &OwnBooking, out: Out) {
+    let rows = booking.rows.iter().map(|row| format!("row {} seats {:?}", row.row, row.seats));
+    let (rows, state): (Vec<String>, _) = (rows.collect(), &booking.state);
+    let (id, event, section) = (&booking.id, booking.event, booking.section);
+    let text = format!("{id}  {state}  event {event}, section {section}, {} (as indexes from 0)", rows.join(", "));
+    let mut json = json!(booking);
+    json["ok"] = true.into();
+    out.say(&json, text);
 }
 
 pub(crate) async fn token(session: &Session, out: Out) -> Result<(), Failure> {

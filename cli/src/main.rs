@@ -69,6 +69,7 @@ async fn talk(session: &Session, command: Command, out: Out) -> Result<(), Failu
         Command::Extend(it) => buy::with_token(session, buy::Deed::Extend, &it, out).await,
         Command::Pay(it) => buy::with_token(session, buy::Deed::Pay, &it, out).await,
         Command::Cancel(it) => buy::with_token(session, buy::Deed::Cancel, &it, out).await,
+        Command::Bookings(it) => browse::bookings(session, &it, out).await,
         Command::Wait(it) => wait::wait(session, &it, out).await,
         Command::Status(it) => match it.place() {
             Some(place) => wait::status(session, &place, out).await,

@@ -35,11 +35,16 @@ impl Session {
         self.connect_with(Options { standby, ..Options::default() }.retrying()).await
     }
 
-    async fn connect_with(&self, options: Options) -> Result<Client, Failure> {
-        let token = match &self.common.token {
+    /// The token given, or one from the server's development mode.
+    pub(crate) async fn token(&self) -> Result<String, Failure> {
+        Ok(match &self.common.token {
             Some(token) => token.clone(),
             None => self.http.dev_token(self.common.user()).await?.token,
-        };
+        })
+    }
+
+    async fn connect_with(&self, options: Options) -> Result<Client, Failure> {
+        let token = self.token().await?;
         let endpoints = match &self.common.tcp {
             Some(all) => all.split(',').map(|address| Endpoint::Tcp(address.trim().to_owned())).collect(),
             None => self.common.server.split(',').map(|url| Endpoint::of_http(url.trim())).collect(),

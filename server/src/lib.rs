@@ -9,6 +9,7 @@ pub mod http;
 pub mod identity;
 pub mod replication;
 
+mod feed;
 mod running;
 mod snapshots;
 

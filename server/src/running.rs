@@ -5,12 +5,14 @@ use crate::cluster::{Addresses, Fence, MarkError, Member, mark};
 use crate::cold::Archives;
 use crate::config::{self, Config};
 use crate::core::{self, CoreError, Handle, Recovered, RecoveryError, Setup, Threads};
+use crate::feed::{self, Feed};
 use crate::http::{self, Connections, Http, Sales, Stopper};
 use crate::identity::{Keys, KeysError};
 use crate::replication::{
     self, FollowError, Hub, HubParts, Leader, ListenError, Listening, Promoted, StandbyStatus,
 };
 use crate::snapshots::{Readers, Round, Snapshotter, Trigger};
+use frontrow_cdc::SinkError;
 use frontrow_engine::{Clock, EngineError, EngineKind, HugePages};
 use frontrow_shard::{ArchiveStep, Code, EventState, Limits, Partition};
 use frontrow_wal::{DataDir, DirOptions, History, LogIndex, Role, WalError};
@@ -24,6 +26,9 @@ use tokio::sync::Notify;
 /// Why the server could not start. Each message names the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// The table of bookings.
+    #[error(transparent)]
+    Bookings(#[from] SinkError),
     /// The data directory or its log.
     #[error(transparent)]
     Log(#[from] WalError),
@@ -123,6 +128,7 @@ pub struct Running {
     handle: Handle,
     threads: Threads,
     snapshotter: Option<Snapshotter>,
+    feed: Option<Feed>,
     stopper: Stopper,
     http_thread: JoinHandle<()>,
     replication: Option<Listening>,
@@ -309,7 +315,7 @@ fn serve(
     }
     let recovered = recovered(&dir, partitions, config)?;
     let cluster = dir.cluster();
-    let hub = hub_of(config, &dir, history, member.as_ref())?;
+    let hub = hub_of(config, &dir, history.clone(), member.as_ref())?;
     // Before the catalogue is opened, which clears away what an unfinished creation left behind.
     for event in recovered.partitions.iter().flat_map(Partition::events) {
         let path = data.join("events").join(format!("{event}.json"));
@@ -324,6 +330,8 @@ fn serve(
     }
     let round = Round::new(dir.clone(), limits_of(config), recovered.index)
         .read_by(hub.as_ref().map(|hub| readers_of(hub, config)));
+    let table = feed::open(config, &dir, &history)?;
+    let round = round.needed_by(table.as_ref().map(feed::Opened::needed));
     let known = KnownEvents::of(&recovered.partitions);
     let connections = Connections::new(config.limits.connections, config.limits.connections_per_address);
     let (dev, admin_key_file) = (keys.minter.is_some(), keys.admin_key_file.clone());
@@ -344,7 +352,7 @@ fn serve(
     let threads = core::launch(Setup {
         config,
         engine: choice.kind,
-        dir,
+        dir: dir.clone(),
         partitions: recovered.partitions,
         verifier: keys.verifier.clone(),
         connections: connections.clone(),
@@ -355,6 +363,24 @@ fn serve(
     tracing::debug!("the cores serve");
     let snapshotter = start_snapshots(config, round, &threads, recovered.bytes)
         .map_err(|error| StartError::Cores(CoreError::Thread(error)))?;
+    let (feed, table) = match table {
+        Some(feed::Opened { store, sink, progress, streams }) => {
+            let parts = feed::Parts {
+                dir,
+                history,
+                streams,
+                durable: threads.durable(),
+                hub: hub.clone(),
+                limits: limits_of(config),
+                events: data.join("events"),
+                archived: catalogue.search("", Some(EventState::Archived)).iter().map(|it| it.id()).collect(),
+            };
+            let feed = Feed::start(parts, sink, Arc::clone(&progress), core::cpu_set(&beside(config)))
+                .map_err(|error| StartError::Cores(CoreError::Thread(error)))?;
+            (Some(feed), Some(http::Table { store, progress }))
+        }
+        None => (None, None),
+    };
     let handle = Handle::new(&threads);
     if let Some(hub) = &hub {
         hub.set_clock(handle.clock());
@@ -372,7 +398,7 @@ fn serve(
     }
     let sales: Arc<dyn Sales> = Arc::new(handle.clone());
     let side = Http::new(config, keys, sales, Arc::clone(&catalogue), connections, Clock::wall_ms);
-    let side = Http { hub: hub.clone(), unfinished, cold: Arc::new(Archives::new(cluster)), ..side };
+    let side = Http { hub: hub.clone(), table, unfinished, cold: Arc::new(Archives::new(cluster)), ..side };
     let (stopper, stop) = http::stopper();
     let cpus = config.server.http_cpus.clone();
     let http_thread = std::thread::Builder::new()
@@ -406,6 +432,7 @@ fn serve(
         handle,
         threads,
         snapshotter,
+        feed,
         stopper,
         http_thread,
         replication,
@@ -506,6 +533,9 @@ impl Running {
         if let Some(snapshotter) = self.snapshotter {
             snapshotter.stop();
         }
+        if let Some(feed) = self.feed {
+            feed.stop();
+        }
         if let Some(listening) = self.replication {
             listening.stop();
         }
@@ -553,16 +583,20 @@ fn start_snapshots(
     if config.log.durability == config::Durability::Memory {
         return Ok(None);
     }
+    let trigger = Trigger { every: config.log.snapshot_every, durable: threads.durable(), carried };
+    Snapshotter::start(round, trigger, threads.progress(), core::cpu_set(&beside(config))).map(Some)
+}
+
+/// The CPUs that are no shard's.
+fn beside(config: &Config) -> Vec<usize> {
     let server = &config.server;
-    let beside: Vec<usize> = rustix::thread::sched_getaffinity(None).map_or_else(
+    rustix::thread::sched_getaffinity(None).map_or_else(
         |_| Vec::new(),
         |all| {
             let own = 0..rustix::thread::CpuSet::MAX_CPU;
             own.filter(|&cpu| all.is_set(cpu) && !(server.pin && server.shard_cpus.contains(&cpu))).collect()
         },
-    );
-    let trigger = Trigger { every: config.log.snapshot_every, durable: threads.durable(), carried };
-    Snapshotter::start(round, trigger, threads.progress(), core::cpu_set(&beside)).map(Some)
+    )
 }
 
 fn limits_of(config: &Config) -> Limits {

@@ -82,23 +82,25 @@ impl DataDir {
         index: &mut LogIndex,
         followed: &dyn Fn(u16) -> Position,
     ) -> Result<Trimmed, WalError> {
-        self.trim_within(index, followed, u64::MAX)
+        self.trim_within(index, followed, u64::MAX, &|_| Position::MAX)
     }
 
     /// The same; but what is kept for those who follow alone is at most `keep` bytes. With more, nothing is kept for
-    /// them: they are seeded from the snapshots.
+    /// them: they are seeded from the snapshots. What lies behind `needed` is kept however much it is.
     pub fn trim_within(
         &self,
         index: &mut LogIndex,
         followed: &dyn Fn(u16) -> Position,
         keep: u64,
+        needed: &dyn Fn(u16) -> Position,
     ) -> Result<Trimmed, WalError> {
         let covered = covered(self.view(), &self.snapshots()?)?;
         let _one_at_a_time = self.removing();
         let segments = self.segments()?;
-        let mut removable = removable(&segments, index, &covered, followed)?;
+        let mut removable =
+            removable(&segments, index, &covered, &|stream| followed(stream).min(needed(stream)))?;
         if keep < u64::MAX {
-            let all = self::removable(&segments, index, &covered, &|_| Position::MAX)?;
+            let all = self::removable(&segments, index, &covered, needed)?;
             let bytes = |of: &[&SegmentInfo]| of.iter().map(|info| info.segment_bytes()).sum::<u64>();
             let kept = bytes(&all) - bytes(&removable);
             if kept > keep {

@@ -7,7 +7,7 @@ mod types;
 
 pub use types::{
     Blocked, BookedSeats, Booking, Bookings, Categories, Category, Created, DevToken, Event, EventDetail,
-    EventQuery, EventRulesLine, Map, RowMap, RowState, SectionMap, SectionState, SectionSum,
+    EventQuery, EventRulesLine, Map, OwnBooking, OwnBookings, RowMap, RowState, SectionMap, SectionState, SectionSum,
 };
 
 use http_body_util::{BodyExt, Full, Limited};
@@ -218,6 +218,34 @@ impl Http {
     ) -> Result<Bookings, HttpError> {
         let user = user.map(|user| format!("&user={user}")).unwrap_or_default();
         self.get(&format!("/v1/admin/events/{event}/bookings?from={from}{user}")).await
+    }
+
+    /// The same, as a user with this token.
+    #[must_use]
+    pub fn as_user(&self, token: impl Into<String>) -> Self {
+        self.clone().with_admin_key(token)
+    }
+
+    /// One's own bookings ([`Http::as_user`]), of one event or of all, newest first; behind a page's end with its cursor.
+    pub async fn own_bookings(
+        &self,
+        event: Option<EventId>,
+        cursor: Option<&str>,
+    ) -> Result<OwnBookings, HttpError> {
+        let event = event.map(|event| format!("event={event}"));
+        let cursor = cursor.map(|cursor| format!("cursor={}", escaped(cursor)));
+        let query: Vec<String> = event.into_iter().chain(cursor).collect();
+        self.get(&format!("/v1/bookings?{}", query.join("&"))).await
+    }
+
+    /// One of one's own bookings ([`Http::as_user`]).
+    pub async fn own_booking(&self, id: &str) -> Result<OwnBooking, HttpError> {
+        self.get(&format!("/v1/bookings/{}", escaped(id))).await
+    }
+
+    /// What has been sold of an event, section by section, for operators.
+    pub async fn sales(&self, event: EventId) -> Result<Value, HttpError> {
+        self.get(&format!("/v1/admin/events/{event}/sales")).await
     }
 
     /// Takes free seats of a row out of sale (`blocked`), or puts them back.

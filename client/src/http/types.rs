@@ -243,6 +243,36 @@ pub struct BookedSeats {
     pub seats: Vec<u8>,
 }
 
+/// A page of one's own bookings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnBookings {
+    /// Newest first.
+    pub bookings: Vec<OwnBooking>,
+    /// The cursor of the next page; none if this is the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// One of one's own bookings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnBooking {
+    /// Its name: event, section, row (`s` for a claim of the section), epoch, LSN and slot of the grant, with dashes.
+    pub id: String,
+    /// `booked` or `cancelled`.
+    pub state: String,
+    /// The event.
+    pub event: EventId,
+    /// The section.
+    pub section: u16,
+    /// The seats, row by row.
+    pub rows: Vec<BookedSeats>,
+    /// When, ms since 1970.
+    pub booked_ms: u64,
+    /// When it was given back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancelled_ms: Option<u64>,
+}
+
 /// A new event's name and rules; what is `None` is the server's default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EventQuery {

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::value::{show_bytes, show_duration};
-use super::{Acknowledge, Config, Durability, Engine, Origin, Reading, TokenKey, count};
+use super::{Acknowledge, BookingTable, Config, Durability, Engine, Origin, Reading, TokenKey, count};
 
 impl Config {
     /// What a server would do with this configuration, and where every value that is not the default
@@ -113,6 +113,12 @@ impl Config {
                 || "archive closed events when an operator says so".to_owned(),
                 |after| format!("archive events {} after their closing", show_duration(after)),
             ),
+            match self.bookings.table {
+                BookingTable::Embedded => {
+                    "keep a table of bookings beside the log, for /v1/bookings".to_owned()
+                }
+                BookingTable::Off => "keep no table of bookings".to_owned(),
+            },
             format!("believe tokens signed with {keys}{dev}"),
             format!(
                 "take up to {} connections ({} per address), frames of {}, and close them after {} of silence",

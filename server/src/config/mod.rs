@@ -75,6 +75,8 @@ pub struct Config {
     pub events: EventRules,
     /// How long after its closing an event is archived by itself; `None`: when an operator says so.
     pub archive_after: Option<Duration>,
+    /// Whether a table of bookings is kept beside the log.
+    pub bookings: Bookings,
     /// What the server says about itself.
     pub log_output: LogOutput,
     settings: Vec<Setting>,
@@ -215,6 +217,22 @@ pub struct Cluster {
     pub advertise_http: Option<String>,
     /// Where others reach its port for standbys; `None`: `replication.listen`.
     pub advertise_replication: Option<String>,
+}
+
+/// `[bookings]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bookings {
+    /// Where the table is.
+    pub table: BookingTable,
+}
+
+/// Where bookings are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BookingTable {
+    /// In a file in the data directory.
+    Embedded,
+    /// Nowhere here.
+    Off,
 }
 
 /// What answers wait for.
@@ -401,6 +419,7 @@ pub fn read(
         admin: Admin { key: None },
         events: events(&mut source),
         archive_after: source.take("events.archive_after", "off", &off_or_duration(SECOND..=8760 * HOUR)),
+        bookings: bookings(&mut source),
         log_output: log_output(&mut source),
         settings: Vec::new(),
         notes: Vec::new(),
@@ -541,6 +560,12 @@ fn events(source: &mut Source) -> EventRules {
         fairness: source.take("events.fairness", "fifo", &choice(FAIRNESS)),
         orphans: source.take("events.orphans", "prefer", &choice(ORPHANS)),
     }
+}
+
+fn bookings(source: &mut Source) -> Bookings {
+    const TABLES: &[(&str, BookingTable)] =
+        &[("embedded", BookingTable::Embedded), ("off", BookingTable::Off)];
+    Bookings { table: source.take("bookings.table", "embedded", &choice(TABLES)) }
 }
 
 fn log_output(source: &mut Source) -> LogOutput {

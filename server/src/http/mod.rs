@@ -5,6 +5,7 @@
 
 mod admin;
 mod archive;
+mod bookings;
 mod browse;
 mod connections;
 mod error;
@@ -30,6 +31,7 @@ use axum::routing::{get, post};
 use frontrow_shard::{EventId, EventRules, Millis};
 
 pub(crate) use archive::keep;
+pub(crate) use bookings::Table;
 pub(crate) use browse::section_answer;
 pub use connections::{Connections, NoRoom, Place};
 pub(crate) use error::ApiError;
@@ -77,6 +79,8 @@ pub struct Http {
     pub clock: fn() -> Millis,
     /// The standby's side, if there may be a standby.
     pub hub: Option<Arc<Hub>>,
+    /// The table of bookings, and how its feed is doing, if there is one.
+    pub(crate) table: Option<Table>,
     /// The archives of events that are over.
     pub cold: Arc<Archives>,
     /// How long after its closing an event is archived by itself.
@@ -123,6 +127,7 @@ impl Http {
             head_time: config.limits.handshake,
             clock,
             hub: None,
+            table: None,
             cold: Arc::new(Archives::new(0)),
             archive_after: config.archive_after,
             unfinished: Vec::new(),
@@ -188,7 +193,7 @@ pub fn router(http: Arc<Http>) -> Router {
         .merge(admin)
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::wrong_method);
-    within_bounds(routes, http)
+    within_bounds(routes.merge(bookings::routes(&http)), http)
 }
 
 /// Bounds every request in time and counts its answer.

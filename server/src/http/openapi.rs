@@ -44,5 +44,7 @@ struct Api;
     responses((status = 200, description = "this document", content_type = "application/json")))]
 /// All routes for machines.
 pub(super) async fn document() -> Json<utoipa::openapi::OpenApi> {
-    Json(Api::openapi())
+    let mut api = Api::openapi();
+    api.merge(frontrow_bookings::api::Api::openapi());
+    Json(api)
 }

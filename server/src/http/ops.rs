@@ -31,6 +31,7 @@ Frontrow sells seats: claim them for minutes, buy what you claimed, queue fairly
 /v1/events/{id}/sections/{s}   its live seats
 /v1/ws                         WebSocket: claims, bookings, queues, seat changes as they happen
 /v1/dev/token                  POST {\"user\": 7}: a token to try it with (development mode only)
+/v1/bookings                   your bookings, with your token (/{id}: one of them)
 /v1/admin/…                    for operators, with Authorization: Bearer <admin key>
 /v1/status                     this node: primary or standby, its epoch, who follows it
 /healthz  /readyz  /metrics    for orchestrators and monitoring
@@ -83,6 +84,9 @@ pub(super) async fn metrics(State(http): State<Arc<Http>>) -> Result<Response, A
         |_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "metrics", "the metrics could not be written");
     prometheus_client::encoding::text::encode_registry(&mut out, &registry).map_err(failed)?;
     http.sales.metrics(&mut out);
+    if let Some(table) = &http.table {
+        table.metrics(&mut out);
+    }
     out.push_str("# EOF\n");
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, kind)], out).into_response())

@@ -8,8 +8,9 @@ use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::Http;
 use super::error::ApiError;
+use super::{Http, Table};
+use crate::feed::FeedStatus;
 use crate::replication::{Hub, StandbyStatus};
 
 /// What a primary says of itself; a standby's `/v1/status` begins alike.
@@ -27,6 +28,8 @@ pub(super) struct Node {
     connections: u32,
     /// How its standby is doing; nothing if it is to have none.
     replication: Option<StandbyStatus>,
+    /// How the feed of its table of bookings is doing; nothing if it keeps none.
+    bookings: Option<FeedStatus>,
 }
 
 #[utoipa::path(get, path = "/v1/status", tag = "operate", responses((status = 200, body = Node)))]
@@ -40,6 +43,7 @@ pub(super) async fn node(State(http): State<Arc<Http>>) -> Json<Node> {
         events: http.catalogue.search("", None).len(),
         connections: http.connections.count(),
         replication: http.hub.as_ref().map(|hub| hub.status()),
+        bookings: http.table.as_ref().map(Table::status),
     })
 }
 

@@ -364,7 +364,7 @@ impl Hub {
         self.streams
     }
 
-    pub(super) fn cores(&self) -> usize {
+    pub(crate) fn cores(&self) -> usize {
         self.links.len()
     }
 

@@ -17,7 +17,7 @@ mod round;
 mod tests;
 
 pub(crate) use metrics::Progress;
-pub(crate) use round::{Readers, Round};
+pub(crate) use round::{Needed, Readers, Round};
 
 use crate::core::Threads;
 use crate::replication::Hub;

@@ -48,6 +48,9 @@ pub(crate) struct Readers {
     pub(crate) keep: u64,
 }
 
+/// By stream, up to where the log may be forgotten.
+pub(crate) type Needed = Box<dyn Fn(u16) -> Position + Send>;
+
 /// What is kept from round to round.
 pub(crate) struct Round {
     dir: DataDir,
@@ -55,6 +58,8 @@ pub(crate) struct Round {
     index: LogIndex,
     /// Who else reads the log.
     readers: Option<Readers>,
+    /// By stream, up to where it may be forgotten.
+    needed: Option<Needed>,
     /// By receiver and sender: up to which message the receiver's newest snapshot has the sender's. What is
     /// durable there need not be sent again, and need not stay in the sender's snapshot.
     received: Vec<Vec<u64>>,
@@ -65,7 +70,15 @@ impl Round {
     /// `index` is what recovery found out about the segments.
     pub(crate) fn new(dir: DataDir, limits: Limits, index: LogIndex) -> Self {
         let count = usize::from(dir.partitions());
-        Self { dir, limits, index, readers: None, received: vec![vec![0; count]; count], body: Vec::new() }
+        Self {
+            dir,
+            limits,
+            index,
+            readers: None,
+            needed: None,
+            received: vec![vec![0; count]; count],
+            body: Vec::new(),
+        }
     }
 
     /// The same, and what others have not read yet is kept.
@@ -73,11 +86,17 @@ impl Round {
         Self { readers, ..self }
     }
 
+    /// The same, and what lies behind these positions is kept whatever becomes of it.
+    pub(crate) fn needed_by(self, needed: Option<Needed>) -> Self {
+        Self { needed, ..self }
+    }
+
     /// Removes what the snapshots stand in for.
     fn trim(&mut self) -> Result<Trimmed, WalError> {
+        let needed = |stream| self.needed.as_ref().map_or(Position::MAX, |needed| needed(stream));
         match &self.readers {
-            Some(Readers { read, keep }) => self.dir.trim_within(&mut self.index, read, *keep),
-            None => self.dir.trim(&mut self.index, &|_| Position::MAX),
+            Some(Readers { read, keep }) => self.dir.trim_within(&mut self.index, read, *keep, &needed),
+            None => self.dir.trim(&mut self.index, &needed),
         }
     }
 

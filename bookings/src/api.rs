@@ -1,0 +1,337 @@
+//! The routes: one's own bookings, and an event's sales for whoever runs it.
+//!
+//! Whose bookings are read is what the token says, and nothing in the request. Somebody else's are not found.
+
+use crate::booking::{Booking, BookingId, BookingView};
+use crate::export;
+use crate::store::{After, Store, StoreError};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use frontrow_shard::{EventId, Lsn, PartitionId, UserId};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+use utoipa::{IntoParams, OpenApi, ToSchema};
+
+/// Bookings on a page unless another number is asked for, and the most there may be.
+const PAGE: usize = 100;
+const PAGE_MAX: usize = 1000;
+/// How long an answer waits for what was just bought.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often it looks meanwhile.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Who is asking.
+pub trait Gate: Send + Sync {
+    /// The user that a request's token names.
+    fn user(&self, headers: &HeaderMap) -> Result<UserId, Refusal>;
+
+    /// Whether a request may see everybody's bookings.
+    fn organiser(&self, headers: &HeaderMap) -> Result<(), Refusal>;
+}
+
+/// An error answer: `{"error":{"code","message","retryable"}}`.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// HTTP's.
+    pub status: StatusCode,
+    /// For machines.
+    pub code: &'static str,
+    /// What to do.
+    pub message: String,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into() }
+    }
+
+    fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_request", message)
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let Self { status, code, message } = self;
+        let retryable = status == StatusCode::SERVICE_UNAVAILABLE;
+        let error = json!({ "error": { "code": code, "message": message, "retryable": retryable } });
+        let mut response = (status, Json(error)).into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "bookings cannot be read");
+        let message = "the bookings cannot be read just now, and nothing is lost; the server's log says why";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "bookings_away", message)
+    }
+}
+
+/// What the handlers use.
+pub struct Service {
+    /// The table.
+    pub store: Arc<dyn Store>,
+    /// Who may see what.
+    pub gate: Arc<dyn Gate>,
+    /// How many partitions the log has.
+    pub partitions: PartitionId,
+}
+
+type Shared = State<Arc<Service>>;
+
+impl Service {
+    /// Asks the table, which may block, beside the thread that serves.
+    async fn ask<T: Send + 'static>(
+        self: &Arc<Self>,
+        ask: impl FnOnce(&dyn Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let store = Arc::clone(&self.store);
+        let asked = tokio::task::spawn_blocking(move || ask(&*store)).await;
+        Ok(asked.map_err(|error| StoreError::Away(error.to_string()))??)
+    }
+}
+
+/// The routes over a service.
+pub fn routes(service: Arc<Service>) -> Router {
+    Router::new()
+        .route("/v1/bookings", get(mine))
+        .route("/v1/bookings/{id}", get(one))
+        .route("/v1/admin/events/{id}/sales", get(sales))
+        .route("/v1/admin/events/{id}/sales.csv", get(csv))
+        .route("/v1/admin/events/{id}/sales.ndjson", get(ndjson))
+        .with_state(service)
+}
+
+/// The routes for machines.
+#[derive(OpenApi)]
+#[openapi(paths(mine, one, sales, csv, ndjson))]
+pub struct Api;
+
+/// Which of one's bookings.
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct PageQuery {
+    /// Of this event only.
+    event: Option<EventId>,
+    /// At most so many, 1 to 1000.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    most: Option<usize>,
+    /// Where the last page ended: its `next`.
+    cursor: Option<String>,
+    /// Not before this booking is in the table: what was just bought is in the answer.
+    #[param(example = "7-0-12-2-4711-17")]
+    seen: Option<String>,
+    /// Not before the table has this record of a partition: `partition.lsn`, as in the change topic.
+    #[param(example = "3.4711")]
+    after: Option<String>,
+}
+
+/// A page of bookings.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Page {
+    /// Newest first.
+    bookings: Vec<BookingView>,
+    /// The cursor of the next page; none if this is the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+fn wrong_query(error: &QueryRejection) -> Refusal {
+    Refusal::bad_request(format!("{}; all parameters are in /openapi.json", error.body_text()))
+}
+
+#[utoipa::path(get, path = "/v1/bookings", tag = "bookings", params(PageQuery),
+    responses((status = 200, body = Page), (status = 400), (status = 401), (status = 503)))]
+/// One's own bookings, newest first.
+async fn mine(
+    State(service): Shared,
+    headers: HeaderMap,
+    query: Result<Query<PageQuery>, QueryRejection>,
+) -> Result<Json<Page>, Refusal> {
+    let user = service.gate.user(&headers)?;
+    let Query(query) = query.map_err(|error| wrong_query(&error))?;
+    let most = query.most.unwrap_or(PAGE);
+    if !(1..=PAGE_MAX).contains(&most) {
+        return Err(Refusal::bad_request(format!("most is {most}; give 1 to {PAGE_MAX}")));
+    }
+    let after = query.cursor.as_deref().map(read_cursor).transpose()?;
+    wait_for(&service, user, query.seen.as_deref(), query.after.as_deref()).await?;
+    let event = query.event;
+    let mut found = service.ask(move |store| store.of_user(user, event, after, most + 1)).await?;
+    let more = found.len() > most;
+    found.truncate(most);
+    let next = found.last().filter(|_| more).map(write_cursor);
+    Ok(Json(Page { bookings: found.iter().map(BookingView::from).collect(), next }))
+}
+
+fn write_cursor(last: &Booking) -> String {
+    format!("{}_{}", last.booked_ms, last.id)
+}
+
+fn read_cursor(text: &str) -> Result<After, Refusal> {
+    let read = || {
+        let (booked_ms, id) = text.split_once('_')?;
+        Some(After { booked_ms: booked_ms.parse().ok()?, id: id.parse().ok()? })
+    };
+    read().ok_or_else(|| Refusal::bad_request("that is no cursor; give the `next` of the page before"))
+}
+
+/// Waits until a booking, or a record, is in the table.
+async fn wait_for(
+    service: &Arc<Service>,
+    user: UserId,
+    seen: Option<&str>,
+    after: Option<&str>,
+) -> Result<(), Refusal> {
+    let seen =
+        seen.map(|text| text.parse::<BookingId>().map_err(|error| Refusal::bad_request(error.to_string())));
+    let after = after.map(|text| read_record(text, service.partitions));
+    let (seen, after) = (seen.transpose()?, after.transpose()?);
+    let is_there = move |store: &dyn Store| -> Result<bool, StoreError> {
+        if let Some(id) = seen
+            && store.one(user, id)?.is_none()
+        {
+            return Ok(false);
+        }
+        after.map_or(Ok(true), |(partition, lsn)| store.has(partition, lsn))
+    };
+    let mut waited = Duration::ZERO;
+    while !service.ask(is_there).await? {
+        if waited >= PATIENCE {
+            let message = "the bookings have not come so far yet; ask again shortly";
+            return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "not_there_yet", message));
+        }
+        tokio::time::sleep(LOOK).await;
+        waited += LOOK;
+    }
+    Ok(())
+}
+
+fn read_record(text: &str, partitions: PartitionId) -> Result<(PartitionId, Lsn), Refusal> {
+    let read = || {
+        let (partition, lsn) = text.split_once('.')?;
+        Some((partition.parse().ok().filter(|it| *it < partitions)?, lsn.parse().ok()?))
+    };
+    let wrong = || {
+        let message = format!("after is partition.lsn with a partition below {partitions}, as in 3.4711");
+        Refusal::bad_request(message)
+    };
+    read().ok_or_else(wrong)
+}
+
+#[utoipa::path(get, path = "/v1/bookings/{id}", tag = "bookings",
+    params(("id" = String, Path, description = "event-section-row-epoch-lsn-slot, s for the row of a section",
+        example = "7-0-12-2-4711-17")),
+    responses((status = 200, body = BookingView), (status = 400), (status = 401), (status = 404), (status = 503)))]
+/// One of one's own bookings.
+async fn one(
+    State(service): Shared,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Result<Json<BookingView>, Refusal> {
+    let user = service.gate.user(&headers)?;
+    let id: BookingId =
+        id.parse().map_err(|error: crate::booking::NoBookingId| Refusal::bad_request(error.to_string()))?;
+    let found = service.ask(move |store| store.one(user, id)).await?;
+    let missing = || {
+        let message = format!("you have no booking {id}; your bookings are at /v1/bookings");
+        Refusal::new(StatusCode::NOT_FOUND, "unknown_booking", message)
+    };
+    found.as_ref().map(|booking| Json(BookingView::from(booking))).ok_or_else(missing)
+}
+
+/// What has been sold of a section.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct SectionView {
+    /// Index of the section.
+    section: u16,
+    /// Bookings that count.
+    bookings: u64,
+    /// Their seats.
+    seats: u64,
+    /// Bookings that were given back.
+    cancelled: u64,
+}
+
+/// What has been sold of an event.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct SalesView {
+    /// The event.
+    event: EventId,
+    /// Bookings that count, all sections together.
+    bookings: u64,
+    /// Their seats.
+    seats: u64,
+    /// Bookings that were given back.
+    cancelled: u64,
+    /// Sections in which anything was booked.
+    sections: Vec<SectionView>,
+}
+
+fn event_of(id: &str) -> Result<EventId, Refusal> {
+    id.parse().map_err(|_| Refusal::bad_request("an event is a number; the events are at /v1/events"))
+}
+
+#[utoipa::path(get, path = "/v1/admin/events/{id}/sales", tag = "admin",
+    params(("id" = u32, Path, description = "the event")),
+    responses((status = 200, body = SalesView), (status = 400), (status = 401), (status = 503)))]
+/// What has been sold of an event, section by section.
+async fn sales(
+    State(service): Shared,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Result<Json<SalesView>, Refusal> {
+    service.gate.organiser(&headers)?;
+    let event = event_of(&id)?;
+    let found = service.ask(move |store| store.sales(event)).await?;
+    let view = |it: &crate::store::SectionSales| SectionView {
+        section: it.section,
+        bookings: it.bookings,
+        seats: it.seats,
+        cancelled: it.cancelled,
+    };
+    let sections: Vec<SectionView> = found.iter().map(view).collect();
+    let sum = |of: fn(&SectionView) -> u64| sections.iter().map(of).sum();
+    let (bookings, seats, cancelled) = (sum(|it| it.bookings), sum(|it| it.seats), sum(|it| it.cancelled));
+    Ok(Json(SalesView { event, bookings, seats, cancelled, sections }))
+}
+
+#[utoipa::path(get, path = "/v1/admin/events/{id}/sales.csv", tag = "admin",
+    params(("id" = u32, Path, description = "the event")),
+    responses((status = 200, content_type = "text/csv", body = String), (status = 400), (status = 401), (status = 503)))]
+/// All bookings of an event as CSV, a line for every row of seats.
+async fn csv(
+    State(service): Shared,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Result<Response, Refusal> {
+    service.gate.organiser(&headers)?;
+    Ok(export::csv(Arc::clone(&service.store), event_of(&id)?))
+}
+
+#[utoipa::path(get, path = "/v1/admin/events/{id}/sales.ndjson", tag = "admin",
+    params(("id" = u32, Path, description = "the event")),
+    responses((status = 200, content_type = "application/x-ndjson", body = String), (status = 400), (status = 401),
+        (status = 503)))]
+/// All bookings of an event, one JSON document a line.
+async fn ndjson(
+    State(service): Shared,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Result<Response, Refusal> {
+    service.gate.organiser(&headers)?;
+    Ok(export::ndjson(Arc::clone(&service.store), event_of(&id)?))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+use super::*;
+use crate::Sqlite;
+use axum::body::Body;
+use axum::http::Request;
+use frontrow_cdc::{Batch, Change, Mark, Marks, Sink};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tower::ServiceExt;
+
+/// `Bearer 42` is user 42, `Bearer key` whoever runs events.
+struct Doors;
+
+impl Gate for Doors {
+    fn user(&self, headers: &HeaderMap) -> Result<UserId, Refusal> {
+        let token = headers
+            .get(header::AUTHORIZATION)
+            .and_then(|it| it.to_str().ok()?.strip_prefix("Bearer ")?.parse().ok());
+        token.ok_or_else(|| Refusal::new(StatusCode::UNAUTHORIZED, "no_token", "a token is missing"))
+    }
+
+    fn organiser(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        let is_key = headers.get(header::AUTHORIZATION).is_some_and(|it| it == "Bearer key");
+        is_key
+            .then_some(())
+            .ok_or_else(|| Refusal::new(StatusCode::UNAUTHORIZED, "not_an_operator", "a key is missing"))
+    }
+}
+
+fn booked(user: u64, row: u16, lsn: u64) -> Change {
+    let document = json!({
+        "partition": 1, "epoch": 1, "lsn": lsn, "n": 0, "type": "booked", "time_ms": 1000 + lsn, "event": 7, "section": 0,
+        "row": row, "seats": [2, 3], "user": user, "hold": {"epoch": 1, "lsn": lsn - 1, "slot": 3},
+    });
+    serde_json::from_value(document).unwrap()
+}
+
+fn write(sink: &mut impl Sink, changes: Vec<Change>) {
+    let upto = Marks::from([(1, Mark { epoch: 1, lsn: changes.last().unwrap().position.lsn })]);
+    sink.write(&Batch { anew: Vec::new(), changes, upto, records: 1 }).unwrap();
+}
+
+fn service(folder: &std::path::Path) -> (Router, crate::sqlite::SqliteSink) {
+    let (table, mut sink) = Sqlite::open(&folder.join("bookings.db"), 1).unwrap();
+    sink.begin(1).unwrap();
+    let service = Service { store: Arc::new(table), gate: Arc::new(Doors), partitions: 4 };
+    (routes(Arc::new(service)), sink)
+}
+
+async fn get(routes: &Router, token: &str, path: &str) -> (StatusCode, String) {
+    let request = Request::get(path).header(header::AUTHORIZATION, format!("Bearer {token}"));
+    let response = routes.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    let status = response.status();
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8(bytes.to_vec()).unwrap())
+}
+
+async fn json_of(routes: &Router, token: &str, path: &str) -> (StatusCode, Value) {
+    let (status, text) = get(routes, token, path).await;
+    (status, serde_json::from_str(&text).unwrap())
+}
+
+#[tokio::test]
+async fn one_sees_ones_own_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let (routes, mut sink) = service(folder.path());
+    write(&mut sink, vec![booked(42, 1, 5), booked(43, 2, 7), booked(42, 3, 9)]);
+    let (status, mine) = json_of(&routes, "42", "/v1/bookings").await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(mine["bookings"].as_array().unwrap().len(), 2);
+    assert_eq!(mine["bookings"][0]["id"], "7-0-3-1-8-3", "newest first");
+    assert_eq!(mine["bookings"][0]["user"], "42");
+    let theirs = json_of(&routes, "42", "/v1/bookings/7-0-2-1-6-3").await;
+    assert_eq!((theirs.0, &theirs.1["error"]["code"]), (StatusCode::NOT_FOUND, &json!("unknown_booking")));
+    assert_eq!(json_of(&routes, "43", "/v1/bookings/7-0-2-1-6-3").await.0, StatusCode::OK);
+    for path in ["/v1/bookings", "/v1/bookings/7-0-2-1-6-3"] {
+        assert_eq!(json_of(&routes, "nobody", path).await.0, StatusCode::UNAUTHORIZED);
+    }
+    for ending in ["", ".csv", ".ndjson"] {
+        let path = format!("/v1/admin/events/7/sales{ending}");
+        assert_eq!(json_of(&routes, "42", &path).await.0, StatusCode::UNAUTHORIZED);
+    }
+}
+
+#[tokio::test]
+async fn pages_follow_on_each_other_to_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let (routes, mut sink) = service(folder.path());
+    write(&mut sink, (0..25).map(|n| booked(42, n, 5 + 2 * u64::from(n))).collect());
+    let (mut path, mut ids) = ("/v1/bookings?most=10".to_owned(), Vec::new());
+    loop {
+        let (_, page) = json_of(&routes, "42", &path).await;
+        ids.extend(page["bookings"].as_array().unwrap().iter().map(|it| it["id"].to_string()));
+        let Some(next) = page["next"].as_str() else { break };
+        path = format!("/v1/bookings?most=10&cursor={next}");
+    }
+    assert_eq!(ids.len(), 25);
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 25, "none comes twice");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_just_bought_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let (routes, mut sink) = service(folder.path());
+    write(&mut sink, vec![booked(42, 1, 5)]);
+    assert_eq!(json_of(&routes, "42", "/v1/bookings?seen=7-0-1-1-4-3&after=1.5").await.0, StatusCode::OK);
+    let (status, late) = json_of(&routes, "42", "/v1/bookings?after=1.6").await;
+    assert_eq!((status, &late["error"]["code"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("not_there_yet")));
+    assert_eq!(late["error"]["retryable"], true);
+    let waiting = tokio::spawn({
+        let routes = routes.clone();
+        async move { json_of(&routes, "42", "/v1/bookings?seen=7-0-2-1-8-3").await }
+    });
+    tokio::task::yield_now().await;
+    write(&mut sink, vec![booked(42, 2, 9)]);
+    let (status, page) = waiting.await.unwrap();
+    assert_eq!((status, page["bookings"].as_array().unwrap().len()), (StatusCode::OK, 2));
+}
+
+#[tokio::test]
+async fn wrong_questions_are_told_what_is_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let (routes, _sink) = service(folder.path());
+    for (path, word) in [
+        ("/v1/bookings?most=0", "1 to 1000"),
+        ("/v1/bookings?most=x", "openapi"),
+        ("/v1/bookings?user=43", "openapi"),
+        ("/v1/bookings?cursor=x", "next"),
+        ("/v1/bookings?seen=x", "event-section-row"),
+        ("/v1/bookings?after=4.1", "below 4"),
+        ("/v1/bookings/x", "event-section-row"),
+    ] {
+        let (status, answer) = json_of(&routes, "42", path).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{path}");
+        let message = answer["error"]["message"].as_str().unwrap();
+        assert!(message.contains(word), "{path}: {message}");
+    }
+}
+
+#[tokio::test]
+async fn an_event_is_exported_whole_however_many_pages_it_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let (routes, mut sink) = service(folder.path());
+    write(&mut sink, (0..2500).map(|n| booked(n, n as u16 % 40, 5 + 2 * n)).collect());
+    let (_, sales) = json_of(&routes, "key", "/v1/admin/events/7/sales").await;
+    assert_eq!((&sales["bookings"], &sales["seats"]), (&json!(2500), &json!(5000)));
+    let (_, lines) = get(&routes, "key", "/v1/admin/events/7/sales.ndjson").await;
+    let mut users: Vec<u64> = lines
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["user"].as_str().unwrap().parse().unwrap())
+        .collect();
+    users.sort_unstable();
+    assert_eq!(users, (0..2500).collect::<Vec<u64>>());
+    let (_, table) = get(&routes, "key", "/v1/admin/events/7/sales.csv").await;
+    let mut rows = csv::Reader::from_reader(table.as_bytes());
+    assert_eq!(rows.records().filter(|row| row.as_ref().is_ok_and(|row| &row[5] == "2 3")).count(), 2500);
+}

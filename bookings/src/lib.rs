@@ -1,0 +1,22 @@
+//! Who has booked what: a table kept by the log's changes, and the HTTP side that reads it.
+//!
+//! Buyers, finance, mail and check-in read here, and never at the shards: a claim is not slower for them.
+//!
+//! | file | what it knows |
+//! | --- | --- |
+//! | [`booking`] | a booking, its name, and where a page ends |
+//! | [`store`] | what can be asked of a table |
+//! | [`sqlite`] | the table in a file beside the log: no other program is needed |
+//! | [`api`] | the routes, and who may see what |
+//! | `export` | an event's sales as CSV and NDJSON |
+
+pub mod api;
+pub mod booking;
+mod export;
+pub mod sqlite;
+pub mod store;
+
+pub use api::{Gate, Refusal, Service, routes};
+pub use booking::{Booking, BookingId, Seats, State};
+pub use sqlite::Sqlite;
+pub use store::{Store, StoreError};

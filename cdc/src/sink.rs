@@ -1,0 +1,84 @@
+//! Where changes go: a table, a broker, a file. Whoever follows the log writes to one, and is told by it from where to go
+//! on after a start.
+
+use crate::change::Change;
+use frontrow_shard::{Epoch, EventId, Lsn, PartitionId};
+use std::collections::BTreeMap;
+
+/// A record of a partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Its number.
+    pub lsn: Lsn,
+}
+
+/// By partition, up to which record everything is there.
+pub type Marks = BTreeMap<PartitionId, Mark>;
+
+/// Changes to be taken over as one, in the order of every partition.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Batch {
+    /// Of these partitions and their events nothing counts any more that was said before: the changes name every booking
+    /// there is.
+    pub anew: Vec<(PartitionId, Vec<EventId>)>,
+    /// What happened.
+    pub changes: Vec<Change>,
+    /// The last record of each partition that is in it, whether it changed anything or not.
+    pub upto: Marks,
+    /// How many records are in it.
+    pub records: u64,
+}
+
+impl Batch {
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.upto.is_empty()
+    }
+
+    /// Empties it, and keeps its memory.
+    pub fn clear(&mut self) {
+        self.anew.clear();
+        self.changes.clear();
+        self.upto.clear();
+        self.records = 0;
+    }
+}
+
+/// Why a batch was not taken.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SinkError {
+    /// It cannot be reached or has no room: to be tried again.
+    #[error("{0}")]
+    Away(String),
+    /// Somebody writes there in a later epoch: this node is not the primary any more.
+    #[error(
+        "{place} has been written to in epoch {found}, and this node is in epoch {own}: another node is the primary; stop \
+         this one, and start it as a standby"
+    )]
+    Fenced {
+        /// Where.
+        place: String,
+        /// The later epoch.
+        found: Epoch,
+        /// This node's.
+        own: Epoch,
+    },
+    /// What is there is not what this log says: trying again would not mend it.
+    #[error("{0}")]
+    Unfit(String),
+}
+
+/// Takes batches.
+pub trait Sink: Send {
+    /// Begins to write in `epoch`: whoever writes in an earlier one can write no more. By partition, from where to go
+    /// on; none of it if there is nothing yet.
+    fn begin(&mut self, epoch: Epoch) -> Result<Marks, SinkError>;
+
+    /// Takes a batch as a whole, with its marks, or nothing of it. What is there already is not taken twice.
+    fn write(&mut self, batch: &Batch) -> Result<(), SinkError>;
+
+    /// On return everything that was written outlives a loss of power: the log may forget it.
+    fn settle(&mut self) -> Result<(), SinkError>;
+}

@@ -1,0 +1,177 @@
+//! The table of bookings beside the log, on a real server: after anything that can happen to either, it has what the
+//! server itself has, and everybody sees their own part of it.
+
+#![allow(dead_code, reason = "the helpers are shared by several tests, each of which uses some")]
+
+mod common;
+
+use common::{Dice, Server, within};
+use frontrow_client::http::{BookedSeats, HttpError};
+use frontrow_client::{Adjacency, Claim, Client, Held, Http, RowRef, Wish};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+const EVENT: u32 = 1;
+const USERS: u64 = 12;
+
+/// Small segments and a snapshot for each of them, so that the log is trimmed.
+const SETTINGS: [(&str, &str); 5] = [
+    ("FRONTROW_LOG__SEGMENT", "1MiB"),
+    ("FRONTROW_LOG__SNAPSHOT_EVERY", "1MiB"),
+    ("FRONTROW_PARTITIONS__COUNT", "8"),
+    ("FRONTROW_PARTITIONS__REQUESTS_REMEMBERED", "1024"),
+    ("FRONTROW_LOG_OUTPUT__LEVEL", "error"),
+];
+
+/// A booking as both sides can tell it: whose, the grant's epoch and LSN, the section, and the seats.
+type Booked = (String, u32, u64, u16, Vec<(u16, Vec<u8>)>);
+
+fn seats(rows: &[BookedSeats]) -> Vec<(u16, Vec<u8>)> {
+    rows.iter().map(|it| (it.row, it.seats.clone())).collect()
+}
+
+/// The server's own state.
+async fn state(http: &Http) -> BTreeSet<Booked> {
+    let found = http.bookings(EVENT, None, 0).await.expect("bookings are known");
+    assert!(found.total <= 1000, "all of them are looked at");
+    found.bookings.iter().map(|it| (it.user.clone(), it.epoch, it.lsn, it.section, seats(&it.rows))).collect()
+}
+
+/// What everybody sees of their own.
+async fn table(http: &Http) -> Result<BTreeSet<Booked>, HttpError> {
+    let mut all = BTreeSet::new();
+    for user in 1..=USERS {
+        let mine = http.as_user(http.dev_token(user).await?.token);
+        let mut cursor = None;
+        loop {
+            let page = mine.own_bookings(Some(EVENT), cursor.as_deref()).await?;
+            for it in page.bookings.iter().filter(|it| it.state == "booked") {
+                let parts: Vec<&str> = it.id.split('-').collect();
+                let (epoch, lsn) = (parts[3].parse().unwrap(), parts[4].parse().unwrap());
+                all.insert((user.to_string(), epoch, lsn, it.section, seats(&it.rows)));
+            }
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Waits until the table is what the server has; `within` bounds it.
+async fn alike(server: &Server, data: &Path) -> usize {
+    let (public, operator) = (server.http(), server.operator(data));
+    let wanted = state(&operator).await;
+    let mut tries = 0_u32;
+    loop {
+        let found = table(&public).await.expect("bookings can be read");
+        if found == wanted {
+            return found.len();
+        }
+        tries += 1;
+        assert!(tries < 2000, "it comes to {} bookings and stays there, wanted {}", found.len(), wanted.len());
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A crowd that buys, thinks better of it, and asks for more.
+struct People {
+    clients: Vec<Client>,
+    owned: Vec<(usize, Held)>,
+    dice: Dice,
+}
+
+impl People {
+    async fn come(server: &Server, seed: u64) -> Self {
+        let mut clients = Vec::new();
+        for user in 1..=USERS {
+            clients.push(server.client(user).await);
+        }
+        Self { clients, owned: Vec::new(), dice: Dice::new(seed) }
+    }
+
+    async fn act(&mut self, times: u32) {
+        for _ in 0..times {
+            let who = self.dice.below(USERS) as usize;
+            if self.owned.len() > 60 || (self.dice.below(3) == 0 && !self.owned.is_empty()) {
+                let at = self.dice.below(self.owned.len() as u64) as usize;
+                let (owner, held) = self.owned.swap_remove(at);
+                self.clients[owner].cancel(&held).await.expect("it is theirs");
+                continue;
+            }
+            let client = &self.clients[who];
+            let (section, row) = (self.dice.below(4) as u16, self.dice.below(4) as u16);
+            let count = 1 + self.dice.below(3) as u8;
+            let claim = if self.dice.below(3) == 0 {
+                let wish = Wish { adjacency: Adjacency::Any, ..Wish::of(count) };
+                client.claim_section(RowRef::new(EVENT, section, RowRef::SECTION), wish).await
+            } else {
+                client.claim_best(RowRef::new(EVENT, section, row), Wish::of(count)).await
+            };
+            let Ok(Claim::Held(held)) = claim else { continue };
+            if self.dice.below(8) == 0 {
+                client.release(&held).await.expect("it is held");
+            } else {
+                self.owned.push((who, client.book(&held).await.expect("it is held")));
+            }
+        }
+    }
+}
+
+fn forget(data: &Path) {
+    for ending in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(data.join(format!("data/bookings.db{ending}")));
+    }
+}
+
+#[test]
+fn whatever_happens_the_table_has_what_the_server_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path();
+    within(300, async {
+        let mut server = Server::start(data, &SETTINGS);
+        let mut compared = 0;
+        for round in 0..6_u64 {
+            let mut people = People::come(&server, round + 1).await;
+            people.act(1500).await;
+            let bookings = alike(&server, data).await;
+            assert!(bookings > 0);
+            compared += bookings;
+            drop(people);
+            server.kill();
+            match round {
+                1 => forget(data),
+                2 => std::fs::write(data.join("data/bookings.db"), b"no table at all").unwrap(),
+                3 => std::fs::copy(data.join("data/MANIFEST"), data.join("data/bookings.db")).map(drop).unwrap(),
+                _ => {}
+            }
+            server = Server::start(data, &SETTINGS);
+            compared += alike(&server, data).await;
+        }
+        assert!(data.join("data/TRIM").exists(), "some of the log is gone, and stood in for by snapshots");
+        // The event goes to its archive; its bookings stay, also in a table that is made again.
+        let http = server.operator(data);
+        http.close(EVENT).await.expect("it can be closed");
+        http.archive(EVENT).await.expect("nothing is held any more");
+        compared += alike(&server, data).await;
+        server.kill();
+        forget(data);
+        let server = Server::start(data, &SETTINGS);
+        compared += alike(&server, data).await;
+        println!("{compared} bookings compared, none differs");
+    });
+}
+
+#[test]
+fn a_server_without_a_table_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path();
+    within(60, async {
+        let server = Server::start(data, &[("FRONTROW_BOOKINGS__TABLE", "off")]);
+        let http = server.http();
+        let mine = http.as_user(http.dev_token(1).await.expect("a token").token);
+        let error = mine.own_bookings(None, None).await.expect_err("there is none");
+        assert!(matches!(&error, HttpError::Refused { status: 404, code, .. } if code == "no_bookings_here"), "{error}");
+    });
+}

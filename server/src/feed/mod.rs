@@ -1,0 +1,241 @@
+//! What the log says, on its way to those who read bookings: a thread that follows the log and writes to a sink.
+//!
+//! The shards take no part in it, and know nothing of it but how much of the log is still waiting. Nothing is told that is
+//! not durable, nor, where answers wait for a standby, before the standby has it: what a promotion could cut is never told.
+//!
+//! | file | what it knows |
+//! | --- | --- |
+//! | `mod` | the thread: when to read, write and settle, and what becomes of an error |
+//! | `open` | the table in the data directory, and whether it is of this log's history |
+//! | `stand_in` | what stands for a log that does not go back so far: snapshots, and archives of events that are over |
+//! | `progress` | how far it is, for metrics, operators and the trimming of the log |
+
+mod open;
+mod progress;
+mod stand_in;
+
+pub(crate) use open::{Opened, open};
+pub(crate) use progress::{FeedStatus, Progress};
+
+use crate::replication::Hub;
+use frontrow_cdc::{Batch, FollowError, Follower, Marks, Sink, SinkError};
+use frontrow_engine::Clock;
+use frontrow_shard::Limits;
+use frontrow_wal::{DataDir, History, Position};
+use rustix::thread::CpuSet;
+use stand_in::Begin;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Acquire;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Changes in a batch, about.
+const CHANGES_MAX: usize = 4096;
+/// Between two looks at the log while something happens, and while nothing does.
+const BUSY: Duration = Duration::from_millis(5);
+const IDLE: Duration = Duration::from_millis(50);
+/// After so long without news it looks less often.
+const CALM_NS: u64 = 2_000_000_000;
+/// How long records that change nothing may wait to be marked as read.
+const MARK_NS: u64 = 1_000_000_000;
+/// How often what was written is made durable, so that the log may forget it.
+const SETTLE_NS: u64 = 2_000_000_000;
+/// After an error.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What is followed, and what of.
+pub(crate) struct Parts {
+    pub(crate) dir: DataDir,
+    pub(crate) history: History,
+    /// Streams there are, those of earlier starts among them.
+    pub(crate) streams: u16,
+    /// By core, up to where the log is durable.
+    pub(crate) durable: Vec<Arc<AtomicU64>>,
+    pub(crate) hub: Option<Arc<Hub>>,
+    pub(crate) limits: Limits,
+    /// The catalogue's files.
+    pub(crate) events: PathBuf,
+    /// Events that are over and not in memory any more.
+    pub(crate) archived: Vec<frontrow_shard::EventId>,
+}
+
+/// The running thread.
+pub(crate) struct Feed {
+    stop: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Feed {
+    /// Starts it. `cpus` are those it may use.
+    pub(crate) fn start(
+        parts: Parts,
+        sink: Box<dyn Sink>,
+        progress: Arc<Progress>,
+        cpus: Option<CpuSet>,
+    ) -> std::io::Result<Self> {
+        let (stop, stopped) = channel();
+        let thread = std::thread::Builder::new().name("frontrow-feed".into()).spawn(move || {
+            let _ = cpus.is_none_or(|cpus| rustix::thread::sched_setaffinity(None, &cpus).is_ok());
+            Feeding { parts, sink, progress, stopped, batch: Batch::default() }.run();
+        })?;
+        Ok(Self { stop, thread })
+    }
+
+    /// The cores have ended: what they wrote is written, if the sink takes it at once; then the thread ends.
+    pub(crate) fn stop(self) {
+        drop(self.stop);
+        if self.thread.join().is_err() {
+            tracing::error!("the feed of bookings ended with a panic");
+        }
+    }
+}
+
+/// Why a life of it ended.
+#[derive(Debug, thiserror::Error)]
+enum FeedError {
+    #[error(transparent)]
+    Follow(#[from] FollowError),
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    #[error("the state that stands for the log's past: {0}")]
+    Begin(#[from] stand_in::BeginError),
+}
+
+struct Feeding {
+    parts: Parts,
+    sink: Box<dyn Sink>,
+    progress: Arc<Progress>,
+    stopped: Receiver<()>,
+    batch: Batch,
+}
+
+impl Feeding {
+    fn run(mut self) {
+        loop {
+            match self.live() {
+                Ok(()) => return,
+                Err(FeedError::Sink(error @ (SinkError::Fenced { .. } | SinkError::Unfit(_)))) => {
+                    tracing::error!(%error, "bookings are fed no more; selling goes on, and the log keeps what they lack");
+                    self.progress.trouble(Some(error.to_string()));
+                    // Until the end: nothing here would mend it.
+                    let _ = self.stopped.recv();
+                    return;
+                }
+                Err(error) => {
+                    if self.progress.trouble(Some(error.to_string())) {
+                        tracing::warn!(%error, "bookings wait; selling goes on, and the log keeps what they lack");
+                    }
+                    if self.is_over(PAUSE) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits; whether the end has come.
+    fn is_over(&self, time: Duration) -> bool {
+        self.stopped.recv_timeout(time) != Err(RecvTimeoutError::Timeout)
+    }
+
+    /// From a beginning at the sink to an error, or the end.
+    fn live(&mut self) -> Result<(), FeedError> {
+        self.batch.clear();
+        let mut marks = self.sink.begin(self.parts.history.epoch())?;
+        if marks.is_empty() {
+            let archives = Begin::archives(&self.parts, &mut self.batch)?;
+            self.write_if(archives)?;
+        }
+        loop {
+            match self.follow(&mut marks) {
+                Err(FeedError::Follow(error)) if error.needs_state() => {
+                    tracing::warn!(%error, "bookings are taken from snapshots");
+                    self.stand_in(&mut marks, &error)?;
+                }
+                ended => return ended,
+            }
+        }
+    }
+
+    fn write_if(&mut self, any: bool) -> Result<(), SinkError> {
+        if any {
+            self.sink.write(&self.batch)?;
+        }
+        self.batch.clear();
+        Ok(())
+    }
+
+    /// Takes the newest snapshots in place of what cannot be followed.
+    fn stand_in(&mut self, marks: &mut Marks, error: &FollowError) -> Result<(), FeedError> {
+        // What was read before the error is good.
+        self.write_if(true)?;
+        let mut any = false;
+        for partition in 0..self.parts.dir.partitions() {
+            let taken = marks.get(&partition).copied().unwrap_or_default();
+            if Begin::snapshot(&self.parts, partition, taken, &mut self.batch)? {
+                marks.extend(self.batch.upto.iter().map(|(of, mark)| (*of, *mark)));
+                self.write_if(true)?;
+                any = true;
+            }
+        }
+        if any {
+            return Ok(());
+        }
+        Err(stand_in::BeginError::NoSnapshot(error.to_string()).into())
+    }
+
+    /// Until an error, or the end. `marks` are kept at what was taken.
+    fn follow(&mut self, marks: &mut Marks) -> Result<(), FeedError> {
+        let Parts { dir, history, streams, durable, hub, .. } = &self.parts;
+        let mut follower = Follower::new(dir, history, *streams, marks);
+        let (hub, durable) = (hub.clone(), durable.clone());
+        let safe = move |stream: u16| safe(&durable, hub.as_deref(), stream);
+        let now = Clock::monotonic_ns();
+        let (mut news_ns, mut written_ns, mut settled_ns, mut ending) = (now, now, now, false);
+        let mut unsettled = true;
+        loop {
+            let taken = follower.take(&safe, CHANGES_MAX, &mut self.batch);
+            let more =
+                taken.inspect_err(|_| *marks = (0..).zip(follower.taken().iter().copied()).collect())?;
+            let now = Clock::monotonic_ns();
+            if !self.batch.is_empty()
+                && (!self.batch.changes.is_empty() || ending || now - written_ns > MARK_NS)
+            {
+                self.sink.write(&self.batch)?;
+                self.progress.wrote(&self.batch);
+                self.batch.clear();
+                (news_ns, written_ns, unsettled) = (now, now, true);
+            }
+            self.progress.read(follower.positions(), &safe);
+            if unsettled && self.batch.is_empty() && (now - settled_ns > SETTLE_NS || (ending && !more)) {
+                // Refused while somebody reads: a little later, then.
+                if self.sink.settle().is_ok() {
+                    self.progress.settled(follower.positions());
+                    unsettled = false;
+                }
+                settled_ns = now;
+            }
+            self.progress.trouble(None);
+            if more {
+                continue;
+            }
+            if ending {
+                return Ok(());
+            }
+            let pause = if now - news_ns > CALM_NS { IDLE } else { BUSY };
+            ending = self.is_over(pause);
+        }
+    }
+}
+
+/// Up to where a stream of the epoch under way may be told.
+fn safe(durable: &[Arc<AtomicU64>], hub: Option<&Hub>, stream: u16) -> Position {
+    let own = durable.get(usize::from(stream)).map_or(0, |position| position.load(Acquire));
+    match hub {
+        Some(hub) if hub.waits() && usize::from(stream) < hub.cores() => own.min(hub.link(stream).backup()),
+        _ => own,
+    }
+}
