@@ -3,7 +3,7 @@ CARGO ?= cargo
 # One target directory, so that nothing is built twice.
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: run test check unit python sim sim-bugs kills failovers drill edge bench-shard bench-table bench-peers bench-log bench-cold bench-recovery bench-snapshots bench-backup load bench-load fuzz fmt clean need-cargo need-python
+.PHONY: run test check unit python sim sim-bugs kills failovers api drill edge bench-shard bench-table bench-peers bench-log bench-cold bench-recovery bench-snapshots bench-backup load bench-load fuzz fmt clean need-cargo need-python
 
 ## make run: builds and serves the sample hall on 127.0.0.1 (HTTP and WebSocket 7410, raw TCP 7411).
 run: need-cargo
@@ -52,6 +52,13 @@ sim-bugs: need-cargo
 KILLS ?= 200
 kills: need-cargo
 	FRONTROW_KILLS=$(KILLS) $(CARGO) test --release -p frontrow-cli --test kill nothing_acknowledged -- --nocapture
+
+## The bookings' HTTP side against its OpenAPI document (installs schemathesis into target/venv; apt-get install python3-venv).
+api: need-cargo need-python
+	$(CARGO) build -p frontrow-cli
+	python3 -m venv target/venv
+	target/venv/bin/pip install --quiet schemathesis==4.32.5
+	target/venv/bin/python tests/bookings_api.py target/debug/frontrow
 
 ## What docs/operations.md says to do when an alarm rings, on real processes.
 drill: need-cargo need-python

@@ -2,6 +2,8 @@
 //!
 //! Whose bookings are read is what the token says, and nothing in the request. Somebody else's are not found.
 
+#![allow(unused_qualifications, reason = "utoipa writes so")]
+
 use crate::booking::{Booking, BookingId, BookingView};
 use crate::export;
 use crate::store::{After, Store, StoreError};
@@ -21,8 +23,8 @@ use utoipa::{IntoParams, OpenApi, ToSchema};
 /// Bookings on a page unless another number is asked for, and the most there may be.
 const PAGE: usize = 100;
 const PAGE_MAX: usize = 1000;
-/// How long an answer waits for what was just bought.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long an answer waits for what was just bought, usually.
+pub const PATIENCE: Duration = Duration::from_secs(2);
 /// How often it looks meanwhile.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -85,6 +87,8 @@ pub struct Service {
     pub gate: Arc<dyn Gate>,
     /// How many partitions the log has.
     pub partitions: PartitionId,
+    /// How long an answer waits for what was just bought.
+    pub patience: Duration,
 }
 
 type Shared = State<Arc<Service>>;
@@ -114,8 +118,21 @@ pub fn routes(service: Arc<Service>) -> Router {
 
 /// The routes for machines.
 #[derive(OpenApi)]
-#[openapi(paths(mine, one, sales, csv, ndjson))]
+#[openapi(paths(mine, one, sales, csv, ndjson), modifiers(&Keys))]
 pub struct Api;
+
+/// What is to be shown at the door.
+struct Keys;
+
+impl utoipa::Modify for Keys {
+    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
+        use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+        let bearer = || SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        let components = api.components.get_or_insert_default();
+        components.add_security_scheme("token", bearer());
+        components.add_security_scheme("operator", bearer());
+    }
+}
 
 /// Which of one's bookings.
 #[derive(Clone, Debug, Default, Deserialize, IntoParams)]
@@ -150,7 +167,7 @@ fn wrong_query(error: &QueryRejection) -> Refusal {
     Refusal::bad_request(format!("{}; all parameters are in /openapi.json", error.body_text()))
 }
 
-#[utoipa::path(get, path = "/v1/bookings", tag = "bookings", params(PageQuery),
+#[utoipa::path(get, path = "/v1/bookings", tag = "bookings", params(PageQuery), security(("token" = [])),
     responses((status = 200, body = Page), (status = 400), (status = 401), (status = 503)))]
 /// One's own bookings, newest first.
 async fn mine(
@@ -207,7 +224,7 @@ async fn wait_for(
     };
     let mut waited = Duration::ZERO;
     while !service.ask(is_there).await? {
-        if waited >= PATIENCE {
+        if waited >= service.patience {
             let message = "the bookings have not come so far yet; ask again shortly";
             return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "not_there_yet", message));
         }
@@ -229,7 +246,7 @@ fn read_record(text: &str, partitions: PartitionId) -> Result<(PartitionId, Lsn)
     read().ok_or_else(wrong)
 }
 
-#[utoipa::path(get, path = "/v1/bookings/{id}", tag = "bookings",
+#[utoipa::path(get, path = "/v1/bookings/{id}", tag = "bookings", security(("token" = [])),
     params(("id" = String, Path, description = "event-section-row-epoch-lsn-slot, s for the row of a section",
         example = "7-0-12-2-4711-17")),
     responses((status = 200, body = BookingView), (status = 400), (status = 401), (status = 404), (status = 503)))]
@@ -282,7 +299,7 @@ fn event_of(id: &str) -> Result<EventId, Refusal> {
     id.parse().map_err(|_| Refusal::bad_request("an event is a number; the events are at /v1/events"))
 }
 
-#[utoipa::path(get, path = "/v1/admin/events/{id}/sales", tag = "admin",
+#[utoipa::path(get, path = "/v1/admin/events/{id}/sales", tag = "admin", security(("operator" = [])),
     params(("id" = u32, Path, description = "the event")),
     responses((status = 200, body = SalesView), (status = 400), (status = 401), (status = 503)))]
 /// What has been sold of an event, section by section.
@@ -306,7 +323,7 @@ async fn sales(
     Ok(Json(SalesView { event, bookings, seats, cancelled, sections }))
 }
 
-#[utoipa::path(get, path = "/v1/admin/events/{id}/sales.csv", tag = "admin",
+#[utoipa::path(get, path = "/v1/admin/events/{id}/sales.csv", tag = "admin", security(("operator" = [])),
     params(("id" = u32, Path, description = "the event")),
     responses((status = 200, content_type = "text/csv", body = String), (status = 400), (status = 401), (status = 503)))]
 /// All bookings of an event as CSV, a line for every row of seats.
@@ -319,7 +336,7 @@ async fn csv(
     Ok(export::csv(Arc::clone(&service.store), event_of(&id)?))
 }
 
-#[utoipa::path(get, path = "/v1/admin/events/{id}/sales.ndjson", tag = "admin",
+#[utoipa::path(get, path = "/v1/admin/events/{id}/sales.ndjson", tag = "admin", security(("operator" = [])),
     params(("id" = u32, Path, description = "the event")),
     responses((status = 200, content_type = "application/x-ndjson", body = String), (status = 400), (status = 401),
         (status = 503)))]

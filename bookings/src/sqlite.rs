@@ -6,7 +6,7 @@
 
 use crate::booking::{Booking, BookingId, Seats};
 use crate::store::{After, SectionSales, Store, StoreError};
-use frontrow_cdc::{Batch, Change, Hold, Kind, Mark, Marks, Position, Sink, SinkError};
+use frontrow_cdc::{Batch, Begun, Change, Hold, Kind, Mark, Marks, Places, Position, Sink, SinkError};
 use frontrow_shard::{Epoch, EventId, PartitionId, RowRef, UserId};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, params};
 use std::path::{Path, PathBuf};
@@ -23,6 +23,7 @@ const READERS: usize = 8;
 const TABLES: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE marks (partition INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, lsn INTEGER NOT NULL);
+CREATE TABLE places (stream INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, position INTEGER NOT NULL);
 CREATE TABLE bookings (
     user INTEGER NOT NULL, event INTEGER NOT NULL, section INTEGER NOT NULL, row INTEGER NOT NULL,
     epoch INTEGER NOT NULL, lsn INTEGER NOT NULL, slot INTEGER NOT NULL,
@@ -164,7 +165,7 @@ impl SqliteSink {
     /// Forgets everything: it is of a history that is not this log's any more.
     pub fn forget(&mut self) -> Result<(), SinkError> {
         tracing::warn!(path = %self.path.display(), "the table of bookings is made again from the log");
-        let all = "DELETE FROM bookings; DELETE FROM marks;";
+        let all = "DELETE FROM bookings; DELETE FROM marks; DELETE FROM places;";
         self.connection.execute_batch(all).map_err(|error| away(&error))
     }
 
@@ -176,7 +177,7 @@ impl SqliteSink {
 }
 
 impl Sink for SqliteSink {
-    fn begin(&mut self, epoch: Epoch) -> Result<Marks, SinkError> {
+    fn begin(&mut self, epoch: Epoch) -> Result<Begun, SinkError> {
         let found = self.last_epoch()?;
         if found > epoch {
             return Err(SinkError::Fenced { place: self.path.display().to_string(), found, own: epoch });
@@ -185,7 +186,8 @@ impl Sink for SqliteSink {
         let put =
             "INSERT INTO meta VALUES ('epoch', ?1) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
         self.connection.execute(put, [epoch]).map_err(|error| away(&error))?;
-        marks(&self.connection).map_err(|error| away(&error))
+        let begun = || Ok(Begun { marks: marks(&self.connection)?, places: places(&self.connection)? });
+        begun().map_err(|error: rusqlite::Error| away(&error))
     }
 
     fn write(&mut self, batch: &Batch) -> Result<(), SinkError> {
@@ -206,6 +208,9 @@ impl Sink for SqliteSink {
             }
             for (partition, mark) in &batch.upto {
                 table.mark(*partition, *mark)?;
+            }
+            for (&stream, &(epoch, position)) in &batch.places {
+                table.place.execute(params![stream, epoch, position as i64])?;
             }
             drop(table);
             own.commit()
@@ -236,11 +241,18 @@ fn marks(connection: &Connection) -> rusqlite::Result<Marks> {
     all.query_map([], one)?.collect()
 }
 
+fn places(connection: &Connection) -> rusqlite::Result<Places> {
+    let mut all = connection.prepare_cached("SELECT stream, epoch, position FROM places")?;
+    let one = |row: &Row<'_>| Ok((row.get(0)?, (row.get(1)?, row.get::<_, i64>(2)? as u64)));
+    all.query_map([], one)?.collect()
+}
+
 /// A transaction's statements.
 struct Table<'a> {
     book: rusqlite::CachedStatement<'a>,
     cancel: rusqlite::CachedStatement<'a>,
     mark: rusqlite::CachedStatement<'a>,
+    place: rusqlite::CachedStatement<'a>,
     forget: rusqlite::CachedStatement<'a>,
 }
 
@@ -259,6 +271,10 @@ impl<'a> Table<'a> {
             mark: own.prepare_cached(
                 "INSERT INTO marks VALUES (?1, ?2, ?3) \
                  ON CONFLICT DO UPDATE SET epoch = excluded.epoch, lsn = excluded.lsn",
+            )?,
+            place: own.prepare_cached(
+                "INSERT INTO places VALUES (?1, ?2, ?3) \
+                 ON CONFLICT DO UPDATE SET epoch = excluded.epoch, position = excluded.position",
             )?,
             forget: own.prepare_cached("DELETE FROM bookings WHERE event = ?1 AND partition = ?2")?,
         })

@@ -4,7 +4,7 @@
 //! have no gaps, so a record is taken once the one before it has been, wherever that lay.
 
 use crate::derive::{ChangeError, Record, changes};
-use crate::sink::{Batch, Mark, Marks};
+use crate::sink::{Batch, Begun, Mark, Places};
 use frontrow_shard::{Epoch, Lsn, PartitionId};
 use frontrow_wal::stream::{Piece, SeekError, SegmentStart, Source, records};
 use frontrow_wal::{DataDir, History, Position, SEGMENT_HEADER_BYTES};
@@ -92,17 +92,27 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Follows `streams` streams of `dir` behind `marks`.
-    pub fn new(dir: &DataDir, history: &History, streams: u16, marks: &Marks) -> Self {
-        let lane = |stream| Lane {
-            source: Source::from_start(dir.clone(), stream, history.clone()),
-            segment: SegmentStart { epoch: 0, number: 0, first_position: 0, segment_bytes: 0 },
-            bytes: Vec::new(),
-            from: 0,
-            offset: 0,
-            at: (0, 0),
+    /// Follows `streams` streams of `dir` behind what is there already.
+    pub fn new(dir: &DataDir, history: &History, streams: u16, begun: &Begun) -> Self {
+        let source = |stream| {
+            let place = begun.places.get(&stream).copied().unwrap_or_default();
+            let there = match place {
+                (0, _) => None,
+                // The log may have been trimmed, or cut, since: then all of it is read, and what is there is passed over.
+                place => Source::seek(dir.clone(), stream, history.clone(), place).ok(),
+            };
+            match there {
+                Some(source) => (source, place),
+                None => (Source::from_start(dir.clone(), stream, history.clone()), (0, 0)),
+            }
         };
-        let taken = (0..dir.partitions()).map(|of| marks.get(&of).copied().unwrap_or_default()).collect();
+        let lane = |stream| {
+            let (source, at) = source(stream);
+            let segment = SegmentStart { epoch: 0, number: 0, first_position: 0, segment_bytes: 0 };
+            Lane { source, segment, bytes: Vec::new(), from: 0, offset: 0, at }
+        };
+        let taken = |of| begun.marks.get(&of).copied().unwrap_or_default();
+        let taken = (0..dir.partitions()).map(taken).collect();
         Self { lanes: (0..streams).map(lane).collect(), taken, epoch: history.epoch() }
     }
 
@@ -144,6 +154,11 @@ impl Follower {
     /// By stream, up to where the epoch under way was taken; 0 before.
     pub fn positions(&self) -> impl Iterator<Item = Position> + '_ {
         self.lanes.iter().map(|lane| if lane.at.0 == self.epoch { lane.at.1 } else { 0 })
+    }
+
+    /// By stream, behind which record everything before was taken.
+    pub fn places(&self) -> Places {
+        (0..).zip(&self.lanes).map(|(stream, lane)| (stream, lane.at)).filter(|(_, at)| at.0 > 0).collect()
     }
 
     /// By partition, what was taken last.

@@ -20,5 +20,5 @@ mod state;
 pub use change::{Change, Hold, Kind, Position, RowSeats, Why};
 pub use derive::{ChangeError, Record, changes, fuzz_changes};
 pub use follow::{FollowError, Follower};
-pub use sink::{Batch, Mark, Marks, Sink, SinkError};
+pub use sink::{Batch, Begun, Mark, Marks, Places, Sink, SinkError};
 pub use state::{booked, stand_in};

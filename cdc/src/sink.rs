@@ -3,6 +3,7 @@
 
 use crate::change::Change;
 use frontrow_shard::{Epoch, EventId, Lsn, PartitionId};
+use frontrow_wal::Position;
 use std::collections::BTreeMap;
 
 /// A record of a partition.
@@ -17,6 +18,18 @@ pub struct Mark {
 /// By partition, up to which record everything is there.
 pub type Marks = BTreeMap<PartitionId, Mark>;
 
+/// By stream of the log, behind which record everything before is there: where reading may go on.
+pub type Places = BTreeMap<u16, (Epoch, Position)>;
+
+/// From where to go on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Begun {
+    /// What is there; none of it if nothing is.
+    pub marks: Marks,
+    /// Where that was read, as far as it is known.
+    pub places: Places,
+}
+
 /// Changes to be taken over as one, in the order of every partition.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
@@ -27,6 +40,8 @@ pub struct Batch {
     pub changes: Vec<Change>,
     /// The last record of each partition that is in it, whether it changed anything or not.
     pub upto: Marks,
+    /// Where they were read.
+    pub places: Places,
     /// How many records are in it.
     pub records: u64,
 }
@@ -42,6 +57,7 @@ impl Batch {
         self.anew.clear();
         self.changes.clear();
         self.upto.clear();
+        self.places.clear();
         self.records = 0;
     }
 }
@@ -72,9 +88,8 @@ pub enum SinkError {
 
 /// Takes batches.
 pub trait Sink: Send {
-    /// Begins to write in `epoch`: whoever writes in an earlier one can write no more. By partition, from where to go
-    /// on; none of it if there is nothing yet.
-    fn begin(&mut self, epoch: Epoch) -> Result<Marks, SinkError>;
+    /// Begins to write in `epoch`: whoever writes in an earlier one can write no more. From where to go on.
+    fn begin(&mut self, epoch: Epoch) -> Result<Begun, SinkError>;
 
     /// Takes a batch as a whole, with its marks, or nothing of it. What is there already is not taken twice.
     fn write(&mut self, batch: &Batch) -> Result<(), SinkError>;

@@ -115,7 +115,8 @@ fn say_booking(booking: &OwnBooking, out: Out) {
     let rows = booking.rows.iter().map(|row| format!("row {} seats {:?}", row.row, row.seats));
     let (rows, state): (Vec<String>, _) = (rows.collect(), &booking.state);
     let (id, event, section) = (&booking.id, booking.event, booking.section);
-    let text = format!("{id}  {state}  event {event}, section {section}, {} (as indexes from 0)", rows.join(", "));
+    let text =
+        format!("{id}  {state}  event {event}, section {section}, {} (as indexes from 0)", rows.join(", "));
     let mut json = json!(booking);
     json["ok"] = true.into();
     out.say(&json, text);

@@ -70,7 +70,12 @@ async fn alike(server: &Server, data: &Path) -> usize {
             return found.len();
         }
         tries += 1;
-        assert!(tries < 2000, "it comes to {} bookings and stays there, wanted {}", found.len(), wanted.len());
+        assert!(
+            tries < 2000,
+            "it comes to {} bookings and stays there, wanted {}",
+            found.len(),
+            wanted.len()
+        );
         tokio::task::yield_now().await;
     }
 }
@@ -143,7 +148,9 @@ fn whatever_happens_the_table_has_what_the_server_has() {
             match round {
                 1 => forget(data),
                 2 => std::fs::write(data.join("data/bookings.db"), b"no table at all").unwrap(),
-                3 => std::fs::copy(data.join("data/MANIFEST"), data.join("data/bookings.db")).map(drop).unwrap(),
+                3 => std::fs::copy(data.join("data/MANIFEST"), data.join("data/bookings.db"))
+                    .map(drop)
+                    .unwrap(),
                 _ => {}
             }
             server = Server::start(data, &SETTINGS);
@@ -172,6 +179,9 @@ fn a_server_without_a_table_says_so() {
         let http = server.http();
         let mine = http.as_user(http.dev_token(1).await.expect("a token").token);
         let error = mine.own_bookings(None, None).await.expect_err("there is none");
-        assert!(matches!(&error, HttpError::Refused { status: 404, code, .. } if code == "no_bookings_here"), "{error}");
+        assert!(
+            matches!(&error, HttpError::Refused { status: 404, code, .. } if code == "no_bookings_here"),
+            "{error}"
+        );
     });
 }

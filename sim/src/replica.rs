@@ -4,7 +4,7 @@
 //! below them (`frontrow_server::replication::ends`), carried by tasks in place of threads.
 
 use crate::engine::{Reader, Sim, Writer, hang_up};
-use crate::world::{ProcessEnded, disk_latency};
+use crate::world::{ProcessEnded, disk_latency, lingering};
 use frontrow_engine::{Clock, Closer, Engine, ListenOptions, Notified, Notifier, notifier};
 use frontrow_server::replication::ends::{Over, PrimaryEnd, StandbyChannel, StandbyEnd};
 use frontrow_server::replication::{FollowError, Hub, Promoted};
@@ -133,6 +133,8 @@ async fn send(end: Rc<RefCell<PrimaryEnd>>, watch: Rc<Watch>, mut writer: Writer
         }
     }
     watch.end();
+    // A thread that writes to a connection which is over may hear of it late: its successor is there by then.
+    Sim::sleep(lingering()).await;
 }
 
 /// A process that hears of a newer epoch ends.

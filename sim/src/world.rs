@@ -171,6 +171,15 @@ pub(crate) fn disk_latency() -> Duration {
     .unwrap_or_default()
 }
 
+/// How long whoever sends on a connection that is over is still held up by it.
+pub(crate) fn lingering() -> Duration {
+    with(|state| match state.network.below(3) {
+        0 => Duration::from_millis(state.network.below(3_000)),
+        _ => Duration::ZERO,
+    })
+    .unwrap_or_default()
+}
+
 impl State {
     fn new(options: Options) -> Self {
         let seed = options.seed;

@@ -36,7 +36,7 @@ fn booked(user: u64, row: u16, lsn: u64) -> Change {
 
 fn write(sink: &mut impl Sink, changes: Vec<Change>) {
     let upto = Marks::from([(1, Mark { epoch: 1, lsn: changes.last().unwrap().position.lsn })]);
-    sink.write(&Batch { anew: Vec::new(), changes, upto, records: 1 }).unwrap();
+    sink.write(&Batch { changes, upto, records: 1, ..Batch::default() }).unwrap();
 }
 
 fn service(folder: &std::path::Path) -> (Router, crate::sqlite::SqliteSink) {

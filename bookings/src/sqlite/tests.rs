@@ -26,7 +26,8 @@ fn batch(changes: Vec<Change>) -> Batch {
         upto.insert(change.position.partition, Mark { epoch: 1, lsn: change.position.lsn });
     }
     let records = changes.len() as u64;
-    Batch { anew: Vec::new(), changes, upto, records }
+    let places = Places::from([(0, (1, 4096 * records))]);
+    Batch { anew: Vec::new(), changes, upto, places, records }
 }
 
 fn opened(folder: &Path) -> (Sqlite, SqliteSink) {
@@ -80,7 +81,9 @@ fn a_batch_that_comes_again_changes_nothing() {
     sink.settle().unwrap();
     drop(sink);
     let (_, mut sink) = Sqlite::open(&folder.path().join("bookings.db"), CLUSTER).unwrap();
-    assert_eq!(sink.begin(2).unwrap(), Marks::from([(0, Mark { epoch: 1, lsn: 6 })]));
+    let begun = sink.begin(2).unwrap();
+    assert_eq!(begun.marks, Marks::from([(0, Mark { epoch: 1, lsn: 6 })]));
+    assert_eq!(begun.places, Places::from([(0, (1, 8192))]));
     let Err(SinkError::Fenced { found: 2, own: 1, .. }) = sink.begin(1) else {
         panic!("an earlier epoch is refused")
     };
@@ -115,10 +118,10 @@ fn a_table_of_another_log_or_one_that_is_damaged_is_made_again_and_kept_aside() 
     drop(sink);
     let path = folder.path().join("bookings.db");
     let (table, mut sink) = Sqlite::open(&path, CLUSTER + 1).unwrap();
-    assert!(sink.begin(1).unwrap().is_empty() && table.of_event(7, None, 10).unwrap().is_empty());
+    assert!(sink.begin(1).unwrap().marks.is_empty() && table.of_event(7, None, 10).unwrap().is_empty());
     drop((table, sink));
     assert!(folder.path().join("bookings.db.old").exists());
     std::fs::write(&path, b"this is no table").unwrap();
     let (_, mut sink) = Sqlite::open(&path, CLUSTER).unwrap();
-    assert!(sink.begin(1).unwrap().is_empty());
+    assert!(sink.begin(1).unwrap().marks.is_empty());
 }

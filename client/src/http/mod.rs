@@ -7,7 +7,8 @@ mod types;
 
 pub use types::{
     Blocked, BookedSeats, Booking, Bookings, Categories, Category, Created, DevToken, Event, EventDetail,
-    EventQuery, EventRulesLine, Map, OwnBooking, OwnBookings, RowMap, RowState, SectionMap, SectionState, SectionSum,
+    EventQuery, EventRulesLine, Map, OwnBooking, OwnBookings, RowMap, RowState, SectionMap, SectionState,
+    SectionSum,
 };
 
 use http_body_util::{BodyExt, Full, Limited};

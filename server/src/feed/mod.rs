@@ -18,7 +18,7 @@ pub(crate) use open::{Opened, open};
 pub(crate) use progress::{FeedStatus, Progress};
 
 use crate::replication::Hub;
-use frontrow_cdc::{Batch, FollowError, Follower, Marks, Sink, SinkError};
+use frontrow_cdc::{Batch, Begun, FollowError, Follower, Marks, Sink, SinkError};
 use frontrow_engine::Clock;
 use frontrow_shard::Limits;
 use frontrow_wal::{DataDir, History, Position};
@@ -144,16 +144,16 @@ impl Feeding {
     /// From a beginning at the sink to an error, or the end.
     fn live(&mut self) -> Result<(), FeedError> {
         self.batch.clear();
-        let mut marks = self.sink.begin(self.parts.history.epoch())?;
-        if marks.is_empty() {
+        let mut begun = self.sink.begin(self.parts.history.epoch())?;
+        if begun.marks.is_empty() {
             let archives = Begin::archives(&self.parts, &mut self.batch)?;
             self.write_if(archives)?;
         }
         loop {
-            match self.follow(&mut marks) {
+            match self.follow(&mut begun) {
                 Err(FeedError::Follow(error)) if error.needs_state() => {
                     tracing::warn!(%error, "bookings are taken from snapshots");
-                    self.stand_in(&mut marks, &error)?;
+                    self.stand_in(&mut begun.marks, &error)?;
                 }
                 ended => return ended,
             }
@@ -187,10 +187,10 @@ impl Feeding {
         Err(stand_in::BeginError::NoSnapshot(error.to_string()).into())
     }
 
-    /// Until an error, or the end. `marks` are kept at what was taken.
-    fn follow(&mut self, marks: &mut Marks) -> Result<(), FeedError> {
+    /// Until an error, or the end. `begun` is kept at what was taken.
+    fn follow(&mut self, begun: &mut Begun) -> Result<(), FeedError> {
         let Parts { dir, history, streams, durable, hub, .. } = &self.parts;
-        let mut follower = Follower::new(dir, history, *streams, marks);
+        let mut follower = Follower::new(dir, history, *streams, begun);
         let (hub, durable) = (hub.clone(), durable.clone());
         let safe = move |stream: u16| safe(&durable, hub.as_deref(), stream);
         let now = Clock::monotonic_ns();
@@ -198,12 +198,15 @@ impl Feeding {
         let mut unsettled = true;
         loop {
             let taken = follower.take(&safe, CHANGES_MAX, &mut self.batch);
-            let more =
-                taken.inspect_err(|_| *marks = (0..).zip(follower.taken().iter().copied()).collect())?;
+            let more = taken.inspect_err(|_| {
+                begun.marks = (0..).zip(follower.taken().iter().copied()).collect();
+                begun.places = follower.places();
+            })?;
             let now = Clock::monotonic_ns();
             if !self.batch.is_empty()
                 && (!self.batch.changes.is_empty() || ending || now - written_ns > MARK_NS)
             {
+                self.batch.places = follower.places();
                 self.sink.write(&self.batch)?;
                 self.progress.wrote(&self.batch);
                 self.batch.clear();

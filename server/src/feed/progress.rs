@@ -19,7 +19,7 @@ pub(crate) struct Progress {
 
 /// How the feed of bookings is doing.
 #[derive(Clone, Debug, serde::Serialize, utoipa::ToSchema)]
-pub struct FeedStatus {
+pub(crate) struct FeedStatus {
     /// Log bytes that are durable and not read yet.
     pub lag_bytes: u64,
     /// Changes written since the start.

@@ -1,0 +1,87 @@
+#!/usr/bin/env python3
+"""Tries the bookings' HTTP side against its own OpenAPI document with schemathesis, and that nobody reads another's
+bookings. Usage: bookings_api.py PATH/TO/frontrow [EXAMPLES]. Needs schemathesis in the Python that runs it."""
+import json, os, subprocess, sys, tempfile, urllib.error, urllib.request
+
+FRONTROW, EXAMPLES = os.path.abspath(sys.argv[1]), (sys.argv[2:] or ["60"])[0]
+KEY = "a key for this test only, thirty-two bytes"
+SETTINGS = {
+    "FRONTROW_SERVER__TCP": "127.0.0.1:0", "FRONTROW_SERVER__HTTP": "127.0.0.1:0", "FRONTROW_SERVER__CORE_PORTS": "0",
+    "FRONTROW_SERVER__PIN": "false", "FRONTROW_LOG__SEGMENT": "1MiB", "FRONTROW_LOG__BACKLOG": "1MiB",
+    "FRONTROW_PARTITIONS__COUNT": "4", "FRONTROW_PARTITIONS__REQUESTS_REMEMBERED": "16384",
+    "FRONTROW_LOG_OUTPUT__LEVEL": "error", "FRONTROW_ADMIN__KEY": KEY,
+}
+
+
+def command(url, user, *words):
+    done = subprocess.run([FRONTROW, "--json", "--server", url, "--user", str(user), *words], text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def get(url, path, bearer):
+    request = urllib.request.Request(url + path, headers={"Authorization": f"Bearer {bearer}"})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def buy(url):
+    """Two users with bookings in rows and in a section, one of them cancelled."""
+    for user in (1, 2):
+        for wish in (["Block D", "--best", "2"], ["Block D", "3", "--best", "1"], ["Block D", "--best", "1"]):
+            token = command(url, user, "claim", "1", *wish)[0]["token"]
+            booked = command(url, user, "book", token)[0]
+        command(url, user, "cancel", booked["token"])
+    tokens = {user: command(url, user, "token")[0]["token"] for user in (1, 2)}
+    # Not answered before the last of them is there: nothing waits here.
+    ids = {}
+    for user, bearer in tokens.items():
+        while len(ids.get(user, [])) < 3:
+            ids[user] = [it["id"] for it in json.loads(get(url, "/v1/bookings", bearer)[1])["bookings"]]
+    return tokens, ids
+
+
+def nobody_reads_anothers(url, tokens, ids):
+    for user, bearer in tokens.items():
+        own = json.loads(get(url, "/v1/bookings", bearer)[1])["bookings"]
+        assert {it["user"] for it in own} == {str(user)}, own
+        for other, theirs in ids.items():
+            for id in theirs:
+                status, body = get(url, f"/v1/bookings/{id}", bearer)
+                assert status == (200 if other == user else 404), (user, other, id, status, body)
+        for path in ("sales", "sales.csv", "sales.ndjson"):
+            assert get(url, f"/v1/admin/events/1/{path}", bearer)[0] == 401
+    print(f"{sum(map(len, ids.values()))} bookings of {len(ids)} users: each read by its owner alone")
+
+
+def schemathesis(url, paths, bearer):
+    words = [sys.executable, "-m", "schemathesis.cli", "run", url + "/openapi.json", "--include-path-regex", paths,
+             "--header", f"Authorization: Bearer {bearer}", "--checks", "all", "--max-examples", EXAMPLES,
+             "--seed", "7", "--warnings", "off"]
+    print("$ schemathesis run …/openapi.json --include-path-regex", paths, "--checks all --max-examples", EXAMPLES, flush=True)
+    done = subprocess.run(words, text=True, capture_output=True)
+    print("\n".join(done.stdout.splitlines()[-40:]), done.stderr, flush=True)
+    assert done.returncode == 0, f"exit code {done.returncode}"
+
+
+def main():
+    with tempfile.TemporaryDirectory() as data:
+        env = {**os.environ, **SETTINGS, "FRONTROW_SERVER__DATA": data + "/data"}
+        server = subprocess.Popen([FRONTROW, "--json", "serve"], env=env, text=True, stdout=subprocess.PIPE)
+        try:
+            url = "http://" + json.loads(server.stdout.readline())["http"]
+            tokens, ids = buy(url)
+            nobody_reads_anothers(url, tokens, ids)
+            schemathesis(url, "^/v1/bookings", tokens[1])
+            schemathesis(url, "^/v1/admin/events/[^/]+/sales", KEY)
+            nobody_reads_anothers(url, tokens, ids)
+            print("the bookings' HTTP side is as its document says")
+        finally:
+            server.kill()
+            server.wait()
+
+
+main()
