@@ -247,6 +247,19 @@ impl DataDir {
         Ok(ends)
     }
 
+    /// By stream, how far the log goes: epoch and position.
+    pub fn reached(&self) -> Result<BTreeMap<u16, (u32, Position)>, WalError> {
+        let mut reached = BTreeMap::new();
+        for (&stream, kept) in self.view().mark()?.streams() {
+            reached.insert(stream, (kept.epoch, kept.position));
+        }
+        for ((epoch, stream), end) in self.ends(|_| true)? {
+            let so_far = reached.entry(stream).or_default();
+            *so_far = (*so_far).max((epoch, end.position));
+        }
+        Ok(reached)
+    }
+
     /// Writes zeros over what is torn behind the last good records, so that a stream can go on there. For a
     /// standby's directory, which nobody appends to meanwhile.
     pub fn erase_torn(&self) -> Result<(), WalError> {

@@ -501,3 +501,42 @@ fn data_of_a_cluster_whose_record_is_lost_waits_for_an_operator() {
         assert!(good, "{said}");
     });
 }
+
+/// Somebody puts a copy in the place of a standby's directory: etcd knows how far that had been.
+#[test]
+fn an_older_copy_of_the_standby_does_not_take_over() {
+    if !etcd::is_installed() {
+        skip("SKIPPED an_older_copy_of_the_standby: no etcd; apt-get install etcd-server");
+        return;
+    }
+    within(100, async {
+        let mut cluster = Cluster::start().await;
+        let first = cluster.primary().expect("there is one");
+        let second = 1 - first;
+        cluster.kill(second).await;
+        cluster.down = Some(second);
+        cluster.nodes[second].copy();
+        // What the copy lacks, answered before the standby is back.
+        for seat in 0..8 {
+            let claim = ClaimSeats { row: RowRef::new(EVENT, 0, 0), seats: Seats { mask: 1, first: seat } };
+            let reply = cluster.crowd.ask(&cluster.clients[&1], 1, Command::ClaimSeats(claim)).await;
+            assert_eq!(reply.answer.code, Code::Granted);
+        }
+        cluster.nodes[second].start(&cluster.etcd, &[]);
+        cluster.down = None;
+        cluster.paired().await;
+        for node in [first, second] {
+            cluster.kill(node).await;
+        }
+        let newer = cluster.nodes[second].put_back();
+        cluster.nodes[second].start(&cluster.etcd, &[]);
+        let why = cluster.why_not(second, "an older copy").await;
+        assert!(why.contains(&format!("--replace {}", cluster.epoch())), "{why}");
+        // The copy in its place again, it takes over with everything.
+        cluster.kill(second).await;
+        cluster.nodes[second].put(&newer);
+        cluster.nodes[second].start(&cluster.etcd, &[]);
+        assert_eq!(wait_for(|| cluster.primary()).await, second);
+        assert_eq!(check::repeated(&cluster.crowd, &cluster.clients, 0).await, cluster.crowd.answers());
+    });
+}

@@ -71,7 +71,7 @@ impl Node {
             .env("FRONTROW_SERVER__TCP", at(self.ports[0]))
             .env("FRONTROW_SERVER__HTTP", at(self.ports[1]))
             .env("FRONTROW_REPLICATION__LISTEN", at(self.ports[2]))
-            .env("FRONTROW_SERVER__DATA", self.folder.path().join("data"))
+            .env("FRONTROW_SERVER__DATA", self.data())
             .env("FRONTROW_CLUSTER__ETCD", format!("[http://{}]", etcd.address))
             .env("FRONTROW_IDENTITY__HS256_SECRET", SECRET)
             .env("FRONTROW_ADMIN__KEY", KEY)
@@ -94,6 +94,30 @@ impl Node {
             ])
             .envs(settings.iter().copied());
         command
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// Copies its data directory; it does not run.
+    pub(crate) fn copy(&self) {
+        let done = Command::new("cp").arg("-r").args([self.data(), self.folder.path().join("copy")]).status();
+        assert!(done.expect("cp").success());
+    }
+
+    /// Puts the copy in the place of its data; where that is now.
+    pub(crate) fn put_back(&self) -> PathBuf {
+        let aside = self.folder.path().join("aside");
+        std::fs::rename(self.data(), &aside).expect("it does not run");
+        std::fs::rename(self.folder.path().join("copy"), self.data()).expect("it was copied");
+        aside
+    }
+
+    /// Puts a directory in the place of its data.
+    pub(crate) fn put(&self, other: &std::path::Path) {
+        std::fs::remove_dir_all(self.data()).expect("it does not run");
+        std::fs::rename(other, self.data()).expect("a directory of this folder");
     }
 
     fn said(&self) -> PathBuf {

@@ -164,7 +164,7 @@ fn founded(
     }
     let recorded = view.standing.as_ref().map(|standing| standing.epoch);
     let epoch = founding.epoch.max(founding.above).max(recorded.unwrap_or(0));
-    let record = Standing { epoch, node, local, in_sync: None };
+    let record = Standing { epoch, node, local, in_sync: None, has: Vec::new() };
     match (&view.standing, founding.replace) {
         (Some(standing), _) if *standing == record => Ok(None),
         (None, None) => Ok(Some(record)),

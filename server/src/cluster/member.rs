@@ -3,13 +3,13 @@
 use super::etcd::{Etcd, EtcdError, Put, Watch};
 use super::fence::Fence;
 use super::pairing::{Deed, Pairing};
-use super::record::{self, Addresses, Own, Primary, Standing, Unfit, text};
+use super::record::{self, Addresses, Own, Primary, Reached, Standing, Unfit, text};
 use super::settings::{self, Settings};
 use super::view::{Keys, Unchanged, View};
 use crate::config::{Acknowledge, Config};
 use crate::replication::Hub;
 use frontrow_engine::Clock;
-use frontrow_wal::NodeId;
+use frontrow_wal::{NodeId, Position};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -36,6 +36,10 @@ pub(crate) enum Change {
 }
 
 type Tell = Arc<dyn Fn(Change) + Send + Sync>;
+type Reach = Arc<dyn Fn() -> Reached + Send + Sync>;
+
+/// How often it is noted how far the standby in sync is.
+const NOTE_NS: u64 = 5_000_000_000;
 
 #[derive(Default)]
 struct State {
@@ -46,6 +50,7 @@ struct State {
     at: Option<Addresses>,
     hub: Option<Arc<Hub>>,
     tell: Option<Tell>,
+    reach: Option<Reach>,
     trouble: Option<String>,
     unfit: Option<String>,
     /// Settings that are not the primary's.
@@ -127,6 +132,7 @@ impl Member {
             news: true,
             pairing: Pairing::default(),
             leading: false,
+            noted_ns: 0,
             since_ns: Clock::monotonic_ns(),
         };
         let thread = std::thread::Builder::new()
@@ -147,6 +153,11 @@ impl Member {
     pub(crate) fn on_change(&self, tell: impl Fn(Change) + Send + Sync + 'static) {
         self.lock().tell = Some(Arc::new(tell));
         self.wake.notify_one();
+    }
+
+    /// Whom to ask how far this node's log goes.
+    pub(crate) fn reaches(&self, reach: impl Fn() -> Reached + Send + Sync + 'static) {
+        self.lock().reach = Some(Arc::new(reach));
     }
 
     /// Where the primary is, if there is one that serves, and it is another node.
@@ -263,6 +274,8 @@ struct Talk {
     news: bool,
     pairing: Pairing,
     leading: bool,
+    /// When it was last noted how far the standby is.
+    noted_ns: u64,
     /// When it began.
     since_ns: u64,
 }
@@ -428,6 +441,9 @@ impl Talk {
 
     fn candidacy(&self, lease: Lease) -> Option<Candidacy> {
         let member = &self.member;
+        // Asked before: whoever answers has locks of its own.
+        let reach = member.lock().reach.clone();
+        let reached = reach.map(|reach| reach()).unwrap_or_default();
         let mut state = member.lock();
         let own = state.own?;
         if state.view.primary.is_some() || state.tell.is_none() {
@@ -438,7 +454,7 @@ impl Talk {
         }
         let waited = Clock::monotonic_ns() - self.since_ns >= lease.length_ns;
         let keys = &member.keys;
-        let epoch = match state.view.fit(&own, waited, keys) {
+        let epoch = match state.view.fit(&own, &reached, waited, keys) {
             Ok(epoch) => epoch,
             Err(why) => {
                 state.refuse(&why, &own);
@@ -449,7 +465,7 @@ impl Talk {
         let at = Addresses::default();
         let settings = member.settings.clone();
         let primary = Primary { node: node.clone(), epoch, serving: false, at, settings };
-        let alone = Standing { epoch, node, local: member.local, in_sync: None };
+        let alone = Standing { epoch, node, local: member.local, in_sync: None, has: Vec::new() };
         let unchanged = vec![(keys.primary(), 0), state.view.unchanged_standing(keys)];
         let puts = vec![
             Put { key: keys.primary(), value: text(&primary), lease: lease.id },
@@ -502,6 +518,10 @@ impl Talk {
         let seen = hub.seen(now_ns);
         match self.pairing.next(recorded, &seen, now_ns, self.member.patience_ns) {
             Deed::Nothing => {
+                let due = recorded.is_some() && seen.follower == recorded && now_ns - self.noted_ns > NOTE_NS;
+                if due && !self.is_noted(&hub.has()) {
+                    self.record(recorded).await?;
+                }
                 return Ok(seen.waits != recorded.is_some()
                     || (recorded.is_some() && seen.follower.is_none())
                     || seen.stuck_ns > LONG_NS);
@@ -537,15 +557,22 @@ impl Talk {
         Ok(true)
     }
 
+    fn is_noted(&self, has: &[(u16, Position)]) -> bool {
+        self.member.lock().view.standing.as_ref().is_some_and(|standing| standing.has == has)
+    }
+
     /// Records which standby is in sync, if this node is primary. Whether that is on record.
     async fn record(&mut self, in_sync: Option<NodeId>) -> Result<bool, EtcdError> {
+        self.noted_ns = Clock::monotonic_ns();
         let (unchanged, put) = {
             let state = self.member.lock();
             let (Some((_, primary, _)), Some(standing)) = (&state.view.primary, &state.view.standing) else {
                 return Ok(false);
             };
             let keys = &self.member.keys;
-            let standing = Standing { in_sync: in_sync.map(record::name), ..standing.clone() };
+            let has =
+                state.hub.as_ref().filter(|_| in_sync.is_some()).map(|hub| hub.has()).unwrap_or_default();
+            let standing = Standing { in_sync: in_sync.map(record::name), has, ..standing.clone() };
             let unchanged = vec![(keys.primary(), *primary), state.view.unchanged_standing(keys)];
             (unchanged, standing.put(keys.standing()))
         };

@@ -7,8 +7,9 @@
 
 use super::etcd::Put;
 use super::settings::Settings;
-use frontrow_wal::{NodeId, PROMOTION_STRIDE, Role};
+use frontrow_wal::{NodeId, PROMOTION_STRIDE, Position, Role};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Where a node is reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,7 +50,13 @@ pub(super) struct Standing {
     pub(super) local: bool,
     /// The standby that has everything that was answered, and that answers wait for; `None`: the primary is alone.
     pub(super) in_sync: Option<String>,
+    /// By stream, what that standby had of the epoch when it was last noted: with less than that it is an older copy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) has: Vec<(u16, Position)>,
 }
+
+/// By stream, how far a node's log goes: epoch and position.
+pub(crate) type Reached = BTreeMap<u16, (u32, Position)>;
 
 impl Standing {
     pub(super) fn put(&self, key: String) -> Put {
@@ -105,6 +112,10 @@ pub(super) enum Unfit {
     )]
     Older { other: String, epoch: u32, own: u32 },
     #[error(
+        "etcd has on record that this standby had stream {stream} of epoch {epoch} up to {had}, and the data here ends at {own}:          it is an older copy, and answers have left since. Start {primary}, which has them. Only if it is lost for good"
+    )]
+    Less { primary: String, epoch: u32, stream: u16, had: Position, own: Position },
+    #[error(
         "this node has seen epoch {own}, and etcd has none above {epoch} on record, which {primary} opened: the record was \
          founded on older data, or this node was promoted past it. Nothing is cut: it does not follow, nor take over. Decide \
          whose data is to go on, and stop both nodes"
@@ -153,7 +164,7 @@ impl Unfit {
                 )
             }
             Self::NoEpoch { .. } => format!("{self} {found}` while this node is stopped"),
-            Self::Alone { epoch, .. } => {
+            Self::Alone { epoch, .. } | Self::Less { epoch, .. } => {
                 format!("{self}: stop this node, {found} --replace {epoch}`, and start it again")
             }
             Self::Ahead { primary, epoch, own: seen } => format!(
@@ -173,7 +184,7 @@ pub(super) fn name(node: NodeId) -> String {
 /// Whether a node may become primary now that there is none. `waited`: nobody else has come for the length of a lease.
 pub(super) fn fit(standing: Option<&Standing>, own: &Own, waited: bool) -> Result<(), Unfit> {
     let me = name(own.node);
-    let Some(Standing { epoch, node, local, in_sync }) = standing else {
+    let Some(Standing { epoch, node, local, in_sync, .. }) = standing else {
         // A new cluster, or one that had no etcd: whoever was primary, or is new, begins. But where there was a record,
         // another node may have gone on since.
         return match own.role {
@@ -203,6 +214,20 @@ pub(super) fn fit(standing: Option<&Standing>, own: &Own, waited: bool) -> Resul
     }
 }
 
+/// Whether the standby in sync has less than it is known to have had.
+pub(super) fn less(standing: Option<&Standing>, own: &Own, reached: &Reached) -> Option<Unfit> {
+    let Standing { epoch, node, in_sync, has, .. } = standing?;
+    let me = name(own.node);
+    if *node == me || in_sync.as_ref() != Some(&me) {
+        return None;
+    }
+    let of = |stream| reached.get(&stream).copied().unwrap_or_default();
+    let &(stream, had) = has.iter().find(|(stream, had)| of(*stream) < (*epoch, *had))?;
+    let own = of(stream);
+    let own = if own.0 == *epoch { own.1 } else { 0 };
+    Some(Unfit::Less { primary: node.clone(), epoch: *epoch, stream, had, own })
+}
+
 /// Every epoch is on record before it is opened. A node that has seen a later one than is on record has data that the
 /// record does not know of: following would cut it, and the primary would end when it heard of that epoch.
 pub(super) fn ahead(primary: &str, epoch: u32, own: &Own) -> Option<Unfit> {
@@ -229,7 +254,7 @@ mod tests {
     }
 
     fn standing(epoch: u32, node: NodeId, in_sync: Option<NodeId>) -> Standing {
-        Standing { epoch, node: name(node), local: false, in_sync: in_sync.map(name) }
+        Standing { epoch, node: name(node), local: false, in_sync: in_sync.map(name), has: Vec::new() }
     }
 
     #[test]
@@ -245,6 +270,29 @@ mod tests {
         assert!(matches!(fit(Some(&alone), &own(2, Role::Standby, 7), true), Err(Unfit::Alone { .. })));
         // An old primary that was taken over from is nobody special.
         assert!(fit(Some(&standing(100_000, 2, None)), &own(1, Role::Primary, 7), true).is_err());
+    }
+
+    #[test]
+    fn an_older_copy_of_the_standby_in_sync_does_not_take_over() {
+        let at = Standing { has: vec![(0, 9000), (1, 500)], ..standing(7, 1, Some(2)) };
+        let standby = own(2, Role::Standby, 7);
+        let less_with = |reached: &[(u16, (u32, Position))]| {
+            less(Some(&at), &standby, &reached.iter().copied().collect())
+        };
+        assert_eq!(less_with(&[(0, (7, 9000)), (1, (7, 800))]), None);
+        assert_eq!(less_with(&[(0, (8, 0)), (1, (7, 500))]), None, "it has gone on");
+        let primary = name(1);
+        for (reached, stream, had, own) in [
+            (vec![(0, (7, 8999)), (1, (7, 500))], 0, 9000, 8999),
+            (vec![(0, (7, 9000)), (1, (6, 10_000))], 1, 500, 0),
+            (vec![(0, (7, 9000))], 1, 500, 0),
+        ] {
+            let expected = Unfit::Less { primary: primary.clone(), epoch: 7, stream, had, own };
+            assert_eq!(less_with(&reached), Some(expected));
+        }
+        // Of others it says nothing.
+        assert_eq!(less(Some(&at), &own(1, Role::Primary, 7), &Reached::new()), None);
+        assert_eq!(less(Some(&at), &own(3, Role::Standby, 7), &Reached::new()), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What etcd has on record, as this node last read it.
 
 use super::etcd::{Entry, Put};
-use super::record::{self, Own, Primary, Standing, Unfit};
+use super::record::{self, Own, Primary, Reached, Standing, Unfit};
 
 /// A key, and the revision of its last change; 0: it does not exist.
 pub(super) type Unchanged = (String, i64);
@@ -70,10 +70,13 @@ impl View {
     }
 
     /// Whether a node may become primary now that there is none: the epoch it opens. `waited`: nobody else has come for
-    /// the length of a lease.
-    pub(super) fn fit(&self, own: &Own, waited: bool, keys: &Keys) -> Result<u32, Unfit> {
+    /// the length of a lease. `reached`: how far its log goes.
+    pub(super) fn fit(&self, own: &Own, reached: &Reached, waited: bool, keys: &Keys) -> Result<u32, Unfit> {
         if let Some(odd) = self.odd(keys) {
             return Err(odd);
+        }
+        if let Some(less) = record::less(self.standing.as_ref(), own, reached) {
+            return Err(less);
         }
         record::fit(self.standing.as_ref(), own, waited)?;
         record::next_epoch(self.standing.as_ref(), own).ok_or(Unfit::NoEpoch { key: keys.standing() })
@@ -94,7 +97,7 @@ impl View {
         };
         let (node, epoch) = (primary.node.clone(), primary.epoch);
         // Whoever is in sync is recorded again by the pairing, if it still is.
-        let put = Standing { epoch, node, local, in_sync: None }.put(keys.standing());
+        let put = Standing { epoch, node, local, in_sync: None, has: Vec::new() }.put(keys.standing());
         Some((why, vec![(keys.primary(), *revision), self.unchanged_standing(keys)], put))
     }
 }
@@ -144,7 +147,7 @@ mod tests {
         let own = Own { node: 1, role: Some(Role::Primary), epoch: 7, allow_loss: false, marked: false };
         for (key, words) in [("primary", "nobody becomes primary"), ("standing", "cluster found --epoch 7")] {
             let (view, keys) = view(&[(key, "nonsense", 4)]);
-            let why = view.fit(&own, true, &keys).unwrap_err();
+            let why = view.fit(&own, &Reached::new(), true, &keys).unwrap_err();
             let text = why.with(&own);
             assert!(
                 text.contains(&format!("etcdctl del /frontrow/t/{key}")) && text.contains(words),
@@ -154,6 +157,6 @@ mod tests {
         let last =
             format!(r#"{{"epoch":{},"node":"0000000000000001","local":false,"in_sync":null}}"#, u32::MAX);
         let (view, keys) = view(&[("standing", &last, 4)]);
-        assert!(matches!(view.fit(&own, true, &keys), Err(Unfit::NoEpoch { .. })));
+        assert!(matches!(view.fit(&own, &Reached::new(), true, &keys), Err(Unfit::NoEpoch { .. })));
     }
 }

@@ -492,6 +492,13 @@ impl Hub {
         self.look();
     }
 
+    /// By stream, what the standby has of the epoch under way.
+    pub(crate) fn has(&self) -> Vec<(u16, Position)> {
+        let (state, now) = (self.lock(), self.dir.epoch());
+        let of_now = |(&stream, f): (&u16, &Follower)| (f.acked.0 == now).then_some((stream, f.acked.1));
+        state.followers.iter().filter(|(stream, _)| **stream != CONTROL).filter_map(of_now).collect()
+    }
+
     /// By stream, what the standby has said that it has.
     pub(super) fn acked_places(&self) -> Vec<(u16, (u32, Position))> {
         self.lock().followers.iter().map(|(&stream, follower)| (stream, follower.acked)).collect()

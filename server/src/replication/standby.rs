@@ -341,6 +341,12 @@ impl<'a> Standby<'a> {
             Change::Primary => shared.change(State::close),
             Change::Won => shared.end(|state| state.promote = true),
         });
+        if let Some(dir) = &self.dir {
+            let at_rest = dir.reached()?;
+            self.shared.change(|state| state.at_rest = at_rest);
+        }
+        let shared = Arc::clone(&self.shared);
+        member.reaches(move || shared.lock().reached());
         self.introduce();
         Ok(Some(door))
     }

@@ -30,6 +30,8 @@ pub(super) struct Shared {
 
 #[derive(Default)]
 pub(super) struct State {
+    /// How far the log went when this node began; let go of with it.
+    pub(super) at_rest: BTreeMap<u16, At>,
     /// What the applier works from; the number tells a new one.
     pub(super) plan: Option<Plan>,
     pub(super) streams: BTreeMap<u16, Progress>,
@@ -216,7 +218,16 @@ impl State {
     pub(super) fn hold_on(&mut self) {
         self.hold = true;
         (self.plan, self.streams) = (None, BTreeMap::new());
+        self.at_rest.clear();
         self.checks.clear();
+    }
+
+    /// By stream, how far the log goes.
+    pub(super) fn reached(&self) -> BTreeMap<u16, At> {
+        if self.streams.is_empty() {
+            return self.at_rest.clone();
+        }
+        self.streams.iter().map(|(&stream, progress)| (stream, progress.have)).collect()
     }
 
     pub(super) fn is_ending(&self) -> bool {
