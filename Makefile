@@ -3,7 +3,7 @@ CARGO ?= cargo
 # One target directory, so that nothing is built twice.
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: run test check unit python sim sim-bugs kills failovers api drill edge bench-shard bench-table bench-peers bench-log bench-cold bench-recovery bench-snapshots bench-backup load bench-load fuzz fmt clean need-cargo need-python
+.PHONY: run test check unit python sim sim-bugs kills failovers api drill edge bench-shard bench-table bench-peers bench-log bench-cold bench-recovery bench-snapshots bench-backup bench-bookings load bench-load fuzz fmt clean need-cargo need-python
 
 ## make run: builds and serves the sample hall on 127.0.0.1 (HTTP and WebSocket 7410, raw TCP 7411).
 run: need-cargo
@@ -79,6 +79,11 @@ bench-shard: need-cargo
 bench-backup: need-cargo
 	$(CARGO) build --release -p frontrow-cli -p frontrow-loadgen
 	./target/release/frontrow-loadgen table --backup --depths 1,16,64 --out bench-results/$(shell date -u +%F)-backup
+
+## The same claims with a table of bookings fed from the log, and without, in one run.
+bench-bookings: need-cargo
+	$(CARGO) build --release -p frontrow-loadgen
+	./target/release/frontrow-loadgen table --bookings --depths 1,16,64 --out bench-results/$(shell date -u +%F)-bookings
 
 bench-table: need-cargo
 	$(CARGO) run --release -p frontrow-loadgen -- table

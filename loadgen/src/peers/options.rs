@@ -40,7 +40,11 @@ impl PeersOptions {
 
     /// What is measured, in the order of a round.
     pub(crate) fn subjects(&self) -> Vec<Subject> {
-        let default = |subject: &Subject| *subject != Subject::Backup || self.table.backup;
+        let default = |subject: &Subject| match subject {
+            Subject::Backup => self.table.backup,
+            Subject::Bookings => self.table.bookings,
+            _ => true,
+        };
         let wanted = |subject: &Subject| {
             if self.only.is_empty() { default(subject) } else { self.only.contains(subject) }
         };
@@ -71,8 +75,8 @@ mod tests {
     #[test]
     fn only_chooses_and_keeps_the_order() {
         let mut all = Subject::value_variants().to_vec();
-        assert_eq!(options("peers --backup").subjects(), all);
-        all.retain(|subject| *subject != Subject::Backup);
+        assert_eq!(options("peers --backup --bookings").subjects(), all);
+        all.retain(|subject| ![Subject::Backup, Subject::Bookings].contains(subject));
         assert_eq!(options("peers").subjects(), all);
         let few = options("peers --only postgres-id,echo,redis-always").subjects();
         assert_eq!(few, [Subject::Echo, Subject::RedisAlways, Subject::PostgresId]);

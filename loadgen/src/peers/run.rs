@@ -151,6 +151,7 @@ struct Peers {
     memory: Option<Server>,
     durable: Option<Server>,
     backup: Option<Followed>,
+    fed: Option<Server>,
     redis: Option<Redis>,
     redis_always: Option<Redis>,
     postgres: Option<Postgres>,
@@ -179,6 +180,7 @@ impl Peers {
             Ok::<_, LoadError>(server)
         });
         let backup = wanted(&[Subject::Backup]).then(|| Followed::start(table, folder, &plan));
+        let fed = wanted(&[Subject::Bookings]).then(|| Server::start_fed(table, &folder.join("fed"), &plan));
         let hall = Arc::new(Hall::new(1, &plan));
         let redis = |subject: Subject| {
             let durable = subject == Subject::RedisAlways;
@@ -192,6 +194,7 @@ impl Peers {
             memory: memory.transpose()?,
             durable: durable.transpose()?,
             backup: backup.transpose()?,
+            fed: fed.transpose()?,
             redis: redis(Subject::Redis)?,
             redis_always: redis(Subject::RedisAlways)?,
             postgres: postgres.transpose()?,
@@ -212,7 +215,7 @@ impl Peers {
     }
 
     fn stop(self) {
-        self.memory.into_iter().chain(self.durable).for_each(Server::stop);
+        self.memory.into_iter().chain(self.durable).chain(self.fed).for_each(Server::stop);
         self.backup.into_iter().for_each(Followed::stop);
     }
 
@@ -228,6 +231,7 @@ impl Peers {
             Subject::Websocket => there(&mut self.memory, subject)?.load::<E>(Way::WebSocket, load)?,
             Subject::Durable => there(&mut self.durable, subject)?.load::<E>(Way::Tcp, load)?,
             Subject::Backup => there(&mut self.backup, subject)?.server.load::<E>(Way::Tcp, load)?,
+            Subject::Bookings => there(&mut self.fed, subject)?.load::<E>(Way::Tcp, load)?,
             Subject::DurableHot => there(&mut self.durable, subject)?.load::<E>(Way::Hot, load)?,
             Subject::Redis => there(&mut self.redis, subject)?.load::<E>(load)?,
             Subject::RedisAlways => there(&mut self.redis_always, subject)?.load::<E>(load)?,

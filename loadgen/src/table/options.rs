@@ -45,6 +45,9 @@ pub struct TableOptions {
     /// Also measure a server whose answers wait for a standby, which runs as a process on this machine.
     #[arg(long)]
     pub backup: bool,
+    /// Also measure a server that keeps a table of bookings beside its log.
+    #[arg(long)]
+    pub bookings: bool,
     /// With --backup: the `frontrow` program. [default: the one beside this program]
     #[arg(long, value_name = "FILE", requires = "backup")]
     pub frontrow: Option<PathBuf>,

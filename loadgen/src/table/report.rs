@@ -23,6 +23,8 @@ pub enum Subject {
     Websocket,
     /// The same server as `durable`, everybody wants the same thirty seats.
     DurableHot,
+    /// The same with a table of bookings beside the log.
+    Bookings,
     /// Redis, nothing on disk.
     Redis,
     /// Redis, with every change on disk before its answer.
@@ -37,7 +39,7 @@ pub enum Subject {
 
 impl Subject {
     /// The order of a round of the first table.
-    pub const ALL: [Self; 4] = [Self::Echo, Self::Memory, Self::Durable, Self::Backup];
+    pub const ALL: [Self; 5] = [Self::Echo, Self::Memory, Self::Durable, Self::Backup, Self::Bookings];
 
     /// The name in the table.
     pub const fn name(self) -> &'static str {
@@ -46,6 +48,7 @@ impl Subject {
             Self::Memory => "memory",
             Self::Durable => "durable",
             Self::Backup => "backup",
+            Self::Bookings => "bookings",
             Self::Websocket => "websocket",
             Self::DurableHot => "durable-hot",
             Self::Redis => "redis",
@@ -242,7 +245,14 @@ impl Report {
             self.durability,
         );
         lines(&mut out, &self.depths);
-        self.backup_to_local(&mut out);
+        self.to_local(
+            &mut out,
+            Subject::Backup,
+            "with a standby on the same machine (it shares both CPUs and the disk)",
+            Some((16, 0.80)),
+        );
+        let table = "with a table of bookings fed from the log (on the load's CPU and the same disk)";
+        self.to_local(&mut out, Subject::Bookings, table, None);
         let refused: u64 = self
             .depths
             .iter()
@@ -260,27 +270,28 @@ impl Report {
         out
     }
 
-    /// What waiting for a standby costs: the ratio of every round, and the median of these.
-    fn backup_to_local(&self, out: &mut String) {
+    /// What something beside the durable server costs: the ratio of every round, and the median of these.
+    fn to_local(&self, out: &mut String, subject: Subject, what: &str, asked: Option<(usize, f64)>) {
         let of = |depth: &Depth, subject| {
             let row = depth.rows.iter().find(|row| row.subject == subject);
             row.map(|row| row.rounds.iter().map(|run| run.requests_per_s).collect::<Vec<_>>())
         };
         for depth in &self.depths {
-            let (Some(local), Some(backup)) = (of(depth, Subject::Durable), of(depth, Subject::Backup))
-            else {
+            let (Some(local), Some(other)) = (of(depth, Subject::Durable), of(depth, subject)) else {
                 continue;
             };
-            let mut ratios: Vec<f64> =
-                backup.iter().zip(local).map(|(backup, local)| backup / local).collect();
+            let mut ratios: Vec<f64> = other.iter().zip(local).map(|(other, local)| other / local).collect();
             ratios.sort_unstable_by(f64::total_cmp);
             let (least, most) =
                 (ratios.first().copied().unwrap_or(0.0), ratios.last().copied().unwrap_or(0.0));
-            let target = if depth.depth == 16 { "; the design asks for 0.80" } else { "" };
+            let target = match asked {
+                Some((at, ratio)) if at == depth.depth => format!("; the design asks for {ratio:.2}"),
+                _ if subject == Subject::Bookings => "; the design asks for 0.90".to_owned(),
+                _ => String::new(),
+            };
             let _ = writeln!(
                 out,
-                "\nDepth {}: with a standby on the same machine (it shares both CPUs and the disk) {:.2} of durable \
-                 alone ({least:.2} to {most:.2}){target}.",
+                "\nDepth {}: {what} {:.2} of durable alone ({least:.2} to {most:.2}){target}.",
                 depth.depth,
                 median(&ratios)
             );

@@ -43,6 +43,10 @@ impl<P: FnMut(&str)> WithEngine for Table<P> {
             echo: EchoServer::start::<E>(options.server_cpu())?,
             memory: Server::start(&options, "memory", &folder.path().join("memory"), &plan)?,
             durable: Server::start(&options, &options.durability, &folder.path().join("durable"), &plan)?,
+            bookings: options
+                .bookings
+                .then(|| Server::start_fed(&options, &folder.path().join("fed"), &plan))
+                .transpose()?,
             backup: options.backup.then(|| Followed::start(&options, folder.path(), &plan)).transpose()?,
         };
         let engine = subjects.durable.engine().to_owned();
@@ -51,6 +55,9 @@ impl<P: FnMut(&str)> WithEngine for Table<P> {
         subjects.durable.stop();
         if let Some(followed) = subjects.backup {
             followed.stop();
+        }
+        if let Some(fed) = subjects.bookings {
+            fed.stop();
         }
         Ok(Report {
             date: machine::today(),
@@ -79,6 +86,7 @@ struct Subjects {
     memory: Server,
     durable: Server,
     backup: Option<Followed>,
+    bookings: Option<Server>,
 }
 
 /// A new folder for the servers' data; removed when dropped.
@@ -97,8 +105,13 @@ fn measure<E: Engine>(
     subjects: &mut Subjects,
     progress: &mut impl FnMut(&str),
 ) -> Result<Vec<Depth>, LoadError> {
-    let mut runs: Vec<[Vec<Run>; 4]> = options.depths.iter().map(|_| Default::default()).collect();
-    let all = || Subject::ALL.into_iter().filter(|subject| options.backup || *subject != Subject::Backup);
+    let mut runs: Vec<[Vec<Run>; 5]> = options.depths.iter().map(|_| Default::default()).collect();
+    let asked = |subject: &Subject| match subject {
+        Subject::Backup => options.backup,
+        Subject::Bookings => options.bookings,
+        _ => true,
+    };
+    let all = || Subject::ALL.into_iter().filter(asked);
     for round in 1..=options.rounds {
         for (&depth, runs) in options.depths.iter().zip(&mut runs) {
             let mut echo_per_s = 0.0;
@@ -130,10 +143,11 @@ fn one<E: Engine>(
 ) -> Result<Run, LoadError> {
     let load = options.load(depth);
     let used = CpuTime::now(Watched::Own);
-    let outcome = match (subject, &mut subjects.backup) {
-        (Subject::Echo, _) => Outcome { meter: subjects.echo.load::<E>(load)?, counts: Counts::default() },
-        (Subject::Memory, _) => subjects.memory.load::<E>(Way::Tcp, load)?,
-        (Subject::Backup, Some(followed)) => followed.server.load::<E>(Way::Tcp, load)?,
+    let outcome = match (subject, &mut subjects.backup, &mut subjects.bookings) {
+        (Subject::Echo, ..) => Outcome { meter: subjects.echo.load::<E>(load)?, counts: Counts::default() },
+        (Subject::Memory, ..) => subjects.memory.load::<E>(Way::Tcp, load)?,
+        (Subject::Backup, Some(followed), _) => followed.server.load::<E>(Way::Tcp, load)?,
+        (Subject::Bookings, _, Some(fed)) => fed.load::<E>(Way::Tcp, load)?,
         _ => subjects.durable.load::<E>(Way::Tcp, load)?,
     };
     Ok(run_of(outcome, used.others_since(), options.duration()))

@@ -70,6 +70,13 @@ impl Server {
         Self::sell(options, &config, running, plan)
     }
 
+    /// The same with a table of bookings beside its log.
+    pub(crate) fn start_fed(options: &TableOptions, data: &Path, plan: &Plan) -> Result<Self, LoadError> {
+        let config = configure(options, &options.durability, data, &[("BOOKINGS__TABLE", "embedded")])?;
+        let running = frontrow_server::start(&config, false)?;
+        Self::sell(options, &config, running, plan)
+    }
+
     /// The same with answers that wait for a standby. `follow` starts one, told where to connect; returns when it
     /// has everything.
     pub(crate) fn start_followed<T>(
@@ -213,6 +220,8 @@ fn configure(
         ("SERVER__CORES", if options.no_pin { "1" } else { &cores }),
         ("SERVER__PIN", if options.no_pin { "false" } else { "true" }),
         ("LOG__DURABILITY", durability),
+        // What it costs is a subject of its own.
+        ("BOOKINGS__TABLE", "off"),
         ("IDENTITY__HS256_SECRET", SECRET),
     ];
     let quick: &[_] = if options.quick { &QUICK } else { &[] };
