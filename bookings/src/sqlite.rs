@@ -162,11 +162,9 @@ fn set_aside(path: &Path) -> std::io::Result<()> {
 }
 
 impl SqliteSink {
-    /// Forgets everything: it is of a history that is not this log's any more.
-    pub fn forget(&mut self) -> Result<(), SinkError> {
-        tracing::warn!(path = %self.path.display(), "the table of bookings is made again from the log");
-        let all = "DELETE FROM bookings; DELETE FROM marks; DELETE FROM places;";
-        self.connection.execute_batch(all).map_err(|error| away(&error))
+    /// What is there.
+    pub fn marks(&self) -> Result<Marks, SinkError> {
+        marks(&self.connection).map_err(|error| away(&error))
     }
 
     /// In which epoch it was written last; 0 if never.
@@ -188,6 +186,12 @@ impl Sink for SqliteSink {
         self.connection.execute(put, [epoch]).map_err(|error| away(&error))?;
         let begun = || Ok(Begun { marks: marks(&self.connection)?, places: places(&self.connection)? });
         begun().map_err(|error: rusqlite::Error| away(&error))
+    }
+
+    fn forget(&mut self) -> Result<(), SinkError> {
+        tracing::warn!(path = %self.path.display(), "the table of bookings is made again from the log");
+        let all = "DELETE FROM bookings; DELETE FROM marks; DELETE FROM places;";
+        self.connection.execute_batch(all).map_err(|error| away(&error))
     }
 
     fn write(&mut self, batch: &Batch) -> Result<(), SinkError> {

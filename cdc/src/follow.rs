@@ -70,6 +70,8 @@ struct Lane {
     offset: u32,
     /// Behind the last record that was taken.
     at: (Epoch, Position),
+    /// Nothing more is durable in it.
+    at_end: bool,
 }
 
 #[derive(PartialEq, Eq)]
@@ -109,7 +111,7 @@ impl Follower {
         let lane = |stream| {
             let (source, at) = source(stream);
             let segment = SegmentStart { epoch: 0, number: 0, first_position: 0, segment_bytes: 0 };
-            Lane { source, segment, bytes: Vec::new(), from: 0, offset: 0, at }
+            Lane { source, segment, bytes: Vec::new(), from: 0, offset: 0, at, at_end: false }
         };
         let taken = |of| begun.marks.get(&of).copied().unwrap_or_default();
         let taken = (0..dir.partitions()).map(taken).collect();
@@ -151,9 +153,12 @@ impl Follower {
         }
     }
 
-    /// By stream, up to where the epoch under way was taken; 0 before.
-    pub fn positions(&self) -> impl Iterator<Item = Position> + '_ {
-        self.lanes.iter().map(|lane| if lane.at.0 == self.epoch { lane.at.1 } else { 0 })
+    /// By stream, up to where it was taken. `cores` write; a stream of earlier cores is taken as a whole in the end.
+    pub fn positions(&self, cores: usize) -> impl Iterator<Item = Position> + '_ {
+        let one = move |(number, lane): (usize, &Lane)| {
+            if number >= cores && lane.at_end { Position::MAX } else { lane.at.1 }
+        };
+        self.lanes.iter().enumerate().map(one)
     }
 
     /// By stream, behind which record everything before was taken.
@@ -177,7 +182,10 @@ fn step(
 ) -> Result<Step, FollowError> {
     if lane.from == lane.bytes.len() {
         match lane.source.next(have)? {
-            Piece::End => return Ok(Step::Nothing),
+            Piece::End => {
+                lane.at_end = true;
+                return Ok(Step::Nothing);
+            }
             Piece::Segment(start) => lane.segment = start,
             Piece::Data { segment, offset, bytes } => {
                 (lane.segment, lane.offset, lane.from) = (segment, offset, 0);
@@ -185,6 +193,7 @@ fn step(
                 lane.bytes.extend_from_slice(bytes);
             }
         }
+        lane.at_end = false;
         return Ok(Step::Further);
     }
     let before = lane.from;

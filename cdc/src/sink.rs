@@ -91,6 +91,9 @@ pub trait Sink: Send {
     /// Begins to write in `epoch`: whoever writes in an earlier one can write no more. From where to go on.
     fn begin(&mut self, epoch: Epoch) -> Result<Begun, SinkError>;
 
+    /// Forgets everything: it is of a history that is not this log's.
+    fn forget(&mut self) -> Result<(), SinkError>;
+
     /// Takes a batch as a whole, with its marks, or nothing of it. What is there already is not taken twice.
     fn write(&mut self, batch: &Batch) -> Result<(), SinkError>;
 

@@ -330,7 +330,7 @@ fn serve(
     }
     let round = Round::new(dir.clone(), limits_of(config), recovered.index)
         .read_by(hub.as_ref().map(|hub| readers_of(hub, config)));
-    let table = feed::open(config, &dir, &history)?;
+    let table = feed::open(config, &dir, &history, &recovered.partitions)?;
     let round = round.needed_by(table.as_ref().map(feed::Opened::needed));
     let known = KnownEvents::of(&recovered.partitions);
     let connections = Connections::new(config.limits.connections, config.limits.connections_per_address);

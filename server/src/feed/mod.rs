@@ -151,6 +151,10 @@ impl Feeding {
         }
         loop {
             match self.follow(&mut begun) {
+                Err(FeedError::Follow(error @ FollowError::OtherHistory { .. })) => {
+                    self.sink.forget()?;
+                    return Err(error.into());
+                }
                 Err(FeedError::Follow(error)) if error.needs_state() => {
                     tracing::warn!(%error, "bookings are taken from snapshots");
                     self.stand_in(&mut begun.marks, &error)?;
@@ -191,7 +195,7 @@ impl Feeding {
     fn follow(&mut self, begun: &mut Begun) -> Result<(), FeedError> {
         let Parts { dir, history, streams, durable, hub, .. } = &self.parts;
         let mut follower = Follower::new(dir, history, *streams, begun);
-        let (hub, durable) = (hub.clone(), durable.clone());
+        let (hub, durable, cores) = (hub.clone(), durable.clone(), durable.len());
         let safe = move |stream: u16| safe(&durable, hub.as_deref(), stream);
         let now = Clock::monotonic_ns();
         let (mut news_ns, mut written_ns, mut settled_ns, mut ending) = (now, now, now, false);
@@ -212,11 +216,11 @@ impl Feeding {
                 self.batch.clear();
                 (news_ns, written_ns, unsettled) = (now, now, true);
             }
-            self.progress.read(follower.positions(), &safe);
+            self.progress.read(follower.positions(cores), &safe);
             if unsettled && self.batch.is_empty() && (now - settled_ns > SETTLE_NS || (ending && !more)) {
                 // Refused while somebody reads: a little later, then.
                 if self.sink.settle().is_ok() {
-                    self.progress.settled(follower.positions());
+                    self.progress.settled(follower.positions(cores));
                     unsettled = false;
                 }
                 settled_ns = now;

@@ -6,6 +6,7 @@ use crate::running::StartError;
 use crate::snapshots::Needed;
 use frontrow_bookings::{Sqlite, Store};
 use frontrow_cdc::Sink;
+use frontrow_shard::{Partition, PartitionId};
 use frontrow_wal::{DataDir, EpochEntry, History};
 use std::sync::Arc;
 
@@ -20,8 +21,13 @@ pub(crate) struct Opened {
     pub(crate) streams: u16,
 }
 
-/// Opens the table, if there is to be one. A log that is lost with the process has none: the table would survive it.
-pub(crate) fn open(config: &Config, dir: &DataDir, history: &History) -> Result<Option<Opened>, StartError> {
+/// Opens the table, if there is to be one; `partitions` are as the log leaves them. A log that is lost with the process has none: the table would survive it.
+pub(crate) fn open(
+    config: &Config,
+    dir: &DataDir,
+    history: &History,
+    partitions: &[Partition],
+) -> Result<Option<Opened>, StartError> {
     if config.bookings.table == BookingTable::Off || config.log.durability == Durability::Memory {
         return Ok(None);
     }
@@ -31,7 +37,10 @@ pub(crate) fn open(config: &Config, dir: &DataDir, history: &History) -> Result<
     let last = sink.last_epoch()?;
     let is_ours = |entry: &EpochEntry| entry.epoch < last || [0, history.node].contains(&entry.node);
     let is_known = last == 0 || history.entry(last).is_some();
-    if !is_known || !history.epochs.iter().all(is_ours) {
+    // A log that was put back, or whose loss was accepted, does not go as far as this table.
+    let lsn = |of: PartitionId| partitions.get(usize::from(of)).map_or(0, Partition::lsn);
+    let is_ahead = sink.marks()?.iter().any(|(&of, mark)| mark.lsn > lsn(of));
+    if is_ahead || !is_known || !history.epochs.iter().all(is_ours) {
         sink.forget()?;
     }
     let progress = Arc::new(Progress::new(streams));
