@@ -24,6 +24,7 @@ unit:
 	$(CARGO) bench -p frontrow-shard --bench replay --profile dev -- --quick
 	./target/debug/examples/recovery 3000 4096 1
 	./target/debug/examples/snapshot_latency 8000 1 5 3000
+	./target/debug/examples/fill 20000
 
 ## The client written from docs/protocol.md alone, against a real server; and the script that compares settings.
 python: need-python
@@ -84,6 +85,7 @@ bench-backup: need-cargo
 bench-bookings: need-cargo
 	$(CARGO) build --release -p frontrow-loadgen
 	./target/release/frontrow-loadgen table --bookings --depths 1,16,64 --out bench-results/$(shell date -u +%F)-bookings
+	$(CARGO) run --release -p frontrow-bookings --example fill
 
 bench-table: need-cargo
 	$(CARGO) run --release -p frontrow-loadgen -- table

@@ -13,7 +13,7 @@ fn quick(engine: &str) -> (Report, tempfile::TempDir) {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     let data = folder.path().join("data");
     let out = folder.path().join("out");
-    let line = ["table", "--quick", "--engine", engine, "--data"];
+    let line = ["table", "--quick", "--bookings", "--engine", engine, "--data"];
     let paths = [data.to_str().expect("UTF-8"), "--out", out.to_str().expect("UTF-8")];
     let options = Line::parse_from(line.into_iter().chain(paths)).options;
     let report = run_table(options.clone(), "quick".to_owned(), |_| ()).expect("a verified run");
