@@ -31,9 +31,9 @@ impl fmt::Display for BookingId {
         let Self { place, hold } = self;
         write!(f, "{}-{}-", place.event, place.section)?;
         if place.is_section() {
-            f.write_str("s")?
+            f.write_str("s")?;
         } else {
-            write!(f, "{}", place.row)?
+            write!(f, "{}", place.row)?;
         }
         write!(f, "-{}-{}-{}", hold.epoch, hold.lsn, hold.slot)
     }

@@ -120,7 +120,7 @@ fn reader(path: &Path) -> rusqlite::Result<Connection> {
 
 /// Half of a cluster's name: enough to tell one from another.
 fn cluster_name(cluster: u128) -> i64 {
-    cluster as i64
+    (cluster as u64).cast_signed()
 }
 
 /// The file, if it is of this layout and cluster.
@@ -214,7 +214,7 @@ impl Sink for SqliteSink {
                 table.mark(*partition, *mark)?;
             }
             for (&stream, &(epoch, position)) in &batch.places {
-                table.place.execute(params![stream, epoch, position as i64])?;
+                table.place.execute(params![stream, epoch, position.cast_signed()])?;
             }
             drop(table);
             own.commit()
@@ -290,7 +290,7 @@ impl<'a> Table<'a> {
         }
         let Some(booking) = Booking::of(change) else { return Ok(()) };
         let BookingId { place, hold } = booking.id;
-        let (user, lsn) = (booking.user as i64, hold.lsn as i64);
+        let (user, lsn) = (booking.user.cast_signed(), hold.lsn.cast_signed());
         if change.kind == Kind::Cancelled {
             self.cancel.execute(params![
                 user,
@@ -300,7 +300,7 @@ impl<'a> Table<'a> {
                 hold.epoch,
                 lsn,
                 hold.slot,
-                change.time_ms as i64
+                change.time_ms.cast_signed()
             ])?;
             return Ok(());
         }
@@ -317,13 +317,13 @@ impl<'a> Table<'a> {
             change.position.partition,
             seats,
             request,
-            booking.booked_ms as i64
+            booking.booked_ms.cast_signed()
         ])?;
         Ok(())
     }
 
     fn mark(&mut self, partition: PartitionId, mark: Mark) -> rusqlite::Result<()> {
-        self.mark.execute(params![partition, mark.epoch, mark.lsn as i64]).map(drop)
+        self.mark.execute(params![partition, mark.epoch, mark.lsn.cast_signed()]).map(drop)
     }
 
     /// What is said of these events in this partition is said anew.
@@ -375,7 +375,7 @@ impl Store for Sqlite {
     ) -> Result<Vec<Booking>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM bookings WHERE user = ?1 AND (?2 IS NULL OR event = ?2)");
         // One user's bookings are few: they are put in order here.
-        let mut found = self.read(|connection| all(connection, &sql, params![user as i64, event]))?;
+        let mut found = self.read(|connection| all(connection, &sql, params![user.cast_signed(), event]))?;
         let key = |it: &Booking| (std::cmp::Reverse(it.booked_ms), it.id);
         found.sort_unstable_by_key(key);
         if let Some(after) = after {
@@ -392,12 +392,12 @@ impl Store for Sqlite {
         );
         let BookingId { place, hold } = id;
         let key = params![
-            user as i64,
+            user.cast_signed(),
             place.event,
             place.section,
             place.row,
             hold.epoch,
-            hold.lsn as i64,
+            hold.lsn.cast_signed(),
             hold.slot
         ];
         self.read(|connection| Ok(all(connection, &sql, key)?.pop()))
@@ -419,7 +419,7 @@ impl Store for Sqlite {
                 i64::from(place.section),
                 i64::from(place.row),
                 i64::from(hold.epoch),
-                hold.lsn as i64,
+                hold.lsn.cast_signed(),
                 i64::from(hold.slot),
             )
         });

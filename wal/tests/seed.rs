@@ -421,9 +421,11 @@ fn a_stream_that_is_trimmed_while_it_is_sent_says_so() {
     // It is kept as long as it is within the limit.
     snap(&primary.dir, 10_000);
     let mut index = LogIndex::default();
-    let within = primary.dir.trim_within(&mut index, &|_| 0, 1 << 30).unwrap();
+    let within = primary.dir.trim_within(&mut index, &|_| 0, 1 << 30, &|_| u64::MAX).unwrap();
     assert_eq!(within.segments, 0);
-    let beyond = primary.dir.trim_within(&mut index, &|_| 0, 32 << 10).unwrap();
+    let needed = primary.dir.trim_within(&mut index, &|_| 0, 32 << 10, &|_| 0).unwrap();
+    assert_eq!(needed.segments, 0, "somebody needs it however much it is");
+    let beyond = primary.dir.trim_within(&mut index, &|_| 0, 32 << 10, &|_| u64::MAX).unwrap();
     assert!(beyond.segments > 4, "{beyond:?}");
     let gone = loop {
         match source.next(have) {
