@@ -85,6 +85,8 @@ pub struct Http {
     /// `host:port` of each.
     authorities: Vec<String>,
     admin_key: Option<String>,
+    /// A user's token, shown where one's own is asked for.
+    token: Option<String>,
     /// What the last answer was, if it was a standby's. Shared by clones.
     view: Arc<Mutex<Option<StandbyView>>>,
 }
@@ -107,7 +109,7 @@ impl Http {
     /// sent yet.
     pub fn new(url: &str) -> Result<Self, HttpError> {
         let authorities = url.split(',').map(|url| authority(url.trim())).collect::<Result<_, _>>()?;
-        Ok(Self { authorities, admin_key: None, view: Arc::default() })
+        Ok(Self { authorities, admin_key: None, token: None, view: Arc::default() })
     }
 
     /// The same, with the operator's key for the requests that need it.
@@ -224,7 +226,7 @@ impl Http {
     /// The same, as a user with this token.
     #[must_use]
     pub fn as_user(&self, token: impl Into<String>) -> Self {
-        self.clone().with_admin_key(token)
+        Self { token: Some(token.into()), ..self.clone() }
     }
 
     /// One's own bookings ([`Http::as_user`]), of one event or of all, newest first; behind a page's end with its cursor.
@@ -364,7 +366,8 @@ impl Http {
         if let Some(kind) = kind {
             request = request.header(CONTENT_TYPE, kind);
         }
-        if let Some(key) = self.admin_key.as_ref().filter(|_| path.starts_with("/v1/admin/")) {
+        let key = if path.starts_with("/v1/admin/") { &self.admin_key } else { &self.token };
+        if let Some(key) = key {
             request = request.header(AUTHORIZATION, format!("Bearer {key}"));
         }
         request.body(Full::new(body)).map_err(|error| HttpError::Address(format!("{path}: {error}")))
