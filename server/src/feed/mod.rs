@@ -198,8 +198,10 @@ impl Feeding {
         let (hub, durable, cores) = (hub.clone(), durable.clone(), durable.len());
         let safe = move |stream: u16| safe(&durable, hub.as_deref(), stream);
         let now = Clock::monotonic_ns();
-        let (mut news_ns, mut written_ns, mut settled_ns, mut ending) = (now, now, now, false);
-        let mut unsettled = true;
+        let (mut news_ns, mut written_ns, mut ending) = (now, now, false);
+        let mut written: Vec<Position> = follower.positions(cores).collect();
+        // At once: what an earlier process wrote may be no more than written.
+        let (mut settled_ns, mut unsettled) = (None::<u64>, true);
         loop {
             let taken = follower.take(&safe, CHANGES_MAX, &mut self.batch);
             let more = taken.inspect_err(|_| {
@@ -214,16 +216,17 @@ impl Feeding {
                 self.sink.write(&self.batch)?;
                 self.progress.wrote(&self.batch);
                 self.batch.clear();
+                written = follower.positions(cores).collect();
                 (news_ns, written_ns, unsettled) = (now, now, true);
             }
             self.progress.read(follower.positions(cores), &safe);
-            if unsettled && self.batch.is_empty() && (now - settled_ns > SETTLE_NS || (ending && !more)) {
+            if unsettled && (settled_ns.is_none_or(|then| now - then > SETTLE_NS) || (ending && !more)) {
                 // Refused while somebody reads: a little later, then.
                 if self.sink.settle().is_ok() {
-                    self.progress.settled(follower.positions(cores));
+                    self.progress.settled(&written);
                     unsettled = false;
                 }
-                settled_ns = now;
+                settled_ns = Some(now);
             }
             self.progress.trouble(None);
             if more {

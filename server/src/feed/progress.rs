@@ -84,8 +84,8 @@ impl Progress {
         self.lag.store(lag, Relaxed);
     }
 
-    pub(super) fn settled(&self, positions: impl Iterator<Item = Position>) {
-        for (settled, position) in self.settled.iter().zip(positions) {
+    pub(super) fn settled(&self, positions: &[Position]) {
+        for (settled, &position) in self.settled.iter().zip(positions) {
             settled.store(position, Release);
         }
     }
