@@ -1,5 +1,5 @@
 //! How many bookings a second the table beside the log takes, and how fast it is read: `fill [BOOKINGS [FOLDER]]`.
-//! Batches are as large as a busy server's; each is a commit, and every two seconds the table is made durable.
+//! Batches are as large as a busy server's; each is a commit, and now and then the table is made durable.
 
 #![allow(clippy::disallowed_methods, reason = "a measurement reads the clock")]
 

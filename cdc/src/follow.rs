@@ -3,6 +3,7 @@
 //! A partition's records may lie in several streams, for which core wrote them differs from epoch to epoch. Their LSNs
 //! have no gaps, so a record is taken once the one before it has been, wherever that lay.
 
+use crate::change::{Change, Kind};
 use crate::derive::{ChangeError, Record, changes};
 use crate::sink::{Batch, Begun, Mark, Places};
 use frontrow_shard::{Epoch, Lsn, PartitionId};
@@ -91,6 +92,8 @@ pub struct Follower {
     lanes: Vec<Lane>,
     taken: Vec<Mark>,
     epoch: Epoch,
+    /// A record's changes.
+    told: Vec<Change>,
 }
 
 impl Follower {
@@ -115,15 +118,15 @@ impl Follower {
         };
         let taken = |of| begun.marks.get(&of).copied().unwrap_or_default();
         let taken = (0..dir.partitions()).map(taken).collect();
-        Self { lanes: (0..streams).map(lane).collect(), taken, epoch: history.epoch() }
+        Self { lanes: (0..streams).map(lane).collect(), taken, epoch: history.epoch(), told: Vec::new() }
     }
 
     /// Adds what is durable to a batch until that has `most` changes; `durable` says by stream up to where the epoch
-    /// under way is. Whether there may be more.
+    /// under way is, `wanted` which kinds are kept. Whether there may be more.
     pub fn take(
         &mut self,
         durable: &dyn Fn(u16) -> Position,
-        most: usize,
+        (wanted, most): (&dyn Fn(Kind) -> bool, usize),
         batch: &mut Batch,
     ) -> Result<bool, FollowError> {
         loop {
@@ -131,7 +134,7 @@ impl Follower {
             for (lane, stream) in self.lanes.iter_mut().zip(0..) {
                 let have = (self.epoch, durable(stream));
                 loop {
-                    match step(lane, &mut self.taken, have, most, batch)? {
+                    match step(lane, &mut self.taken, have, (wanted, most), (&mut self.told, batch))? {
                         Step::Further => any = true,
                         Step::Nothing => break,
                         Step::Waits { partition, last, found } => {
@@ -177,8 +180,8 @@ fn step(
     lane: &mut Lane,
     taken: &mut [Mark],
     have: (Epoch, Position),
-    most: usize,
-    batch: &mut Batch,
+    (wanted, most): (&dyn Fn(Kind) -> bool, usize),
+    (told, batch): (&mut Vec<Change>, &mut Batch),
 ) -> Result<Step, FollowError> {
     if lane.from == lane.bytes.len() {
         match lane.source.next(have)? {
@@ -212,7 +215,9 @@ fn step(
         }
         if lsn > mark.lsn {
             let (time_ms, kind, payload) = (record.time_ms, record.kind, record.payload);
-            changes(&Record { partition, epoch, lsn, time_ms, kind, payload }, &mut batch.changes)?;
+            told.clear();
+            changes(&Record { partition, epoch, lsn, time_ms, kind, payload }, told)?;
+            batch.changes.extend(told.drain(..).filter(|change| wanted(change.kind)));
             *mark = Mark { epoch, lsn };
             batch.upto.insert(partition, *mark);
             batch.records += 1;

@@ -1,7 +1,7 @@
 //! Where changes go: a table, a broker, a file. Whoever follows the log writes to one, and is told by it from where to go
 //! on after a start.
 
-use crate::change::Change;
+use crate::change::{Change, Kind};
 use frontrow_shard::{Epoch, EventId, Lsn, PartitionId};
 use frontrow_wal::Position;
 use std::collections::BTreeMap;
@@ -88,6 +88,9 @@ pub enum SinkError {
 
 /// Takes batches.
 pub trait Sink: Send {
+    /// Whether it takes changes of this kind; of others it is not told.
+    fn takes(&self, kind: Kind) -> bool;
+
     /// Begins to write in `epoch`: whoever writes in an earlier one can write no more. From where to go on.
     fn begin(&mut self, epoch: Epoch) -> Result<Begun, SinkError>;
 

@@ -35,14 +35,14 @@ use std::time::Duration;
 /// Changes in a batch, about.
 const CHANGES_MAX: usize = 4096;
 /// Between two looks at the log while something happens, and while nothing does.
-const BUSY: Duration = Duration::from_millis(5);
-const IDLE: Duration = Duration::from_millis(50);
+const BUSY: Duration = Duration::from_millis(20);
+const IDLE: Duration = Duration::from_millis(100);
 /// After so long without news it looks less often.
 const CALM_NS: u64 = 2_000_000_000;
 /// How long records that change nothing may wait to be marked as read.
 const MARK_NS: u64 = 1_000_000_000;
 /// How often what was written is made durable, so that the log may forget it.
-const SETTLE_NS: u64 = 2_000_000_000;
+const SETTLE_NS: u64 = 10_000_000_000;
 /// After an error.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -203,7 +203,8 @@ impl Feeding {
         // At once: what an earlier process wrote may be no more than written.
         let (mut settled_ns, mut unsettled) = (None::<u64>, true);
         loop {
-            let taken = follower.take(&safe, CHANGES_MAX, &mut self.batch);
+            let sink = &*self.sink;
+            let taken = follower.take(&safe, (&|kind| sink.takes(kind), CHANGES_MAX), &mut self.batch);
             let more = taken.inspect_err(|_| {
                 begun.marks = (0..).zip(follower.taken().iter().copied()).collect();
                 begun.places = follower.places();
