@@ -19,8 +19,8 @@ static MEMORY: frontrow_engine::HugePages = frontrow_engine::HugePages;
 
 const CONNECTIONS: usize = 16;
 /// Small segments, and a snapshot of everything after each few of them.
-const ALWAYS: [(&str, &str); 2] = [("LOG__SEGMENT", "4MiB"), ("LOG__SNAPSHOT_EVERY", "4MiB")];
-const NEVER: [(&str, &str); 2] = [("LOG__SEGMENT", "4MiB"), ("LOG__SNAPSHOT_EVERY", "64GiB")];
+const ALWAYS: [(&str, &str); 2] = [("LOG__SEGMENT", "8MiB"), ("LOG__SNAPSHOT_EVERY", "8MiB")];
+const NEVER: [(&str, &str); 2] = [("LOG__SEGMENT", "8MiB"), ("LOG__SNAPSHOT_EVERY", "64GiB")];
 
 fn main() -> Outcome<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
