@@ -143,8 +143,8 @@ pub(super) struct Pace {
     /// Share of the seats that were booked at the end, and when the last booking was.
     share: f64,
     last_s: f64,
-    /// How long a seat is held until it is paid or given back.
-    hold_s: f64,
+    /// From when none was left until the last was booked: what is paid, and given back and sold again.
+    tail_s: f64,
     sold_out: bool,
 }
 
@@ -168,14 +168,6 @@ impl Pace {
         let held: f64 = report.series.iter().map(|sample| sample.seats_held as f64 * step_s(report)).sum();
         let hold_s = ratio(held, totals.seats_granted as f64);
         let per_seat = ratio(came, taken);
-        notes.grounds.push(format!(
-            "Seats: {} people came for {} seats until {}, {} for each; a seat was held for {} until it was paid or given back.",
-            number(came),
-            number(taken),
-            if gone_at(report, seats).is_some() { "none was left" } else { "the end" },
-            number(per_seat),
-            seconds(hold_s)
-        ));
         let mut before = 0;
         let grew = report.series.iter().filter(|sample| {
             let more = sample.seats_booked > before;
@@ -183,12 +175,27 @@ impl Pace {
             more
         });
         let last_s = totals.sold_out_at_s.or_else(|| grew.last().map(|sample| sample.t_s));
+        let last_s = last_s.unwrap_or(report.duration_s);
+        let gone = gone_at(report, seats);
+        let tail_s = gone.map_or(hold_s, |gone| (last_s - gone).max(hold_s));
+        let until = gone
+            .map_or_else(|| "the end".to_owned(), |gone| format!("none was left after {}", seconds(gone)));
+        notes.grounds.push(format!(
+            "Seats: {} people came for {} seats until {until}, {} for each; a seat was held for {} until it was paid or given \
+             back, and the last one was booked {} after none was left.",
+            number(came),
+            number(taken),
+            number(per_seat),
+            seconds(hold_s),
+            seconds(tail_s)
+        ));
+        notes.caveats.push(as_people_do(report, hold_s));
         Some(Self {
             per_seat,
             pressure: ratio(people(report) as f64, seats as f64),
             share: ratio(totals.seats_booked as f64, seats as f64).min(1.0),
-            last_s: last_s.unwrap_or(report.duration_s),
-            hold_s,
+            last_s,
+            tail_s,
             sold_out: totals.sold_out_at_s.is_some(),
         })
     }
@@ -210,7 +217,7 @@ impl Pace {
         self.far(seats, self.last_s)
     }
 
-    /// If they come evenly: when enough have come, and the last has paid.
+    /// If they come evenly: when enough have come, and what they gave back has been sold again, as here.
     pub(super) fn even(&self, question: Question) -> Sold {
         let (buyers, needed) = (question.buyers as f64, self.per_seat * question.seats as f64);
         if question.minutes <= 0.0 {
@@ -219,8 +226,20 @@ impl Pace {
         if buyers < needed {
             return Sold::Few(ratio(buyers, self.per_seat));
         }
-        self.far(question.seats as f64, needed / buyers * 60.0 * question.minutes + self.hold_s)
+        self.far(question.seats as f64, needed / buyers * 60.0 * question.minutes + self.tail_s)
     }
+}
+
+/// On what the times until sold out rest.
+fn as_people_do(report: &RunReport, hold_s: f64) -> String {
+    let most = Scenario::parse(&report.scenario).ok().map(|scenario| scenario.event.hold_s);
+    let most =
+        most.map_or_else(String::new, |most| format!(", {} at most before they pay", seconds(most.into())));
+    format!(
+        "How long until sold out is true of people who hold a seat for {} as here{most}. Where holds last minutes, seats that are \
+         given back are sold minutes later: set `event` and `behaviour` in a scenario of your own.",
+        seconds(hold_s)
+    )
 }
 
 /// When no seat was left for the first time.

@@ -13,7 +13,7 @@
 //!   k / (1 + 0.05·(k−1)) times, as if 5 % were contention, of the processor time that nine of ten seconds stayed below
 //! - cores: the least k with 0.7 · X(k) ≥ D. The rest, for bursts within a second and for failures, is the only margin
 //! - seats: people per seat v = people who came before none was left / seats. An even crowd has taken them after
-//!   v·M / N · 60·T, plus the time people take to pay: seats held over seats granted per second (Little's law). A rush with as
+//!   v·M / N · 60·T, plus the time from then to the last booking in the run (at least a hold's mean, by Little's law). A rush with as
 //!   many for each seat takes as long as the run did. `Sold out` is promised only if the run sold out, else its share
 //!
 //! A doubtful run, one that the load generator limited, one on a crowded machine, or one with an interruption bears no
@@ -28,7 +28,7 @@ use super::crowded::Crowded;
 use super::model::RunReport;
 use super::saturation::Saturation;
 use super::usl::Usl;
-use super::words::{number, ratio};
+use super::words::{durable, number, plural, ratio};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -205,6 +205,7 @@ fn firm(
         beyond(report, law.as_ref(), answer.cores, notes);
     }
     other_pressure(report, question, notes);
+    notes.caveats.push(unlike(report));
     let (first, even) = answer::both(report, question, demand, (answer.cores, answer.even_cores), how_far);
     answer.sentence = answer::firm(question, &first);
     answer.more = even.into_iter().collect();
@@ -258,6 +259,23 @@ impl fmt::Display for Capacity {
             .filter_map(|(over, fit)| Some((over, fit.words()?)))
             .try_for_each(|(over, words)| writeln!(out, "  - {over}: {words}"))
     }
+}
+
+/// In what the load may be unlike the sale.
+fn unlike(report: &RunReport) -> String {
+    let (load, target) = (&report.load, &report.target);
+    let over = if load.transport == "tcp" {
+        "raw TCP (browsers come over WebSocket: `--transport websocket`)"
+    } else {
+        "WebSocket"
+    };
+    let same = if target.same_machine { "the server's own machine" } else { "another machine" };
+    format!(
+        "Measured with {} over {over} from {same}, without TLS; {}; cores are the server's. If your sale differs in any of these, \
+         measure it so.",
+        plural(load.connections.into(), "connection"),
+        durable(&target.durability)
+    )
 }
 
 /// (Requests in flight, answers per second) at the most cores measured.

@@ -144,6 +144,18 @@ pub(super) fn carries(
     let holds = PLANNED * per_core.per_s * f64::from(now);
     let buyers = |per_s: f64| number(ratio(question.buyers as f64 * holds, per_s));
     let even = format!("{} who come within {} min", buyers(demand.even), number(question.minutes));
+    if let Some(rush) = demand.rush {
+        let cores = |one: f64| number(ratio(rush, PLANNED * one));
+        notes.grounds.push(format!(
+            "Cores for the rush: {} requests/s / ({} × {}) = {}; at the slow end {}. Several cores are reckoned \
+             with somewhat less than their sum.",
+            number(rush),
+            percent(PLANNED),
+            number(per_core.per_s),
+            cores(per_core.per_s),
+            cores(per_core.low_per_s)
+        ));
+    }
     notes.grounds.push(match demand.rush {
         Some(rush) => format!(
             "As it is, with {}, it carries {} buyers in such a rush, or {even} evenly.",

@@ -6,7 +6,7 @@
 use super::error::ReportError;
 use super::latency::hgrm;
 use super::model::{MODEL, RunReport};
-use super::{finite, page, summary};
+use super::{Question, capacity, finite, page, summary};
 use crate::LoadError;
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
@@ -27,6 +27,7 @@ pub fn write(
     folder: &Path,
 ) -> Result<(), LoadError> {
     let report = finite::finite(report);
+    let question = report.questions.first().copied().unwrap_or_else(|| Question::of(&report));
     fs::create_dir_all(folder).map_err(ReportError::writing(folder))?;
     let json = serde_json::to_string_pretty(&report)
         .map_err(|error| ReportError::Unwritable { path: folder.join(REPORT), source: error.into() })?;
@@ -36,7 +37,7 @@ pub fn write(
     }
     place(&folder.join("command.txt"), &format!("{}\n", report.command))?;
     place(&folder.join("scenario.toml"), &report.scenario)?;
-    place(&folder.join("summary.txt"), &summary(&report))?;
+    place(&folder.join("summary.txt"), &format!("{}\n{}", summary(&report), capacity(&report, &question)))?;
     place(&folder.join("index.html"), &page(&report))?;
     Ok(())
 }
