@@ -83,6 +83,15 @@ fn a_seed_repeats_down_to_the_last_step() {
 }
 
 /// What proves that the check can fail.
+/// An old primary that follows lost its power while it cut what only it had: seeds of long runs that found this.
+#[test]
+fn a_cut_that_was_ended_by_a_loss_of_power_is_gone_on_with() {
+    for seed in [7873, 8124] {
+        let outcome = run(seed, &Scenario::drawn(seed));
+        assert!(outcome.violations.is_empty(), "seed {seed}: {:?}", outcome.violations);
+    }
+}
+
 #[test]
 fn a_disk_that_loses_acknowledged_writes_is_found_out() {
     let found = (300..308)

@@ -260,9 +260,14 @@ impl DataDir {
         Ok(reached)
     }
 
-    /// Writes zeros over what is torn behind the last good records, so that a stream can go on there. For a
+    /// Ends a cut that was under way, and writes zeros over what is torn behind the last good records, so that a stream can go on there. For a
     /// standby's directory, which nobody appends to meanwhile.
     pub fn erase_torn(&self) -> Result<(), WalError> {
+        // A cut that was ended in its middle leaves what looks like damage, or like a segment that is missing. What its
+        // history says is durable from before it began: it is gone on with.
+        if let Some(history) = self.history()?.filter(|history| history.role == Role::Standby) {
+            self.cut_to(&history)?;
+        }
         for info in self.segments()?.into_iter().filter(|_| !planted(Bug::TornNotErased)) {
             if let Some((_, Tail::Torn { offset, bytes })) = end_of(&info)? {
                 self.erase(info.path(), offset, bytes)?;
@@ -382,6 +387,10 @@ impl DataDir {
         let mut bytes = vec![0; (last + 1 - offset) as usize];
         file.read_exact_at(&mut bytes, offset).map_err(WalError::io("cannot read", path))?;
         std::fs::create_dir_all(&folder).map_err(WalError::io("cannot create", &folder))?;
+        // A cut that is gone on with finds less than was there when it began.
+        if std::fs::metadata(&copy).is_ok_and(|there| there.len() >= bytes.len() as u64) {
+            return Ok(());
+        }
         std::fs::write(&copy, bytes).map_err(WalError::io("cannot write", &copy))?;
         tracing::warn!(
             from = %path.display(),
