@@ -89,16 +89,25 @@ pub struct Service {
     pub partitions: PartitionId,
     /// How long an answer waits for what was just bought.
     pub patience: Duration,
+    /// Whether the table has had everything once: what is made again is not answered from by halves.
+    pub complete: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
 type Shared = State<Arc<Service>>;
 
 impl Service {
+    fn is_made(&self) -> Result<(), Refusal> {
+        let message = "the table of bookings is being made from the log; ask again shortly (`frontrow status` says how far it is)";
+        let wait = || Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "not_there_yet", message);
+        (self.complete)().then_some(()).ok_or_else(wait)
+    }
+
     /// Asks the table, which may block, beside the thread that serves.
     async fn ask<T: Send + 'static>(
         self: &Arc<Self>,
         ask: impl FnOnce(&dyn Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Refusal> {
+        self.is_made()?;
         let store = Arc::clone(&self.store);
         let asked = tokio::task::spawn_blocking(move || ask(&*store)).await;
         Ok(asked.map_err(|error| StoreError::Away(error.to_string()))??)
@@ -333,6 +342,7 @@ async fn csv(
     Path(id): Path<String>,
 ) -> Result<Response, Refusal> {
     service.gate.organiser(&headers)?;
+    service.is_made()?;
     Ok(export::csv(Arc::clone(&service.store), event_of(&id)?))
 }
 
@@ -347,6 +357,7 @@ async fn ndjson(
     Path(id): Path<String>,
 ) -> Result<Response, Refusal> {
     service.gate.organiser(&headers)?;
+    service.is_made()?;
     Ok(export::ndjson(Arc::clone(&service.store), event_of(&id)?))
 }
 

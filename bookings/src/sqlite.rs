@@ -20,6 +20,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Connections that are kept for readers.
 const READERS: usize = 8;
 
+/// Keeps what connections share in this process's memory. The usual way maps a file for it, and whoever cuts that short ends
+/// the process (`SIGBUS`). The price: no other process can open the table meanwhile.
+const VFS: &str = "unix-excl";
+
 const TABLES: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE marks (partition INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, lsn INTEGER NOT NULL);
@@ -113,7 +117,7 @@ impl Sqlite {
 
 fn reader(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
+    let connection = Connection::open_with_flags_and_vfs(path, flags, VFS)?;
     connection.busy_timeout(PATIENCE)?;
     Ok(connection)
 }
@@ -125,7 +129,7 @@ fn cluster_name(cluster: u128) -> i64 {
 
 /// The file, if it is of this layout and cluster.
 fn prepared(path: &Path, cluster: i64) -> rusqlite::Result<Option<Connection>> {
-    let connection = Connection::open(path)?;
+    let connection = Connection::open_with_flags_and_vfs(path, OpenFlags::default(), VFS)?;
     connection.busy_timeout(PATIENCE)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
@@ -140,6 +144,13 @@ fn prepared(path: &Path, cluster: i64) -> rusqlite::Result<Option<Connection>> {
         put.execute(params!["layout", LAYOUT])?;
         put.execute(params!["cluster", cluster])?;
         drop(put);
+    }
+    let sound: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if sound != "ok" {
+        return Err(rusqlite::Error::SqliteFailure(
+            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT),
+            Some(sound),
+        ));
     }
     let ours = meta(&connection, "layout")? == Some(LAYOUT) && meta(&connection, "cluster")? == Some(cluster);
     Ok(ours.then_some(connection))
@@ -195,7 +206,7 @@ impl Sink for SqliteSink {
 
     fn forget(&mut self) -> Result<(), SinkError> {
         tracing::warn!(path = %self.path.display(), "the table of bookings is made again from the log");
-        let all = "DELETE FROM bookings; DELETE FROM marks; DELETE FROM places;";
+        let all = "DELETE FROM bookings; DELETE FROM marks; DELETE FROM places; DELETE FROM meta WHERE key = 'epoch';";
         self.connection.execute_batch(all).map_err(|error| away(&error))
     }
 

@@ -3,7 +3,7 @@
 use crate::change::{Change, Hold, Kind, Position, RowSeats};
 use crate::sink::{Batch, Mark};
 use frontrow_shard::cold::ColdBooking;
-use frontrow_shard::{EventId, Millis, Partition, PartitionId, RowRef};
+use frontrow_shard::{EventId, EventState, Millis, Partition, PartitionId, RowRef};
 
 /// A booking as a change. It has neither the request nor the moment of the booking: the state has not kept those. Its
 /// time is until when the seats would have been held.
@@ -25,7 +25,10 @@ pub fn booked(event: EventId, position: Position, booking: &ColdBooking) -> Chan
 pub fn stand_in(partition: &Partition, batch: &mut Batch) {
     let (id, mark): (PartitionId, _) =
         (partition.id(), Mark { epoch: partition.epoch(), lsn: partition.lsn() });
-    let events: Vec<EventId> = partition.events().collect();
+    // Of one that is archived only the name is here; its bookings are in its archive.
+    let is_here =
+        |event: &EventId| partition.event(*event).is_some_and(|(state, _)| state != EventState::Archived);
+    let events: Vec<EventId> = partition.events().filter(is_here).collect();
     let mut n = 0;
     for &event in &events {
         let read = partition.read_out(event, true);

@@ -42,7 +42,13 @@ fn write(sink: &mut impl Sink, changes: Vec<Change>) {
 fn service(folder: &std::path::Path, patience: Duration) -> (Router, crate::sqlite::SqliteSink) {
     let (table, mut sink) = Sqlite::open(&folder.join("bookings.db"), 1).unwrap();
     sink.begin(1).unwrap();
-    let service = Service { store: Arc::new(table), gate: Arc::new(Doors), partitions: 4, patience };
+    let service = Service {
+        store: Arc::new(table),
+        gate: Arc::new(Doors),
+        partitions: 4,
+        patience,
+        complete: Box::new(|| true),
+    };
     (routes(Arc::new(service)), sink)
 }
 

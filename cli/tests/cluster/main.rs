@@ -540,3 +540,46 @@ fn an_older_copy_of_the_standby_does_not_take_over() {
         assert_eq!(check::repeated(&cluster.crowd, &cluster.clients, 0).await, cluster.crowd.answers());
     });
 }
+
+/// The same of the last primary: the standby takes over, which has what the copy lacks.
+#[test]
+fn an_older_copy_of_the_primary_leaves_it_to_the_standby() {
+    if !etcd::is_installed() {
+        skip("SKIPPED an_older_copy_of_the_primary: no etcd; apt-get install etcd-server");
+        return;
+    }
+    within(100, async {
+        let mut cluster = Cluster::start().await;
+        for node in [0, 1] {
+            cluster.kill(node).await;
+        }
+        for node in [0, 1] {
+            cluster.nodes[node].copy();
+            cluster.nodes[node].start(&cluster.etcd, &[]);
+        }
+        cluster.paired().await;
+        let first = wait_for(|| cluster.primary()).await;
+        let second = 1 - first;
+        // What the copy lacks, answered before the standby is back.
+        cluster.kill(second).await;
+        cluster.down = Some(second);
+        for seat in 0..8 {
+            let claim = ClaimSeats { row: RowRef::new(EVENT, 0, 0), seats: Seats { mask: 1, first: seat } };
+            let reply = cluster.crowd.ask(&cluster.clients[&1], 1, Command::ClaimSeats(claim)).await;
+            assert_eq!(reply.answer.code, Code::Granted);
+        }
+        cluster.nodes[second].start(&cluster.etcd, &[]);
+        cluster.down = None;
+        cluster.paired().await;
+        for node in [first, second] {
+            cluster.kill(node).await;
+        }
+        cluster.nodes[first].put_back();
+        cluster.nodes[first].start(&cluster.etcd, &[]);
+        let why = cluster.why_not(first, "an older copy").await;
+        assert!(why.contains("is to be primary"), "{why}");
+        cluster.nodes[second].start(&cluster.etcd, &[]);
+        assert_eq!(wait_for(|| cluster.primary()).await, second);
+        assert_eq!(check::repeated(&cluster.crowd, &cluster.clients, 0).await, cluster.crowd.answers());
+    });
+}

@@ -50,7 +50,7 @@ pub(super) struct Standing {
     pub(super) local: bool,
     /// The standby that has everything that was answered, and that answers wait for; `None`: the primary is alone.
     pub(super) in_sync: Option<String>,
-    /// By stream, what that standby had of the epoch when it was last noted: with less than that it is an older copy.
+    /// By stream, what both had of the epoch when it was last noted: whoever has less is an older copy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) has: Vec<(u16, Position)>,
 }
@@ -112,9 +112,11 @@ pub(super) enum Unfit {
     )]
     Older { other: String, epoch: u32, own: u32 },
     #[error(
-        "etcd has on record that this standby had stream {stream} of epoch {epoch} up to {had}, and the data here ends at {own}:          it is an older copy, and answers have left since. Start {primary}, which has them. Only if it is lost for good"
+        "etcd has on record that both nodes had stream {stream} of epoch {epoch} up to {had}, and the data here ends at {own}: it \
+         is an older copy, and answers have left since. {other} has them, and is to be primary: start it. Only if it is lost for \
+         good"
     )]
-    Less { primary: String, epoch: u32, stream: u16, had: Position, own: Position },
+    Less { other: String, epoch: u32, stream: u16, had: Position, own: Position },
     #[error(
         "this node has seen epoch {own}, and etcd has none above {epoch} on record, which {primary} opened: the record was \
          founded on older data, or this node was promoted past it. Nothing is cut: it does not follow, nor take over. Decide \
@@ -214,18 +216,20 @@ pub(super) fn fit(standing: Option<&Standing>, own: &Own, waited: bool) -> Resul
     }
 }
 
-/// Whether the standby in sync has less than it is known to have had.
+/// Whether the last primary, or the standby in sync, has less than both are known to have had: then the other one is to be
+/// primary.
 pub(super) fn less(standing: Option<&Standing>, own: &Own, reached: &Reached) -> Option<Unfit> {
-    let Standing { epoch, node, in_sync, has, .. } = standing?;
-    let me = name(own.node);
-    if *node == me || in_sync.as_ref() != Some(&me) {
-        return None;
-    }
+    let Standing { epoch, node, in_sync: Some(standby), has, .. } = standing? else { return None };
+    let other = match name(own.node) {
+        me if me == *node => standby,
+        me if me == *standby => node,
+        _ => return None,
+    };
     let of = |stream| reached.get(&stream).copied().unwrap_or_default();
     let &(stream, had) = has.iter().find(|(stream, had)| of(*stream) < (*epoch, *had))?;
     let own = of(stream);
     let own = if own.0 == *epoch { own.1 } else { 0 };
-    Some(Unfit::Less { primary: node.clone(), epoch: *epoch, stream, had, own })
+    Some(Unfit::Less { other: other.clone(), epoch: *epoch, stream, had, own })
 }
 
 /// Every epoch is on record before it is opened. A node that has seen a later one than is on record has data that the
@@ -273,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_copy_of_the_standby_in_sync_does_not_take_over() {
+    fn an_older_copy_of_either_node_does_not_take_over() {
         let at = Standing { has: vec![(0, 9000), (1, 500)], ..standing(7, 1, Some(2)) };
         let standby = own(2, Role::Standby, 7);
         let less_with = |reached: &[(u16, (u32, Position))]| {
@@ -281,17 +285,22 @@ mod tests {
         };
         assert_eq!(less_with(&[(0, (7, 9000)), (1, (7, 800))]), None);
         assert_eq!(less_with(&[(0, (8, 0)), (1, (7, 500))]), None, "it has gone on");
-        let primary = name(1);
+        let other = name(1);
         for (reached, stream, had, own) in [
             (vec![(0, (7, 8999)), (1, (7, 500))], 0, 9000, 8999),
             (vec![(0, (7, 9000)), (1, (6, 10_000))], 1, 500, 0),
             (vec![(0, (7, 9000))], 1, 500, 0),
         ] {
-            let expected = Unfit::Less { primary: primary.clone(), epoch: 7, stream, had, own };
+            let expected = Unfit::Less { other: other.clone(), epoch: 7, stream, had, own };
             assert_eq!(less_with(&reached), Some(expected));
         }
+        // Nor does one of the last primary; the standby does.
+        let primary = own(1, Role::Primary, 7);
+        let why = less(Some(&at), &primary, &Reached::from([(0, (7, 8999)), (1, (7, 500))]));
+        assert_eq!(why, Some(Unfit::Less { other: name(2), epoch: 7, stream: 0, had: 9000, own: 8999 }));
+        assert_eq!(less(Some(&at), &primary, &Reached::from([(0, (7, 9000)), (1, (7, 500))])), None);
+        assert_eq!(less(Some(&standing(7, 1, None)), &primary, &Reached::new()), None, "it was alone");
         // Of others it says nothing.
-        assert_eq!(less(Some(&at), &own(1, Role::Primary, 7), &Reached::new()), None);
         assert_eq!(less(Some(&at), &own(3, Role::Standby, 7), &Reached::new()), None);
     }
 

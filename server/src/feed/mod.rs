@@ -125,6 +125,8 @@ impl Feeding {
                     return;
                 }
                 Err(error) => {
+                    self.progress
+                        .behind(&|stream| safe(&self.parts.durable, self.parts.hub.as_deref(), stream));
                     if self.progress.trouble(Some(error.to_string())) {
                         tracing::warn!(%error, "bookings wait; selling goes on, and the log keeps what they lack");
                     }
@@ -145,10 +147,6 @@ impl Feeding {
     fn live(&mut self) -> Result<(), FeedError> {
         self.batch.clear();
         let mut begun = self.sink.begin(self.parts.history.epoch())?;
-        if begun.marks.is_empty() {
-            let archives = Begin::archives(&self.parts, &mut self.batch)?;
-            self.write_if(archives)?;
-        }
         loop {
             match self.follow(&mut begun) {
                 Err(FeedError::Follow(error @ FollowError::OtherHistory { .. })) => {
@@ -186,6 +184,8 @@ impl Feeding {
             }
         }
         if any {
+            let archives = Begin::archives(&self.parts, &mut self.batch)?;
+            self.write_if(archives)?;
             return Ok(());
         }
         Err(stand_in::BeginError::NoSnapshot(error.to_string()).into())
@@ -232,6 +232,9 @@ impl Feeding {
             self.progress.trouble(None);
             if more {
                 continue;
+            }
+            if self.batch.changes.is_empty() {
+                self.progress.complete();
             }
             if ending {
                 return Ok(());

@@ -40,7 +40,8 @@ pub(crate) fn open(
     // A log that was put back, or whose loss was accepted, does not go as far as this table.
     let lsn = |of: PartitionId| partitions.get(usize::from(of)).map_or(0, Partition::lsn);
     let is_ahead = sink.marks()?.iter().any(|(&of, mark)| mark.lsn > lsn(of));
-    if is_ahead || !is_known || !history.epochs.iter().all(is_ours) {
+    // Of an epoch that this directory has not seen: it was put here, or the rest was put back.
+    if is_ahead || last > history.epoch() || !is_known || !history.epochs.iter().all(is_ours) {
         sink.forget()?;
     }
     let progress = Arc::new(Progress::new(streams));

@@ -2,8 +2,8 @@
 
 use frontrow_cdc::Batch;
 use frontrow_wal::Position;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Mutex, PoisonError};
 
 /// Shared by the feed and whoever looks.
@@ -11,6 +11,10 @@ use std::sync::{Mutex, PoisonError};
 pub(crate) struct Progress {
     /// By stream, up to where the sink has the epoch under way for good; 0 before.
     settled: Vec<AtomicU64>,
+    /// By stream, up to where it is read.
+    read: Vec<AtomicU64>,
+    /// Whether everything was in the table once since this start.
+    complete: AtomicBool,
     changes: AtomicU64,
     records: AtomicU64,
     lag: AtomicU64,
@@ -20,6 +24,8 @@ pub(crate) struct Progress {
 /// How the feed of bookings is doing.
 #[derive(Clone, Debug, serde::Serialize, utoipa::ToSchema)]
 pub(crate) struct FeedStatus {
+    /// Whether everything was in the table once since this start; before, nothing is answered from it.
+    pub complete: bool,
     /// Log bytes that are durable and not read yet.
     pub lag_bytes: u64,
     /// Changes written since the start.
@@ -33,6 +39,8 @@ impl Progress {
     pub(crate) fn new(streams: u16) -> Self {
         Self {
             settled: (0..streams).map(|_| AtomicU64::new(0)).collect(),
+            read: (0..streams).map(|_| AtomicU64::new(0)).collect(),
+            complete: AtomicBool::new(false),
             changes: AtomicU64::new(0),
             records: AtomicU64::new(0),
             lag: AtomicU64::new(0),
@@ -47,6 +55,7 @@ impl Progress {
 
     pub(crate) fn status(&self) -> FeedStatus {
         FeedStatus {
+            complete: self.is_complete(),
             lag_bytes: self.lag.load(Relaxed),
             changes: self.changes.load(Relaxed),
             trouble: self.lock().clone(),
@@ -56,19 +65,19 @@ impl Progress {
     /// Metrics in the OpenMetrics text format.
     pub(crate) fn metrics(&self, out: &mut String) {
         use std::fmt::Write as _;
-        let FeedStatus { lag_bytes, changes, trouble } = self.status();
+        let FeedStatus { lag_bytes, changes, trouble, .. } = self.status();
         let waits = u8::from(trouble.is_some());
         // Writing into a string cannot fail.
         let _ = write!(
             out,
-            "# HELP frontrow_feed_lag_bytes Durable log that the bookings have not read yet.\n\
-             # TYPE frontrow_feed_lag_bytes gauge\nfrontrow_feed_lag_bytes {lag_bytes}\n\
-             # HELP frontrow_feed_waits Whether something keeps the bookings from going on.\n\
-             # TYPE frontrow_feed_waits gauge\nfrontrow_feed_waits {waits}\n\
-             # HELP frontrow_feed_changes Changes written to the bookings' table.\n\
-             # TYPE frontrow_feed_changes counter\nfrontrow_feed_changes_total {changes}\n\
-             # HELP frontrow_feed_records Records of the log that were read for it.\n\
-             # TYPE frontrow_feed_records counter\nfrontrow_feed_records_total {}\n",
+            "# HELP frontrow_bookings_lag_bytes Durable log that the bookings have not read yet.\n\
+             # TYPE frontrow_bookings_lag_bytes gauge\nfrontrow_bookings_lag_bytes {lag_bytes}\n\
+             # HELP frontrow_bookings_waits Whether something keeps the bookings from going on.\n\
+             # TYPE frontrow_bookings_waits gauge\nfrontrow_bookings_waits {waits}\n\
+             # HELP frontrow_bookings_changes Changes written to the bookings' table.\n\
+             # TYPE frontrow_bookings_changes counter\nfrontrow_bookings_changes_total {changes}\n\
+             # HELP frontrow_bookings_records Records of the log that were read for it.\n\
+             # TYPE frontrow_bookings_records counter\nfrontrow_bookings_records_total {}\n",
             self.records.load(Relaxed)
         );
     }
@@ -80,8 +89,26 @@ impl Progress {
 
     /// The log is read up to here, and durable as `safe` says.
     pub(super) fn read(&self, positions: impl Iterator<Item = Position>, safe: &dyn Fn(u16) -> Position) {
-        let lag = positions.zip(0..).map(|(position, stream)| safe(stream).saturating_sub(position)).sum();
-        self.lag.store(lag, Relaxed);
+        for (read, position) in self.read.iter().zip(positions) {
+            read.store(position, Relaxed);
+        }
+        self.behind(safe);
+    }
+
+    /// The log is durable as `safe` says, and read as far as it was.
+    pub(super) fn behind(&self, safe: &dyn Fn(u16) -> Position) {
+        let of = |(read, stream): (&AtomicU64, u16)| safe(stream).saturating_sub(read.load(Relaxed));
+        self.lag.store(self.read.iter().zip(0..).map(of).sum(), Relaxed);
+    }
+
+    /// Everything that was durable is in the table.
+    pub(super) fn complete(&self) {
+        self.complete.store(true, Release);
+    }
+
+    /// Whether everything was once since this start: before that an answer could lack what was booked long ago.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.complete.load(Acquire)
     }
 
     pub(super) fn settled(&self, positions: &[Position]) {

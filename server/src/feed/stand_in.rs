@@ -6,6 +6,7 @@ use crate::core::{RecoveryError, load};
 use frontrow_cdc::{Batch, Mark, Position, booked, stand_in};
 use frontrow_shard::{PartitionId, RowRef};
 use frontrow_wal::WalError;
+use std::collections::BTreeMap;
 
 /// Why the state cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -43,17 +44,23 @@ impl Begin {
     /// Adds the bookings of all archives. Whether there are any.
     pub(super) fn archives(parts: &Parts, batch: &mut Batch) -> Result<bool, BeginError> {
         let (partitions, mut n) = (parts.dir.partitions(), 0);
+        let mut anew = BTreeMap::new();
         for &event in &parts.archived {
             let path = parts.events.join(format!("{event}.archive"));
             let cold = Cold::open(&path, parts.dir.cluster(), event)?;
             for booking in cold.view().bookings(None) {
                 let partition = RowRef::new(event, booking.section, booking.row).partition(partitions);
+                let events = anew.entry(partition).or_insert_with(Vec::new);
+                if !events.contains(&event) {
+                    events.push(event);
+                }
                 // Before every record.
                 let position = Position { partition, epoch: 0, lsn: 0, n };
                 batch.changes.push(booked(event, position, &booking));
                 n += 1;
             }
         }
+        batch.anew.extend(anew);
         Ok(n > 0)
     }
 }

@@ -492,10 +492,13 @@ impl Hub {
         self.look();
     }
 
-    /// By stream, what the standby has of the epoch under way.
+    /// By stream, what this node and the standby both have of the epoch under way.
     pub(crate) fn has(&self) -> Vec<(u16, Position)> {
         let (state, now) = (self.lock(), self.dir.epoch());
-        let of_now = |(&stream, f): (&u16, &Follower)| (f.acked.0 == now).then_some((stream, f.acked.1));
+        let durable = |stream: u16| self.links.get(usize::from(stream)).map_or(0, |link| link.durable());
+        let of_now = |(&stream, f): (&u16, &Follower)| {
+            (f.acked.0 == now).then(|| (stream, f.acked.1.min(durable(stream))))
+        };
         state.followers.iter().filter(|(stream, _)| **stream != CONTROL).filter_map(of_now).collect()
     }
 
