@@ -4,7 +4,7 @@
 
 #![allow(unused_qualifications, reason = "utoipa writes so")]
 
-use crate::booking::{Booking, BookingId, BookingView};
+use crate::booking::{Booking, BookingId, BookingView, NoBookingId};
 use crate::export;
 use crate::store::{After, Store, StoreError};
 use axum::extract::rejection::QueryRejection;
@@ -146,6 +146,7 @@ impl utoipa::Modify for Keys {
 /// Which of one's bookings.
 #[derive(Clone, Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct PageQuery {
     /// Of this event only.
     event: Option<EventId>,
@@ -266,8 +267,8 @@ async fn one(
     Path(id): Path<String>,
 ) -> Result<Json<BookingView>, Refusal> {
     let user = service.gate.user(&headers)?;
-    let id: BookingId =
-        id.parse().map_err(|error: crate::booking::NoBookingId| Refusal::bad_request(error.to_string()))?;
+    let none = |error: NoBookingId| Refusal::new(StatusCode::NOT_FOUND, "unknown_booking", error.to_string());
+    let id: BookingId = id.parse().map_err(none)?;
     let found = service.ask(move |store| store.one(user, id)).await?;
     let missing = || {
         let message = format!("you have no booking {id}; your bookings are at /v1/bookings");

@@ -132,13 +132,21 @@ async fn wrong_questions_are_told_what_is_right() {
         ("/v1/bookings?cursor=x", "next"),
         ("/v1/bookings?seen=x", "event-section-row"),
         ("/v1/bookings?after=4.1", "below 4"),
-        ("/v1/bookings/x", "event-section-row"),
     ] {
         let (status, answer) = json_of(&routes, "42", path).await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "{path}");
         let message = answer["error"]["message"].as_str().unwrap();
         assert!(message.contains(word), "{path}: {message}");
     }
+}
+
+#[tokio::test]
+async fn a_name_that_is_none_is_told_how_one_looks() {
+    let folder = tempfile::tempdir().unwrap();
+    let (routes, _sink) = service(folder.path(), Duration::ZERO);
+    let (status, answer) = json_of(&routes, "42", "/v1/bookings/x").await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    assert!(answer["error"]["message"].as_str().unwrap().contains("event-section-row"));
 }
 
 #[tokio::test]
