@@ -149,6 +149,7 @@ impl utoipa::Modify for Keys {
 #[into_params(parameter_in = Query)]
 pub struct PageQuery {
     /// Of this event only.
+    #[param(value_type = Option<i64>, minimum = 0, maximum = 4_294_967_295_i64)]
     event: Option<EventId>,
     /// At most so many, 1 to 1000.
     #[param(minimum = 1, maximum = 1000, default = 100)]
@@ -310,7 +311,7 @@ fn event_of(id: &str) -> Result<EventId, Refusal> {
 }
 
 #[utoipa::path(get, path = "/v1/admin/events/{id}/sales", tag = "admin", security(("operator" = [])),
-    params(("id" = u32, Path, description = "the event")),
+    params(("id" = i64, Path, minimum = 0, maximum = 4_294_967_295_i64, description = "the event")),
     responses((status = 200, body = SalesView), (status = 400), (status = 401), (status = 503)))]
 /// What has been sold of an event, section by section.
 async fn sales(
@@ -334,7 +335,7 @@ async fn sales(
 }
 
 #[utoipa::path(get, path = "/v1/admin/events/{id}/sales.csv", tag = "admin", security(("operator" = [])),
-    params(("id" = u32, Path, description = "the event")),
+    params(("id" = i64, Path, minimum = 0, maximum = 4_294_967_295_i64, description = "the event")),
     responses((status = 200, content_type = "text/csv", body = String), (status = 400), (status = 401), (status = 503)))]
 /// All bookings of an event as CSV, a line for every row of seats.
 async fn csv(
@@ -348,7 +349,7 @@ async fn csv(
 }
 
 #[utoipa::path(get, path = "/v1/admin/events/{id}/sales.ndjson", tag = "admin", security(("operator" = [])),
-    params(("id" = u32, Path, description = "the event")),
+    params(("id" = i64, Path, minimum = 0, maximum = 4_294_967_295_i64, description = "the event")),
     responses((status = 200, content_type = "application/x-ndjson", body = String), (status = 400), (status = 401),
         (status = 503)))]
 /// All bookings of an event, one JSON document a line.
