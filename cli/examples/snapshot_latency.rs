@@ -18,9 +18,11 @@ use std::time::Duration;
 static MEMORY: frontrow_engine::HugePages = frontrow_engine::HugePages;
 
 const CONNECTIONS: usize = 16;
-/// Small segments, and a snapshot of everything after each few of them.
-const ALWAYS: [(&str, &str); 2] = [("LOG__SEGMENT", "8MiB"), ("LOG__SNAPSHOT_EVERY", "8MiB")];
-const NEVER: [(&str, &str); 2] = [("LOG__SEGMENT", "8MiB"), ("LOG__SNAPSHOT_EVERY", "64GiB")];
+/// Small segments, and a snapshot of everything after each of them, or never. A part of a large hall does not fit into small ones.
+fn settings(seats: u32, always: bool) -> [(&'static str, &'static str); 2] {
+    let segment = if seats > 200_000 { "8MiB" } else { "4MiB" };
+    [("LOG__SEGMENT", segment), ("LOG__SNAPSHOT_EVERY", if always { segment } else { "64GiB" })]
+}
 
 fn main() -> Outcome<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -99,8 +101,8 @@ impl Subject {
 }
 
 async fn measure(folder: &Path, (rate, rounds, seconds): (u32, u32, u32), seats: u32) -> Outcome<()> {
-    let mut always = Subject::start(folder.join("always"), &ALWAYS, seats).await?;
-    let mut never = Subject::start(folder.join("never"), &NEVER, seats).await?;
+    let mut always = Subject::start(folder.join("always"), &settings(seats, true), seats).await?;
+    let mut never = Subject::start(folder.join("never"), &settings(seats, false), seats).await?;
     for round in 1..=rounds {
         let before = always.snapshots().await?;
         always.round(rate, seconds).await?;
