@@ -378,6 +378,18 @@ fn a_standby_says_who_is_primary_and_one_that_is_not_in_sync_stays_one() {
 }
 
 impl Cluster {
+    /// The primary sells alone; then the standby is back, and has it.
+    async fn sell_without(&mut self, standby: usize) {
+        for seat in 0..8 {
+            let claim = ClaimSeats { row: RowRef::new(EVENT, 0, 0), seats: Seats { mask: 1, first: seat } };
+            let reply = self.crowd.ask(&self.clients[&1], 1, Command::ClaimSeats(claim)).await;
+            assert_eq!(reply.answer.code, Code::Granted);
+        }
+        self.nodes[standby].start(&self.etcd, &[]);
+        self.down = None;
+        self.paired().await;
+    }
+
     async fn kill(&mut self, node: usize) {
         self.nodes[node].signal(Signal::KILL);
         wait_for(|| self.nodes[node].ended()).await;
@@ -517,14 +529,7 @@ fn an_older_copy_of_the_standby_does_not_take_over() {
         cluster.down = Some(second);
         cluster.nodes[second].copy();
         // What the copy lacks, answered before the standby is back.
-        for seat in 0..8 {
-            let claim = ClaimSeats { row: RowRef::new(EVENT, 0, 0), seats: Seats { mask: 1, first: seat } };
-            let reply = cluster.crowd.ask(&cluster.clients[&1], 1, Command::ClaimSeats(claim)).await;
-            assert_eq!(reply.answer.code, Code::Granted);
-        }
-        cluster.nodes[second].start(&cluster.etcd, &[]);
-        cluster.down = None;
-        cluster.paired().await;
+        cluster.sell_without(second).await;
         for node in [first, second] {
             cluster.kill(node).await;
         }
@@ -563,14 +568,7 @@ fn an_older_copy_of_the_primary_leaves_it_to_the_standby() {
         // What the copy lacks, answered before the standby is back.
         cluster.kill(second).await;
         cluster.down = Some(second);
-        for seat in 0..8 {
-            let claim = ClaimSeats { row: RowRef::new(EVENT, 0, 0), seats: Seats { mask: 1, first: seat } };
-            let reply = cluster.crowd.ask(&cluster.clients[&1], 1, Command::ClaimSeats(claim)).await;
-            assert_eq!(reply.answer.code, Code::Granted);
-        }
-        cluster.nodes[second].start(&cluster.etcd, &[]);
-        cluster.down = None;
-        cluster.paired().await;
+        cluster.sell_without(second).await;
         for node in [first, second] {
             cluster.kill(node).await;
         }
