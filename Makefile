@@ -3,12 +3,17 @@ CARGO ?= cargo
 # One target directory, so that nothing is built twice.
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: run test check unit python sim sim-bugs kills failovers api drill edge bench-shard bench-table bench-peers bench-log bench-cold bench-recovery bench-snapshots bench-backup bench-bookings load bench-load fuzz fmt clean need-cargo need-python
+.PHONY: run test check unit python sim sim-bugs kills failovers api api-service chain run-full cdc-reader drill edge bench-shard bench-table bench-peers bench-log bench-cold bench-recovery bench-snapshots bench-backup bench-bookings bench-postgres bench-visible bench-kafka load bench-load fuzz fmt clean need-cargo need-python
 
 ## make run: builds and serves the sample hall on 127.0.0.1 (HTTP and WebSocket 7410, raw TCP 7411).
 run: need-cargo
 	@$(CARGO) build --release --quiet -p frontrow-cli
 	@./target/release/frontrow serve
+
+## make run-full: Kafka, PostgreSQL and its replica, server, backup and bookings service (apt-get install default-jre-headless maven postgresql).
+run-full: need-cargo
+	@$(CARGO) build --release --quiet -p frontrow-cli --bin frontrow --example full
+	@./target/release/examples/full
 
 ## make test: everything that must hold, from formatting to a killed server under load.
 test: need-cargo need-python check unit python
@@ -61,10 +66,28 @@ api: need-cargo need-python
 	target/venv/bin/pip install --quiet schemathesis==4.32.5
 	target/venv/bin/python tests/bookings_api.py target/debug/frontrow
 
+## The same of the bookings service, out of Kafka and PostgreSQL.
+api-service: need-cargo need-python
+	$(CARGO) build -p frontrow-cli --bin frontrow --example full
+	python3 -m venv target/venv
+	target/venv/bin/pip install --quiet schemathesis==4.32.5
+	target/venv/bin/python tests/bookings_api.py target/debug/frontrow 60 --service
+
+## What reads the topics in Kafka by docs/cdc.md alone: target/venv/bin/python tests/read_changes.py BROKERS [PREFIX [REGISTRY]]
+cdc-reader: need-python
+	python3 -m venv target/venv
+	target/venv/bin/pip install --quiet 'confluent-kafka[avro,schemaregistry]==2.16.1'
+
 ## What docs/operations.md says to do when an alarm rings, on real processes.
 drill: need-cargo need-python
 	$(CARGO) build -p frontrow-cli
 	python3 tests/drill.py target/debug/frontrow
+
+## The whole way of a booking, with real Kafka and PostgreSQL: a stadium of SEATS sold, then ROUNDS of kills.
+ROUNDS ?= 30
+SEATS ?= 50000
+chain: need-cargo
+	FRONTROW_ROUNDS=$(ROUNDS) FRONTROW_SEATS=$(SEATS) $(CARGO) test -p frontrow-cli --test chain -- --nocapture
 
 ## Two nodes and etcd; the primary killed, stopped and cut off, FAILOVERS times (apt-get install etcd-server; as root).
 FAILOVERS ?= 51
@@ -86,6 +109,19 @@ bench-bookings: need-cargo
 	$(CARGO) build --release -p frontrow-loadgen
 	./target/release/frontrow-loadgen table --bookings --depths 1,16,64 --out bench-results/$(shell date -u +%F)-bookings
 	$(CARGO) run --release -p frontrow-bookings --example fill
+
+## The same claims with every change told to a real Kafka, and without, in one run (apt-get install default-jre-headless maven).
+bench-kafka: need-cargo
+	$(CARGO) build --release -p frontrow-loadgen
+	./target/release/frontrow-loadgen table --kafka --depths 1,16,64 --out bench-results/$(shell date -u +%F)-kafka
+
+## Consumers from a topic in memory into a PostgreSQL that is started for it, fsync on (apt-get install postgresql).
+bench-postgres: need-cargo
+	$(CARGO) run --release -p frontrow-bookings --features postgres --example apply
+
+## Until a booking can be seen through the API, at 20,000 a second: embedded, and through Kafka and PostgreSQL.
+bench-visible: need-cargo
+	$(CARGO) run --release -p frontrow-cli --example visible
 
 bench-table: need-cargo
 	$(CARGO) run --release -p frontrow-loadgen -- table

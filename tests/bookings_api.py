@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """Tries the bookings' HTTP side against its own OpenAPI document with schemathesis, and that nobody reads another's
-bookings. Usage: bookings_api.py PATH/TO/frontrow [EXAMPLES]. Needs schemathesis in the Python that runs it."""
-import json, os, subprocess, sys, tempfile, urllib.error, urllib.request
+bookings. Usage: bookings_api.py PATH/TO/frontrow [EXAMPLES [--service]]. Needs schemathesis in the Python that runs it. With
+--service it is the bookings service's side, out of Kafka and PostgreSQL (examples/full beside frontrow starts them)."""
+import contextlib, json, os, re, signal, subprocess, sys, tempfile, urllib.error, urllib.request
 
 FRONTROW, EXAMPLES = os.path.abspath(sys.argv[1]), (sys.argv[2:] or ["60"])[0]
+SERVICE = "--service" in sys.argv
 KEY = "a key for this test only, thirty-two bytes"
 SETTINGS = {
     "FRONTROW_SERVER__TCP": "127.0.0.1:0", "FRONTROW_SERVER__HTTP": "127.0.0.1:0", "FRONTROW_SERVER__CORE_PORTS": "0",
@@ -28,7 +30,7 @@ def get(url, path, bearer):
         return error.code, error.read().decode()
 
 
-def buy(url):
+def buy(url, api):
     """Two users with bookings in rows and in a section, one of them cancelled."""
     for user in (1, 2):
         for wish in (["Block D", "--best", "2"], ["Block D", "14", "--best", "1"], ["Block D", "--best", "1"]):
@@ -40,7 +42,7 @@ def buy(url):
     ids = {}
     for user, bearer in tokens.items():
         while len(ids.get(user, [])) < 3:
-            ids[user] = [it["id"] for it in json.loads(get(url, "/v1/bookings", bearer)[1])["bookings"]]
+            ids[user] = [it["id"] for it in json.loads(get(api, "/v1/bookings", bearer)[1]).get("bookings", [])]
     return tokens, ids
 
 
@@ -68,21 +70,48 @@ def schemathesis(url, paths, bearer):
     assert done.returncode == 0, f"exit code {done.returncode}"
 
 
+@contextlib.contextmanager
+def embedded(data):
+    """A server alone: where it sells, and where bookings are answered."""
+    env = {**os.environ, **SETTINGS, "FRONTROW_SERVER__DATA": data + "/data"}
+    server = subprocess.Popen([FRONTROW, "--json", "serve"], env=env, text=True, stdout=subprocess.PIPE)
+    try:
+        url = "http://" + json.loads(server.stdout.readline())["http"]
+        yield url, url
+    finally:
+        server.kill()
+        server.wait()
+
+
+@contextlib.contextmanager
+def full(data):
+    """Server, Kafka, PostgreSQL with a replica, and the service that answers."""
+    # Started by root, PostgreSQL runs as somebody else, who must reach its folder.
+    os.chmod(data, 0o755)
+    program = os.path.join(os.path.dirname(FRONTROW), "examples", "full")
+    env = {**os.environ, "FRONTROW_ADMIN__KEY": KEY, "FRONTROW_LOG_OUTPUT__LEVEL": "error"}
+    started = subprocess.Popen([program, data], env=env, text=True, stdout=subprocess.PIPE)
+    try:
+        said, found = {}, re.compile(r"  (server|bookings) +(http://[0-9.:]+)")
+        for line in started.stdout:
+            if at := found.match(line):
+                said[at[1]] = at[2]
+            if line.startswith("Ctrl-C ends"):
+                break
+        yield said["server"], said["bookings"]
+    finally:
+        started.send_signal(signal.SIGINT)
+        started.wait()
+
+
 def main():
-    with tempfile.TemporaryDirectory() as data:
-        env = {**os.environ, **SETTINGS, "FRONTROW_SERVER__DATA": data + "/data"}
-        server = subprocess.Popen([FRONTROW, "--json", "serve"], env=env, text=True, stdout=subprocess.PIPE)
-        try:
-            url = "http://" + json.loads(server.stdout.readline())["http"]
-            tokens, ids = buy(url)
-            nobody_reads_anothers(url, tokens, ids)
-            schemathesis(url, "^/v1/bookings", tokens[1])
-            schemathesis(url, "^/v1/admin/events/[^/]+/sales", KEY)
-            nobody_reads_anothers(url, tokens, ids)
-            print("the bookings' HTTP side is as its document says")
-        finally:
-            server.kill()
-            server.wait()
+    with tempfile.TemporaryDirectory() as data, (full if SERVICE else embedded)(data) as (url, api):
+        tokens, ids = buy(url, api)
+        nobody_reads_anothers(api, tokens, ids)
+        schemathesis(api, "^/v1/bookings", tokens[1])
+        schemathesis(api, "^/v1/admin/events/[^/]+/sales", KEY)
+        nobody_reads_anothers(api, tokens, ids)
+        print(f"the bookings' HTTP side{' of the service' if SERVICE else ''} is as its document says")
 
 
 main()

@@ -3,7 +3,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "a measurement reads the clock")]
 
-use frontrow_bookings::{Sqlite, Store};
+use frontrow_bookings::{Since, Sqlite, Store};
 use frontrow_cdc::{Batch, Change, Mark, Marks, Sink};
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -68,7 +68,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let begun = Instant::now();
     let asked = 20_000.min(bookings);
     let found: usize = (1..=asked)
-        .map(|user| table.of_user(user, None, None, 100).map(|it| it.len()))
+        .map(|user| {
+            table.of_user(user, None, None, 100, &Since::default()).map(|it| it.map_or(0, |it| it.len()))
+        })
         .sum::<Result<_, _>>()?;
     let each = begun.elapsed() / asked.max(1) as u32;
     println!(

@@ -6,7 +6,7 @@
 
 use crate::booking::{Booking, BookingId, BookingView, NoBookingId};
 use crate::export;
-use crate::store::{After, Store, StoreError};
+use crate::store::{After, Since, Store, StoreError};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -96,21 +96,20 @@ pub struct Service {
 type Shared = State<Arc<Service>>;
 
 impl Service {
-    fn is_made(&self) -> Result<(), Refusal> {
-        let message = "the table of bookings is being made from the log; ask again shortly (`frontrow status` says how far it is)";
-        let wait = || Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "not_there_yet", message);
-        (self.complete)().then_some(()).ok_or_else(wait)
-    }
-
     /// Asks the table, which may block, beside the thread that serves.
     async fn ask<T: Send + 'static>(
         self: &Arc<Self>,
         ask: impl FnOnce(&dyn Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Refusal> {
-        self.is_made()?;
+        let message = "the table of bookings is being made from the log; ask again shortly (`frontrow status` says how far it is)";
+        let wait = || Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "not_there_yet", message);
+        if !(self.complete)() {
+            return Err(wait());
+        }
         let store = Arc::clone(&self.store);
-        let asked = tokio::task::spawn_blocking(move || ask(&*store)).await;
-        Ok(asked.map_err(|error| StoreError::Away(error.to_string()))??)
+        let asked = move || if store.is_complete()? { ask(&*store).map(Some) } else { Ok(None) };
+        let answer = tokio::task::spawn_blocking(asked).await;
+        answer.map_err(|error| StoreError::Away(error.to_string()))??.ok_or_else(wait)
     }
 }
 
@@ -193,9 +192,21 @@ async fn mine(
         return Err(Refusal::bad_request(format!("most is {most}; give 1 to {PAGE_MAX}")));
     }
     let after = query.cursor.as_deref().map(read_cursor).transpose()?;
-    wait_for(&service, user, query.seen.as_deref(), query.after.as_deref()).await?;
+    let wanted = wanted(&query, service.partitions)?;
     let event = query.event;
-    let mut found = service.ask(move |store| store.of_user(user, event, after, most + 1)).await?;
+    let mut waited = Duration::ZERO;
+    let mut found = loop {
+        let ask = move |store: &dyn Store| store.of_user(user, event, after, most + 1, &wanted);
+        if let Some(found) = service.ask(ask).await? {
+            break found;
+        }
+        if waited >= service.patience {
+            let message = "the bookings have not come so far yet; ask again shortly";
+            return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "not_there_yet", message));
+        }
+        tokio::time::sleep(LOOK).await;
+        waited += LOOK;
+    };
     let more = found.len() > most;
     found.truncate(most);
     let next = found.last().filter(|_| more).map(write_cursor);
@@ -214,35 +225,13 @@ fn read_cursor(text: &str) -> Result<After, Refusal> {
     read().ok_or_else(|| Refusal::bad_request("that is no cursor; give the `next` of the page before"))
 }
 
-/// Waits until a booking, or a record, is in the table.
-async fn wait_for(
-    service: &Arc<Service>,
-    user: UserId,
-    seen: Option<&str>,
-    after: Option<&str>,
-) -> Result<(), Refusal> {
-    let seen =
-        seen.map(|text| text.parse::<BookingId>().map_err(|error| Refusal::bad_request(error.to_string())));
-    let after = after.map(|text| read_record(text, service.partitions));
-    let (seen, after) = (seen.transpose()?, after.transpose()?);
-    let is_there = move |store: &dyn Store| -> Result<bool, StoreError> {
-        if let Some(id) = seen
-            && store.one(user, id)?.is_none()
-        {
-            return Ok(false);
-        }
-        after.map_or(Ok(true), |(partition, lsn)| store.has(partition, lsn))
-    };
-    let mut waited = Duration::ZERO;
-    while !service.ask(is_there).await? {
-        if waited >= service.patience {
-            let message = "the bookings have not come so far yet; ask again shortly";
-            return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "not_there_yet", message));
-        }
-        tokio::time::sleep(LOOK).await;
-        waited += LOOK;
-    }
-    Ok(())
+/// What must be there before the answer.
+fn wanted(query: &PageQuery, partitions: PartitionId) -> Result<Since, Refusal> {
+    let named =
+        |text: &str| text.parse().map_err(|error: NoBookingId| Refusal::bad_request(error.to_string()));
+    let seen = query.seen.as_deref().map(named).transpose()?;
+    let after = query.after.as_deref().map(|text| read_record(text, partitions)).transpose()?;
+    Ok(Since { seen, after })
 }
 
 fn read_record(text: &str, partitions: PartitionId) -> Result<(PartitionId, Lsn), Refusal> {
@@ -344,7 +333,7 @@ async fn csv(
     Path(id): Path<String>,
 ) -> Result<Response, Refusal> {
     service.gate.organiser(&headers)?;
-    service.is_made()?;
+    service.ask(|_| Ok(())).await?;
     Ok(export::csv(Arc::clone(&service.store), event_of(&id)?))
 }
 
@@ -359,7 +348,7 @@ async fn ndjson(
     Path(id): Path<String>,
 ) -> Result<Response, Refusal> {
     service.gate.organiser(&headers)?;
-    service.is_made()?;
+    service.ask(|_| Ok(())).await?;
     Ok(export::ndjson(Arc::clone(&service.store), event_of(&id)?))
 }
 

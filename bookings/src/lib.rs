@@ -7,16 +7,21 @@
 //! | [`booking`] | a booking, its name, and where a page ends |
 //! | [`store`] | what can be asked of a table |
 //! | [`sqlite`] | the table in a file beside the log: no other program is needed |
+//! | [`consume`] | from a topic of Kafka's to a table, and what is set aside on the way |
+//! | `postgres` | the table in PostgreSQL, with replicas; a feature |
 //! | [`api`] | the routes, and who may see what |
 //! | `export` | an event's sales as CSV and NDJSON |
 
 pub mod api;
 pub mod booking;
+pub mod consume;
 mod export;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod sqlite;
 pub mod store;
 
 pub use api::{Gate, Refusal, Service, routes};
 pub use booking::{Booking, BookingId, Seats, State};
-pub use sqlite::Sqlite;
-pub use store::{Store, StoreError};
+pub use sqlite::{Sqlite, SqliteSink};
+pub use store::{Since, Store, StoreError};

@@ -5,7 +5,7 @@
 //! server's log keeps what they say.
 
 use crate::booking::{Booking, BookingId, Seats};
-use crate::store::{After, SectionSales, Store, StoreError};
+use crate::store::{After, SectionSales, Since, Store, StoreError};
 use frontrow_cdc::{Batch, Begun, Change, Hold, Kind, Mark, Marks, Places, Position, Sink, SinkError};
 use frontrow_shard::{Epoch, EventId, PartitionId, RowRef, UserId};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, params};
@@ -177,6 +177,12 @@ impl SqliteSink {
     /// What is there.
     pub fn marks(&self) -> Result<Marks, SinkError> {
         marks(&self.connection).map_err(|error| away(&error))
+    }
+
+    /// Copies the table into a new file, for whoever asks later what was in it.
+    pub fn keep_copy(&self, path: &Path) -> Result<(), SinkError> {
+        let text = path.to_string_lossy();
+        self.connection.execute("VACUUM INTO ?1", [&*text]).map(drop).map_err(|error| away(&error))
     }
 
     /// In which epoch it was written last; 0 if never.
@@ -381,6 +387,30 @@ fn all(
     Ok(found)
 }
 
+fn one(connection: &Connection, user: UserId, id: BookingId) -> Result<Option<Booking>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM bookings WHERE user = ?1 AND event = ?2 AND section = ?3 AND row = ?4 AND epoch = ?5 \
+         AND lsn = ?6 AND slot = ?7"
+    );
+    let BookingId { place, hold } = id;
+    let key = params![
+        user.cast_signed(),
+        place.event,
+        place.section,
+        place.row,
+        hold.epoch,
+        hold.lsn.cast_signed(),
+        hold.slot
+    ];
+    Ok(all(connection, &sql, key)?.pop())
+}
+
+fn mark(connection: &Connection, partition: PartitionId) -> Result<Mark, StoreError> {
+    let mut one = connection.prepare_cached("SELECT epoch, lsn FROM marks WHERE partition = ?1")?;
+    let mark = |row: &Row<'_>| Ok(Mark { epoch: row.get(0)?, lsn: row.get::<_, i64>(1)? as u64 });
+    Ok(one.query_row([partition], mark).optional()?.unwrap_or_default())
+}
+
 impl Store for Sqlite {
     fn of_user(
         &self,
@@ -388,35 +418,31 @@ impl Store for Sqlite {
         event: Option<EventId>,
         after: Option<After>,
         most: usize,
-    ) -> Result<Vec<Booking>, StoreError> {
+        wanted: &Since,
+    ) -> Result<Option<Vec<Booking>>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM bookings WHERE user = ?1 AND (?2 IS NULL OR event = ?2)");
+        let found = self.read(|connection| {
+            let moment = connection.unchecked_transaction()?;
+            let is_there =
+                wanted.seen.map_or(Ok(true), |id| Ok::<_, StoreError>(one(&moment, user, id)?.is_some()))?
+                    && wanted.after.map_or(Ok(true), |(partition, lsn)| {
+                        Ok::<_, StoreError>(mark(&moment, partition)?.lsn >= lsn)
+                    })?;
+            is_there.then(|| all(&moment, &sql, params![user.cast_signed(), event])).transpose()
+        })?;
         // One user's bookings are few: they are put in order here.
-        let mut found = self.read(|connection| all(connection, &sql, params![user.cast_signed(), event]))?;
+        let Some(mut found) = found else { return Ok(None) };
         let key = |it: &Booking| (std::cmp::Reverse(it.booked_ms), it.id);
         found.sort_unstable_by_key(key);
         if let Some(after) = after {
             found.retain(|it| key(it) > (std::cmp::Reverse(after.booked_ms), after.id));
         }
         found.truncate(most);
-        Ok(found)
+        Ok(Some(found))
     }
 
     fn one(&self, user: UserId, id: BookingId) -> Result<Option<Booking>, StoreError> {
-        let sql = format!(
-            "SELECT {COLUMNS} FROM bookings WHERE user = ?1 AND event = ?2 AND section = ?3 AND row = ?4 AND epoch = ?5 \
-             AND lsn = ?6 AND slot = ?7"
-        );
-        let BookingId { place, hold } = id;
-        let key = params![
-            user.cast_signed(),
-            place.event,
-            place.section,
-            place.row,
-            hold.epoch,
-            hold.lsn.cast_signed(),
-            hold.slot
-        ];
-        self.read(|connection| Ok(all(connection, &sql, key)?.pop()))
+        self.read(|connection| one(connection, user, id))
     }
 
     fn of_event(
@@ -460,11 +486,7 @@ impl Store for Sqlite {
     }
 
     fn mark(&self, partition: PartitionId) -> Result<Mark, StoreError> {
-        self.read(|connection| {
-            let mut one = connection.prepare_cached("SELECT epoch, lsn FROM marks WHERE partition = ?1")?;
-            let mark = |row: &Row<'_>| Ok(Mark { epoch: row.get(0)?, lsn: row.get::<_, i64>(1)? as u64 });
-            Ok(one.query_row([partition], mark).optional()?.unwrap_or_default())
-        })
+        self.read(|connection| mark(connection, partition))
     }
 }
 

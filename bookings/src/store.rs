@@ -24,6 +24,15 @@ pub struct After {
     pub id: BookingId,
 }
 
+/// What must be in the table before it answers: a buyer sees what was just bought.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Since {
+    /// A booking of the user's.
+    pub seen: Option<BookingId>,
+    /// A record of a partition.
+    pub after: Option<(PartitionId, Lsn)>,
+}
+
 /// What has been sold of a section.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SectionSales {
@@ -39,14 +48,16 @@ pub struct SectionSales {
 
 /// A table of bookings, to be read from any thread. Every method may block.
 pub trait Store: Send + Sync {
-    /// A user's bookings, newest first, of one event or of all, behind a page's end.
+    /// A user's bookings, newest first, of one event or of all, behind a page's end. None if what is wanted is not in the table
+    /// yet; whether it is, and what is answered, is of the same moment.
     fn of_user(
         &self,
         user: UserId,
         event: Option<EventId>,
         after: Option<After>,
         most: usize,
-    ) -> Result<Vec<Booking>, StoreError>;
+        wanted: &Since,
+    ) -> Result<Option<Vec<Booking>>, StoreError>;
 
     /// One booking of a user.
     fn one(&self, user: UserId, id: BookingId) -> Result<Option<Booking>, StoreError>;
@@ -68,5 +79,10 @@ pub trait Store: Send + Sync {
     /// Whether that record is in it.
     fn has(&self, partition: PartitionId, lsn: Lsn) -> Result<bool, StoreError> {
         Ok(self.mark(partition)?.lsn >= lsn)
+    }
+
+    /// Whether the table has had everything once: what is made again is not answered from by halves.
+    fn is_complete(&self) -> Result<bool, StoreError> {
+        Ok(true)
     }
 }

@@ -60,6 +60,30 @@ pub enum Kind {
     Unblocked,
 }
 
+impl Kind {
+    /// As JSON says it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Claimed => "claimed",
+            Self::Offered => "offered",
+            Self::Extended => "extended",
+            Self::Paying => "paying",
+            Self::Booked => "booked",
+            Self::Released => "released",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+            Self::Joined => "joined",
+            Self::Left => "left",
+            Self::Dropped => "dropped",
+            Self::Unnamed => "unnamed",
+            Self::EventCreated => "event_created",
+            Self::EventState => "event_state",
+            Self::Blocked => "blocked",
+            Self::Unblocked => "unblocked",
+        }
+    }
+}
+
 /// Why a user is out of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -70,6 +94,17 @@ pub enum Why {
     Closed,
     /// The user has as many seats as one may have.
     HoldCap,
+}
+
+impl Why {
+    /// As JSON says it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Unfillable => "unfillable",
+            Self::Closed => "closed",
+            Self::HoldCap => "hold_cap",
+        }
+    }
 }
 
 /// A hold, for the whole of its life: the grant it goes back to. Unique within the partition.
@@ -200,7 +235,7 @@ impl From<DropReason> for Why {
 }
 
 /// Request ids as 32 lowercase hexadecimal digits: JSON's numbers are too short for them.
-mod hex {
+pub(crate) mod hex {
     use super::{Deserialize, Deserializer, RequestId, Serializer, de};
 
     #[allow(clippy::ref_option, reason = "serde calls it so")]
@@ -213,15 +248,19 @@ mod hex {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<RequestId>, D::Error> {
         let Some(text) = Option::<std::borrow::Cow<'_, str>>::deserialize(from)? else { return Ok(None) };
-        let digits = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
-        let id = digits.then(|| RequestId::from_str_radix(&text, 16).ok()).flatten();
-        let id = id.ok_or_else(|| de::Error::custom("a request is 32 hexadecimal digits"))?;
+        let id = parse(&text).ok_or_else(|| de::Error::custom("a request is 32 hexadecimal digits"))?;
         Ok(Some(id))
+    }
+
+    /// As JSON says it.
+    pub(crate) fn parse(text: &str) -> Option<RequestId> {
+        let digits = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        digits.then(|| RequestId::from_str_radix(text, 16).ok()).flatten()
     }
 }
 
 /// States by the names that the rest of Frontrow gives them.
-mod state {
+pub(crate) mod state {
     use super::{Deserialize, Deserializer, EventState, Serializer, de};
 
     const NAMES: [(EventState, &str); 6] = [
@@ -235,15 +274,24 @@ mod state {
 
     #[allow(clippy::ref_option, clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
     pub(super) fn serialize<S: Serializer>(state: &Option<EventState>, to: S) -> Result<S::Ok, S::Error> {
-        match NAMES.iter().find(|(known, _)| Some(*known) == *state) {
-            Some((_, name)) => to.serialize_str(name),
+        match *state {
+            Some(state) => to.serialize_str(name(state)),
             None => to.serialize_none(),
         }
     }
 
+    /// As JSON says it.
+    pub(crate) fn name(state: EventState) -> &'static str {
+        NAMES.iter().find(|(known, _)| *known == state).map_or("", |(_, name)| name)
+    }
+
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<EventState>, D::Error> {
         let Some(text) = Option::<std::borrow::Cow<'_, str>>::deserialize(from)? else { return Ok(None) };
-        let known = NAMES.iter().find(|(_, name)| *name == text);
-        known.map(|(state, _)| Some(*state)).ok_or_else(|| de::Error::custom("no state of an event"))
+        of(&text).map(Some).ok_or_else(|| de::Error::custom("no state of an event"))
+    }
+
+    /// The state of this name.
+    pub(crate) fn of(name: &str) -> Option<EventState> {
+        NAMES.iter().find(|(_, known)| *known == name).map(|(state, _)| *state)
     }
 }

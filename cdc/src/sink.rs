@@ -91,6 +91,11 @@ pub trait Sink: Send {
     /// Whether it takes changes of this kind; of others it is not told.
     fn takes(&self, kind: Kind) -> bool;
 
+    /// How many changes a batch is best made of.
+    fn most(&self) -> usize {
+        4096
+    }
+
     /// Begins to write in `epoch`: whoever writes in an earlier one can write no more. From where to go on.
     fn begin(&mut self, epoch: Epoch) -> Result<Begun, SinkError>;
 

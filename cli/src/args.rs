@@ -103,6 +103,8 @@ pub(crate) enum Command {
     Token,
     /// Check a seating plan without a server, or make one up.
     Plan(Plan),
+    /// Print the schema of the records in Kafka's topics, for kafka.format = "avro".
+    Schema,
     /// For operators: make, open, pause and close events, block seats.
     #[command(subcommand)]
     Event(Event),
@@ -445,12 +447,28 @@ pub(crate) struct EventArg {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct OwnArgs {
+    #[command(subcommand)]
+    pub(crate) act: Option<OwnAct>,
     /// Of this event only: its number, or words of its name.
     pub(crate) event: Option<String>,
     /// Only the booking of this name.
     #[arg(long, value_name = "ID", conflicts_with = "event")]
     pub(crate) id: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OwnAct {
+    /// Run the bookings service: from Kafka into PostgreSQL, and answers from there (docs/bookings.md).
+    Serve(ServiceArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServiceArgs {
+    /// The configuration file, of the same kind as a server's: [kafka], [service], [identity], [admin].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -161,9 +161,20 @@ fn primary(node: &Value) -> String {
     let replication = &node["replication"];
     let standby =
         if replication.is_null() { "It is to have no standby.".to_owned() } else { followed(replication) };
-    format!(
+    let mut text = format!(
         "Primary in epoch {epoch}, {serves}: {events} events, {connections} connections of clients.\n{standby}"
-    )
+    );
+    for (key, name) in [("bookings", "The table of bookings"), ("kafka", "Kafka")] {
+        let feed = &node[key];
+        let _ = match (feed.is_null(), feed["trouble"].as_str()) {
+            (true, _) => continue,
+            (false, Some(why)) => {
+                write!(text, "\n{name} is {} bytes of log behind, and waits: {why}", feed["lag_bytes"])
+            }
+            (false, None) => write!(text, "\n{name} is {} bytes of log behind.", feed["lag_bytes"]),
+        };
+    }
+    text
 }
 
 fn standby(node: &Value) -> String {

@@ -13,13 +13,14 @@ mod places;
 mod plan;
 mod seatmap;
 mod serve;
+mod service;
 mod session;
 mod show;
 mod tune;
 mod wait;
 mod wal;
 
-use args::{Cli, Command};
+use args::{Cli, Command, OwnAct, OwnArgs};
 use clap::Parser;
 use failure::Failure;
 use session::Session;
@@ -44,12 +45,17 @@ fn main() -> ExitCode {
 fn run(cli: Cli, out: Out) -> Result<(), Failure> {
     let talking = match cli.command {
         Command::Serve(serve) => return serve::run(&serve, out),
+        Command::Bookings(OwnArgs { act: Some(OwnAct::Serve(it)), .. }) => return service::run(&it, out),
         Command::Backup(it) => return backup::run(&cli.common, &it, out),
         Command::Promote(it) if it.offline => return backup::promote_at_rest(&cli.common, &it, out),
         Command::Cluster(it) => return backup::cluster(&cli.common, &it, out),
         Command::Plan(plan) => return plan::run(&plan, out),
         Command::Tune(it) => return tune::run(&cli.common, &it, out),
         Command::Wal(it) => return wal::run(&cli.common.data, &it, out),
+        Command::Schema => {
+            print!("{}", frontrow_cdc::avro::SCHEMA);
+            return Ok(());
+        }
         talking => talking,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -84,6 +90,7 @@ async fn talk(session: &Session, command: Command, out: Out) -> Result<(), Failu
         | Command::Backup(_)
         | Command::Cluster(_)
         | Command::Plan(_)
+        | Command::Schema
         | Command::Tune(_)
         | Command::Wal(_) => {
             unreachable!("done before anything was connected")

@@ -81,6 +81,6 @@ pub(crate) fn log(config: &Config) {
     };
 }
 
-fn refused(message: String) -> Failure {
+pub(crate) fn refused(message: String) -> Failure {
     Failure::Refused { code: "not_started", message }
 }

@@ -288,6 +288,11 @@ fn accept_loss(view: &DirView, yes: bool, out: Out) -> Result<(), Failure> {
             "all of it is here; this node may then follow one that lacks some of it, and what that one lacks is cut (kept in cut/)"
         ),
     };
+    let begun =
+        view.check_has_history().err().filter(|error| matches!(error, WalError::HistoryMissing { .. }));
+    if let Some(lost) = &begun {
+        let _ = writeln!(text, "{lost}");
+    }
     let mut kept = None;
     if yes {
         let options = DirOptions { create: false, ..DirOptions::new(view.partitions()) };
@@ -295,11 +300,17 @@ fn accept_loss(view: &DirView, yes: bool, out: Out) -> Result<(), Failure> {
     }
     let _ = match &kept {
         Some(kept) => write!(text, "given up; the note of it is {} now", kept.display()),
+        None if yes && begun.is_some() => {
+            write!(
+                text,
+                "a new history is begun, in the name of a new node: a standby of this one is to be made anew"
+            )
+        }
         None if yes => write!(text, "nothing was noted, so nothing is given up"),
         None => write!(text, "nothing was changed; to give it up: the same with --yes"),
     };
     let json = json!({
-        "ok": true, "given_up": kept.is_some(), "kept": kept, "lacks": lack,
+        "ok": true, "given_up": kept.is_some(), "kept": kept, "lacks": lack, "history_begun": yes && begun.is_some(),
         "both_had": agreed.iter().map(|((epoch, stream), position)| json!({
             "epoch": epoch, "stream": stream, "position": position,
         })).collect::<Vec<_>>(),

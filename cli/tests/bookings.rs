@@ -205,6 +205,53 @@ fn whatever_happens_the_table_has_what_the_server_has() {
     });
 }
 
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("it is there").flatten() {
+        let (path, to) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            copy(&path, &to);
+        } else {
+            std::fs::copy(&path, &to).expect("copied");
+        }
+    }
+}
+
+/// The log of yesterday is put back, or the disk has lost what it said was durable: the table knew more, and what it knew is
+/// kept for whoever has to find out.
+#[test]
+fn a_table_that_is_ahead_of_the_log_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, old) = (folder.path(), folder.path().join("old"));
+    within(120, async {
+        let mut held = 0;
+        for times in [40, 200] {
+            let mut server = Server::start(data, &settings(0));
+            let mut people = People::come(&server, times).await;
+            people.act(times as u32).await;
+            held = alike(&server, data).await;
+            drop(people);
+            server.terminate();
+            server.ended();
+            if !old.exists() {
+                copy(&data.join("data"), &old);
+            }
+        }
+        for ending in ["", "-wal", "-shm"] {
+            let name = format!("bookings.db{ending}");
+            let _ = std::fs::remove_file(old.join(&name));
+            let _ = std::fs::copy(data.join("data").join(&name), old.join(&name));
+        }
+        std::fs::remove_dir_all(data.join("data")).unwrap();
+        std::fs::rename(&old, data.join("data")).unwrap();
+        let server = Server::start(data, &settings(0));
+        assert!(alike(&server, data).await < held, "what the log does not have is not sold");
+        let kept = data.join("data/bookings.db.ahead-1");
+        let bytes = std::fs::read(&kept).expect("it is kept");
+        assert!(bytes.starts_with(b"SQLite format 3\0"), "whole");
+    });
+}
+
 #[test]
 fn a_server_without_a_table_says_so() {
     let folder = tempfile::tempdir().unwrap();

@@ -19,6 +19,7 @@ use std::process::{Command, Output};
 /// Two partitions' records over some segments, and a snapshot.
 fn make_log(path: &Path) {
     let dir = DataDir::open(path, DirOptions::new(2)).unwrap();
+    dir.begin_history(false).unwrap();
     let options = LogOptions { segment_bytes: 16 << 10, max_payload_bytes: 1 << 10, ..LogOptions::small() };
     let (wake, woken) = std::sync::mpsc::channel();
     let wake = std::sync::Mutex::new(wake);
@@ -186,6 +187,7 @@ fn events_and_archives_are_verified_too() {
 fn an_event_that_only_snapshots_know_is_missed() {
     let folder = tempfile::tempdir().unwrap();
     let dir = DataDir::open(folder.path(), DirOptions::new(1)).unwrap();
+    dir.begin_history(false).unwrap();
     let limits = frontrow_shard::Limits { requests: 64, parties: 4, queues: 4, tasks: 4 };
     let mut part = frontrow_shard::Partition::new(0, 1, limits);
     let mut out = Effects::default();

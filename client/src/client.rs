@@ -161,11 +161,18 @@ impl Client {
         message: ClientMessage<'static>,
     ) -> Result<Response, ClientError> {
         let after = self.shared.options.request_timeout;
-        let late = |_| Err(ClientError::Timeout { after });
-        timeout(after, self.insist(id, message)).await.unwrap_or_else(late)
+        let mut refused = None;
+        let outcome = timeout(after, self.insist(id, message, &mut refused)).await;
+        outcome.unwrap_or_else(|_| Err(refused.unwrap_or(ClientError::Timeout { after })))
     }
 
-    async fn insist(&self, id: RequestId, message: ClientMessage<'static>) -> Result<Response, ClientError> {
+    /// `refused` is why it is to be repeated, as long as nothing is under way: then nothing has come of it.
+    async fn insist(
+        &self,
+        id: RequestId,
+        message: ClientMessage<'static>,
+        refused: &mut Option<ClientError>,
+    ) -> Result<Response, ClientError> {
         // The semaphore is never closed.
         let _room = self.room.acquire().await;
         let mut attempt = 0;
@@ -173,7 +180,9 @@ impl Client {
             let outcome = self.shared.submit(id, message.clone())?.answer().await;
             let retry = self.shared.options.retry.filter(|retry| attempt < retry.attempts);
             let (Some(retry), Some(wait_ms)) = (retry, worth_repeating(&outcome)) else { return outcome };
+            *refused = outcome.err();
             sleep(retry.pause(attempt, wait_ms, self.shared.random())).await;
+            *refused = None;
             attempt += 1;
         }
     }

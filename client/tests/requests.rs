@@ -163,6 +163,29 @@ async fn busy_is_repeated_with_the_same_id_after_the_time_asked_for() {
     assert!(matches!(held, Err(ClientError::Wire { code: WireCode::Busy, retry_after_ms: 20, .. })));
 }
 
+/// Why it was refused says more than that the time is over; but not if a repetition is under way, which may be heard.
+#[tokio::test]
+async fn when_the_time_is_over_the_refusal_is_told_if_nothing_is_under_way() {
+    let server = Server::start(false).await;
+    let options = Options { request_timeout: Duration::from_millis(200), ..eager() };
+    let (client, mut peer) = server.meet(options).await;
+    let (held, ()) = tokio::join!(client.claim_seats(ROW, seats(&[1])), async {
+        let (id, _) = peer.hear_request().await;
+        peer.say(&ServerMessage::Error(ErrorReply {
+            retry_after_ms: 60_000,
+            ..ErrorReply::of(id, WireCode::ReadOnly)
+        }))
+        .await;
+    });
+    assert!(matches!(held, Err(ClientError::Wire { code: WireCode::ReadOnly, .. })), "{held:?}");
+    let (held, ()) = tokio::join!(client.claim_seats(ROW, seats(&[1])), async {
+        let (id, _) = peer.hear_request().await;
+        peer.say(&busy(id, 1)).await;
+        assert_eq!(peer.hear_request().await.0, id);
+    });
+    assert!(matches!(held, Err(ClientError::Timeout { .. })), "{held:?}");
+}
+
 #[tokio::test]
 async fn what_waiting_cannot_help_is_not_repeated() {
     let server = Server::start(false).await;

@@ -17,10 +17,10 @@ use glommio::net::{TcpListener, TcpStream as Stream};
 use glommio::{GlommioError, Latency, LocalExecutorBuilder, Placement, Shares};
 
 use crate::sockets::{self, Carried, Closer, ListenOptions, Open};
-use crate::{CoreSpec, Engine, EngineError, enter_core, tasks};
+use crate::{CoreSpec, Engine, EngineError, enter_core, nudge, tasks};
 
 /// glommio: io_uring with task queues that have shares and latency goals. No fallback where
-/// io_uring is forbidden, and its cores are busy-polled: for dedicated cores only.
+/// io_uring is forbidden; each core is woken from outside now and then, see [`crate::nudge`].
 #[derive(Debug, Clone, Copy)]
 pub struct Glommio;
 
@@ -31,10 +31,6 @@ const IO_MEMORY_BYTES: usize = 64 * 1024;
 const RING_ENTRIES_MAX: u32 = 4096;
 /// Tasks may run so long before glommio looks at its rings again.
 const LATENCY_GOAL: Duration = Duration::from_millis(1);
-/// glommio 0.9 never sleeps here: its cores busy-poll. Asleep (one ring waiting on a poll of another),
-/// it can go deaf for good to its timers and to wakes from other threads; on Linux 6.18 a hammering
-/// test met that in about 1 of 25 runs. Polling never enters that wait.
-const SPIN_BEFORE_PARK: Duration = Duration::MAX;
 /// Bytes of the per-core receive buffer.
 const SCRATCH_BYTES: usize = 64 * 1024;
 
@@ -105,10 +101,11 @@ impl Engine for Glommio {
             .name(&spec.name)
             .io_memory(IO_MEMORY_BYTES)
             .ring_depth(spec.ring_entries.clamp(64, RING_ENTRIES_MAX) as usize)
-            .spin_before_park(SPIN_BEFORE_PARK)
             .make()
             .map_err(failed)?;
         executor.run(async move {
+            // In glommio's first queue, which has no latency goal: its wakes cost a core that is awake no interrupt.
+            Self::spawn(nudge::nudged());
             // Tasks inherit their spawner's queue. In a queue without a latency goal, a wake from
             // another thread can wait for the end of a slice of 100 ms.
             let queue = glommio::executor().create_task_queue(

@@ -36,6 +36,7 @@ mod inbox;
 mod memory;
 mod monoio_engine;
 mod notify;
+mod nudge;
 mod select;
 mod sockets;
 mod tasks;

@@ -157,7 +157,10 @@ pub fn choose(wanted: EngineKind, executors: usize, found: &Probe) -> Result<Cho
                         needed / 1024
                     ),
                 )),
-                _ => Ok(chosen(wanted, "asked for; it busy-polls its cores, give them to it alone")),
+                _ => Ok(chosen(
+                    wanted,
+                    "asked for; its cores are woken every 5 ms, for want of a release that needs no such help",
+                )),
             }
         }
     }

@@ -77,8 +77,7 @@ fn inbox_wakes_a_parked_core<E: Engine>() {
     // Each side sleeps until the other's message comes: with a lost wake this hangs.
     let (ping, mut pings) = inbox::<u32>(4);
     let (pong, mut pongs) = inbox::<u32>(4);
-    // Few enough for two busy-polling cores that share a CPU with other tests.
-    const ROUNDS: u32 = 200;
+    const ROUNDS: u32 = 2_000;
     let other = start::<E, _, _>(spec("pong"), move || async move {
         let mut batch = Vec::new();
         while pings.ready().await {

@@ -20,7 +20,7 @@ fn main() -> Result<(), LoadError> {
         write(&report, &made_up::histograms(), &folder)?;
         remember(&results, &report, &folder)?;
         println!("{}", summary(&report));
-        let question = Question { buyers: 500_000, seats: 60_000, minutes: 5.0 };
+        let question = Question { buyers: 500_000, seats: 60_000, minutes: 5.0, ..Question::default() };
         println!("{}", capacity(&report, &question));
     }
     println!("Open {}", results.join("index.html").display());

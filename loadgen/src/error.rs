@@ -19,6 +19,9 @@ pub enum LoadError {
     /// Its configuration.
     #[error("the server under test cannot be configured: {0}")]
     Config(#[from] frontrow_server::config::Mistakes),
+    /// Kafka.
+    #[error(transparent)]
+    Kafka(#[from] frontrow_services::kafka::KafkaError),
     /// The server refused the event.
     #[error("the server refused the event: {0}; choose fewer seats")]
     Event(String),
@@ -60,6 +63,27 @@ pub enum LoadError {
     /// A scenario.
     #[error(transparent)]
     Scenario(#[from] crate::crowd::ScenarioError),
+    /// A scenario of a file.
+    #[error("{}: {source}", path.display())]
+    ScenarioFile {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong in it.
+        source: crate::crowd::ScenarioError,
+    },
+    /// The server's name leads nowhere.
+    #[error(
+        "no server at {url}: the name `{host}` cannot be resolved ({reason}): check the name in --server (or FRONTROW_URL), or give \
+         the number of that machine, like http://127.0.0.1:7410"
+    )]
+    NoHost {
+        /// As given.
+        url: String,
+        /// The name in it.
+        host: String,
+        /// What the system says.
+        reason: String,
+    },
     /// Nobody answers.
     #[error(
         "no server at {url} ({reason}): start one with `frontrow serve` (`make run` where there is a Makefile), or name \

@@ -12,6 +12,14 @@
 //! - [`observe`]: what is looked at once a second meanwhile.
 //! - [`table`]: closed-loop tables of claims beside a bare echo server, one process, pinned, interleaved.
 
+/// A line on standard error. Whoever has stopped reading (`2>&1 | head`) ends nothing by it.
+macro_rules! tell {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($words)*);
+    }};
+}
+
 mod child;
 pub mod crowd;
 pub mod drive;

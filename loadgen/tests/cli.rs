@@ -10,7 +10,7 @@ mod sells_twice;
 use proxy::{Mischief, proxy};
 use runs_common::{Said, Server, loadgen};
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 fn folder() -> TempDir {
@@ -24,9 +24,17 @@ fn without_a_server_it_says_how_to_start_one() {
     let said = loadgen(&["onsale", "--server", &format!("http://{free}")], at.path());
     said.expect(3, &["no server at", "make run", "--server"]);
     let said = loadgen(&["search", "--server", "http://no-such-host.invalid"], at.path());
-    said.expect(3, &["no server at", "make run"]);
+    let said = said
+        .expect(3, &["no server at", "the name `no-such-host.invalid` cannot be resolved", "check the name"]);
+    assert!(
+        !said.err.contains("make run"),
+        "a server that is started there is not found either: {}",
+        said.err
+    );
     loadgen(&["onsale", "--server", "localhost:7410"], at.path()).expect(2, &["http://host:port"]);
     loadgen(&["onsale", "--server", ""], at.path()).expect(2, &["FRONTROW_URL"]);
+    let said = loadgen(&["onsale", "--server", "https://tickets.example.com"], at.path());
+    said.expect(2, &["speaks TLS", "--server http://tickets.example.com:7410"]);
 }
 
 #[test]
@@ -104,7 +112,10 @@ fn a_scenario_with_a_mistake_names_its_key() {
     let good = loadgen(&["scenarios", "steady"], server.folder.path()).expect(0, &["[[group]]"]).out;
     let unknown = write("unknown.toml", format!("colour = \"blue\"\n{good}"));
     let said = server.load(&["run", unknown.to_str().expect("UTF-8"), "--quick"]);
-    said.expect(2, &["colour"]);
+    said.expect(2, &["unknown.toml: ", "colour"]);
+    let short = write("short.toml", good.replacen("hold_s = 60", "hold_s = 0", 1));
+    let said = server.load(&["run", short.to_str().expect("UTF-8"), "--quick"]);
+    said.expect(2, &["short.toml: scenario: event.hold_s is 0; write a number of seconds (10 s to 1 h)"]);
     let own = write("own.toml", good);
     let said = server.load(&["run", own.to_str().expect("UTF-8"), "--quick", "--quiet", "--json"]);
     assert!(said.code == 0 || said.code == 4, "{said:?}");
@@ -126,7 +137,7 @@ fn a_server_that_takes_too_few_connections_spoils_the_measurement() {
     let server =
         Server::start_with(&[("LIMITS__CONNECTIONS", "50"), ("LIMITS__CONNECTIONS_PER_ADDRESS", "50")]);
     let said = server.load(&["steady", "--quick", "--quiet", "--connections", "80"]);
-    said.expect(4, &["limits.connections"]);
+    said.expect(4, &["`limits.connections_per_address` was hit", "`limits.connections` is 50"]);
 }
 
 #[test]
@@ -153,6 +164,17 @@ fn scenarios_are_listed_and_printed() {
 }
 
 #[test]
+fn a_reader_who_has_gone_is_no_reason_to_abort() {
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_frontrow-loadgen"))
+        .args(["compare", "/no/such", "/no/such/either"])
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    drop(child.stderr.take());
+    assert_eq!(child.wait().expect("it ends").code(), Some(2), "as if somebody had read it");
+}
+
+#[test]
 fn a_finished_report_answers_for_another_crowd() {
     let server = Server::start();
     let at = server.folder.path();
@@ -160,6 +182,7 @@ fn a_finished_report_answers_for_another_crowd() {
     let path = out.to_str().expect("UTF-8");
     let words = ["onsale", "--quick", "--people", "150", "--connections", "40", "--out", path];
     let said = server.load(&words);
+    assert!(!said.err.contains("--quick plays"), "--quick took nobody away: {}", said.err);
     let played = said.code;
     assert!(played == 0 || played == 4, "{said:?}");
     assert!(said.err.contains(&format!("frontrow-loadgen plan {path} --buyers")), "{}", said.err);
@@ -173,10 +196,32 @@ fn a_finished_report_answers_for_another_crowd() {
     assert_eq!(said.out.lines().next(), plan(&[]).out.lines().next(), "the verdict comes first");
     let own = plan(&[]).expect(played, &["6,000 buyers for 600 seats", "Nobody asked about this crowd"]);
     assert!(!own.out.contains("60,000 buyers"), "{}", own.out);
+    plan(&["--buyers", "60000"]).expect(played, &["within 10 min (the default: --minutes was not given)"]);
+    every_answer_is_in_a_table(&out);
+    // What is typed by mistake is told what would be right.
+    let its_page = out.join("index.html");
+    let its_page = loadgen(&["plan", its_page.to_str().expect("UTF-8")], at);
+    its_page.expect(2, &[&format!("give the folder it is in: {path}")]);
+    plan(&["--people", "60000"]).expect(2, &["did you mean --buyers?"]);
     plan(&["--buyers", "60k"]).expect(2, &["like 60000"]);
     loadgen(&["plan", "no-such"], at).expect(2, &["report.json"]);
     loadgen(&["history", "reports"], at).expect(0, &["1 report was found", "--add reports/run"]);
     assert!(!at.join("reports/index.html").exists(), "nothing is written unasked");
+}
+
+/// Refusals and other answers of a report's summary add up to what was answered.
+fn every_answer_is_in_a_table(out: &Path) {
+    let text = std::fs::read_to_string(out.join("summary.txt")).expect("a summary");
+    let tables = text.lines().skip_while(|line| !line.starts_with("refusals: "));
+    let rows = tables.take_while(|line| !line.starts_with("news: ") && !line.starts_with("latency"));
+    let counts = rows.filter(|line| line.starts_with("  ")).map(|line| {
+        line.split_whitespace()
+            .nth(1)
+            .and_then(|count| count.replace(',', "").parse::<u64>().ok())
+            .expect(line)
+    });
+    let report = frontrow_loadgen::report::read(out).expect("a report");
+    assert_eq!(counts.sum::<u64>(), report.totals.answered, "{text}");
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn mistakes_name_the_key_and_the_remedy() {
         ),
         ("release = 0.85", "release = 0.85\nabandon = 0.3", "let both together be at most 1"),
         ("mean_ms = 200.0", "mean_ms = 2.0", "write at least behaviour.hesitate.min_ms, which is 20"),
-        ("hold_s = 60", "hold_s = 5", "event.hold is out of its range; write 10 s to 1 h"),
+        ("hold_s = 60", "hold_s = 5", "event.hold_s is 5; write a number of seconds (10 s to 1 h)"),
         ("duration_s = 60.0", "duration_s = -1.0", "duration_s is -1"),
         ("connections = 1000", "connections = 0", "connections is 0"),
         ("sections_zipf = 0.3", "sections_zipf = 99.0", "interest.sections_zipf"),

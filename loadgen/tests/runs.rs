@@ -33,8 +33,9 @@ fn every_scenario_runs_and_holds() {
 fn an_on_sale_leaves_a_page_and_a_summary() {
     let server = Server::start();
     let out = server.folder.path().join("report");
-    let said = server.load(&["onsale", "--quick", "--out", out.to_str().expect("UTF-8")]);
+    let said = server.load(&["onsale", "--quick", "--people", "5000", "--out", out.to_str().expect("UTF-8")]);
     assert!(said.code == 0 || said.code == 4, "{said:?}");
+    assert!(said.err.contains("  --quick plays 300 of the 5,000 of --people: "), "{said:?}");
     assert!(said.err.contains("The page: ") && said.err.contains("free seats"), "{said:?}");
     for file in ["report.json", "index.html", "scenario.toml", "command.txt", "summary.txt"] {
         assert!(out.join(file).metadata().is_ok_and(|it| it.len() > 0), "{file}");

@@ -113,14 +113,10 @@ bugs! {
     MessageBeforeSender "server",
     /// a standby compares its state with what a primary said of records that were lost with it
     OldChecksKept "server",
-    /// a standby counts before it has all streams
-    HalfStandbyCounts "server",
     /// a standby acknowledges before its disk has it
     StandbyAckBeforeSync "wal",
     /// a standby writes a seal before the next segment is there
     SealBeforeSuccessor "wal",
-    /// a standby goes on behind a torn tail
-    TornNotErased "wal",
     /// an old primary that follows keeps what it has past the fork
     OwnTailKept "wal",
     /// an old primary that follows keeps epochs that the new one does not know

@@ -8,6 +8,7 @@ pub mod core;
 pub mod http;
 pub mod identity;
 pub mod replication;
+pub mod signals;
 
 mod feed;
 mod running;

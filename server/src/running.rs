@@ -11,6 +11,7 @@ use crate::identity::{Keys, KeysError};
 use crate::replication::{
     self, FollowError, Hub, HubParts, Leader, ListenError, Listening, Promoted, StandbyStatus,
 };
+use crate::signals;
 use crate::snapshots::{Readers, Round, Snapshotter, Trigger};
 use frontrow_cdc::SinkError;
 use frontrow_engine::{Clock, EngineError, EngineKind, HugePages};
@@ -128,7 +129,7 @@ pub struct Running {
     handle: Handle,
     threads: Threads,
     snapshotter: Option<Snapshotter>,
-    feed: Option<Feed>,
+    feed: Feed,
     stopper: Stopper,
     http_thread: JoinHandle<()>,
     replication: Option<Listening>,
@@ -330,8 +331,8 @@ fn serve(
     }
     let round = Round::new(dir.clone(), limits_of(config), recovered.index)
         .read_by(hub.as_ref().map(|hub| readers_of(hub, config)));
-    let table = feed::open(config, &dir, &history, &recovered.partitions)?;
-    let round = round.needed_by(table.as_ref().map(feed::Opened::needed));
+    let sinks = feed::open(config, &dir, &history, &recovered.partitions)?;
+    let round = round.needed_by(sinks.needed());
     let known = KnownEvents::of(&recovered.partitions);
     let connections = Connections::new(config.limits.connections, config.limits.connections_per_address);
     let (dev, admin_key_file) = (keys.minter.is_some(), keys.admin_key_file.clone());
@@ -363,24 +364,24 @@ fn serve(
     tracing::debug!("the cores serve");
     let snapshotter = start_snapshots(config, round, &threads, recovered.bytes)
         .map_err(|error| StartError::Cores(CoreError::Thread(error)))?;
-    let (feed, table) = match table {
-        Some(feed::Opened { store, sink, progress, streams }) => {
-            let parts = feed::Parts {
-                dir,
-                history,
-                streams,
-                durable: threads.durable(),
-                hub: hub.clone(),
-                limits: limits_of(config),
-                events: data.join("events"),
-                archived: catalogue.search("", Some(EventState::Archived)).iter().map(|it| it.id()).collect(),
-            };
-            let feed = Feed::start(parts, sink, Arc::clone(&progress), core::cpu_set(&beside(config)))
-                .map_err(|error| StartError::Cores(CoreError::Thread(error)))?;
-            (Some(feed), Some(http::Table { store, progress }))
-        }
-        None => (None, None),
+    let limit = Arc::new(feed::LogLimit::new(config.log.keep, threads.log_full()));
+    let feeds = sinks.progress();
+    let feed::Opened { table, ways, streams, recovered: lsns } = sinks;
+    let parts = feed::Parts {
+        dir,
+        history,
+        streams,
+        durable: threads.durable(),
+        hub: hub.clone(),
+        limits: limits_of(config),
+        events: data.join("events"),
+        archived: catalogue.search("", Some(EventState::Archived)).iter().map(|it| it.id()).collect(),
+        recovered: lsns,
+        limit,
     };
+    let feed = Feed::start(&parts, ways, core::cpu_set(&beside(config)))
+        .map_err(|error| StartError::Cores(CoreError::Thread(error)))?;
+    let table = table.map(|(store, progress)| http::Table { store, progress });
     let handle = Handle::new(&threads);
     if let Some(hub) = &hub {
         hub.set_clock(handle.clock());
@@ -398,7 +399,8 @@ fn serve(
     }
     let sales: Arc<dyn Sales> = Arc::new(handle.clone());
     let side = Http::new(config, keys, sales, Arc::clone(&catalogue), connections, Clock::wall_ms);
-    let side = Http { hub: hub.clone(), table, unfinished, cold: Arc::new(Archives::new(cluster)), ..side };
+    let side =
+        Http { hub: hub.clone(), table, feeds, unfinished, cold: Arc::new(Archives::new(cluster)), ..side };
     let (stopper, stop) = http::stopper();
     let cpus = config.server.http_cpus.clone();
     let http_thread = std::thread::Builder::new()
@@ -513,15 +515,7 @@ impl Running {
 
     /// Serves until SIGINT or SIGTERM, then stops cleanly.
     pub fn wait_for_signal_and_stop(self) -> std::io::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(async {
-            let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-            tokio::select! {
-                result = tokio::signal::ctrl_c() => result,
-                _ = term.recv() => Ok(()),
-                () = self.told.notified() => Ok(()),
-            }
-        })?;
+        signals::until_told(self.told.notified())?;
         self.stop();
         Ok(())
     }
@@ -533,9 +527,7 @@ impl Running {
         if let Some(snapshotter) = self.snapshotter {
             snapshotter.stop();
         }
-        if let Some(feed) = self.feed {
-            feed.stop();
-        }
+        self.feed.stop();
         if let Some(listening) = self.replication {
             listening.stop();
         }

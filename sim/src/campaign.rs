@@ -76,7 +76,7 @@ pub fn campaign(seeds: Range<u64>, tell: impl Fn(&Totals) + Sync) -> Totals {
                     let outcome = run(seed, &Scenario::drawn(seed));
                     let mut totals = totals.lock().expect("a seed that panics ends the run");
                     totals.add(seed, &outcome);
-                    if totals.seeds.is_multiple_of(1000) {
+                    if totals.seeds.is_multiple_of(1000) || !outcome.violations.is_empty() {
                         tell(&totals);
                     }
                 }

@@ -121,7 +121,7 @@ enum Told {
     Status(UserId, RowRef, Answer),
     Offered(UserId, RowRef, Answer, Parts),
     Expired(UserId, RowRef, Answer, Millis),
-    Out(UserId, RowRef),
+    Out(UserId, RowRef, Lsn),
 }
 
 /// A promotion: from here on another node's log counts, which may be shorter.
@@ -192,7 +192,6 @@ impl History {
         // Each was counted, and judged, when it was heard first.
         after.codes = std::mem::take(&mut self.codes);
         (after.repeated, after.violations) = (self.repeated, std::mem::take(&mut self.violations));
-        after.lost += self.lost;
         *self = after;
     }
 
@@ -203,7 +202,7 @@ impl History {
             Told::Status(user, place, answer) => self.status(*user, *place, answer),
             Told::Offered(user, place, answer, parts) => self.offered(*user, *place, answer, parts),
             Told::Expired(user, place, answer, now) => self.expired(*user, *place, answer, *now),
-            Told::Out(user, place) => self.left_queue(*user, *place),
+            Told::Out(user, place, lsn) => self.left_queue(*user, *place, *lsn),
         }
     }
 
@@ -215,6 +214,8 @@ impl History {
             let kept = fork.kept.get(usize::from(partition)).copied().unwrap_or(0);
             if low > kept {
                 self.lost += 1;
+                // The next promotion counts it again.
+                journal.push(Heard { term: self.term, what });
                 return Fate::Lost;
             }
             if high > kept {
@@ -288,7 +289,13 @@ impl History {
         let low = if repeated { plain.lsn.min(durable) } else { durable };
         match self.counts(of, (low, durable), Told::Answer(user, *reply, proof.copied())) {
             Fate::Kept => {}
-            Fate::Lost => return,
+            Fate::Lost => {
+                // The answer is taken back, and not the request: what was kept may have decided it, too, and nobody heard.
+                if let Some(proof) = proof {
+                    self.doubt((of, proof.fence.lsn, proof.fence.slot));
+                }
+                return;
+            }
             Fate::Unknown => {
                 let (lsn, slot) =
                     proof.map_or((plain.lsn, plain.slot), |proof| (proof.fence.lsn, proof.fence.slot));
@@ -434,9 +441,13 @@ impl History {
         if answer.slot == 0 {
             self.wrong("position", &format!("user {user} is number 0 of the queue at {place:?}"));
         }
-        let open =
-            self.waits.iter_mut().rev().find(|one| one.user == user && one.place == place && !one.over);
-        if let Some(wait) = open {
+        let mut own = self.waits.iter_mut().rev().filter(|one| one.user == user && one.place == place);
+        let last = own.next();
+        if last.as_ref().is_some_and(|wait| wait.over && wait.served >= Some(answer.lsn)) {
+            // Told late, of a party that has been served since.
+            return;
+        }
+        if let Some(wait) = last.filter(|wait| !wait.over) {
             wait.joined.1 = answer.lsn;
             wait.vague |= wait.count != count;
         } else {
@@ -456,10 +467,10 @@ impl History {
         }
     }
 
-    /// Somebody heard that he is out of a queue, and was not served.
-    pub(crate) fn left_queue(&mut self, user: UserId, place: RowRef) {
-        let known = (0, 0);
-        if self.counts(place.partition(self.partitions), known, Told::Out(user, place)) == Fate::Kept {
+    /// Somebody heard that he is out of a queue since this record, and was not served. A promotion may take that back, too.
+    pub(crate) fn left_queue(&mut self, user: UserId, place: RowRef, lsn: Lsn) {
+        let told = Told::Out(user, place, lsn);
+        if self.counts(place.partition(self.partitions), (lsn, lsn), told) == Fate::Kept {
             self.out_of_queue(user, place, None);
         }
     }
@@ -579,7 +590,14 @@ impl History {
         if hold.from_queue {
             self.out_of_queue(user, place, Some(answer.lsn));
         }
-        self.holds.entry(id).or_insert(hold);
+        let known = match self.doubtful.get(&id) {
+            None => hold,
+            Some(Some(known)) if known.fences.contains(&answer.expires_ms) => known.clone(),
+            // Extended unheard, or granted anew by another history: it stays in doubt until an answer says more.
+            Some(_) => return,
+        };
+        self.doubtful.remove(&id);
+        self.holds.entry(id).or_insert(known);
     }
 
     fn about(&mut self, id: HoldId, answer: &Answer, change: impl FnOnce(&mut Hold)) {

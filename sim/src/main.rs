@@ -6,6 +6,12 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 fn main() -> ExitCode {
+    if cfg!(panic = "abort") {
+        eprintln!(
+            "frontrow-sim ends a node's life by unwinding: build it without --release (the dev profile optimises it)"
+        );
+        return ExitCode::from(2);
+    }
     let words: Vec<String> = std::env::args().skip(1).collect();
     let numbers: Vec<Option<u64>> = words.iter().map(|word| word.parse().ok()).collect();
     match (words.first().map(String::as_str), numbers.as_slice()) {
@@ -60,7 +66,12 @@ fn many(first: u64, count: u64) -> ExitCode {
         );
     };
     let totals = campaign(first..first.saturating_add(count), |totals| {
-        if totals.seeds < count {
+        if !totals.seeds.is_multiple_of(1000) {
+            // A long run is looked into before its end.
+            if let Some((seed, violations)) = totals.violations.last() {
+                eprintln!("seed {seed}: {}", violations.join("; "));
+            }
+        } else if totals.seeds < count {
             say(totals);
         }
     });

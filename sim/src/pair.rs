@@ -28,8 +28,17 @@ pub(crate) fn watch(servers: &[Server], hall: &Rc<Hall>, history: &Rc<RefCell<Hi
 }
 
 /// A standby that has not all of the epochs before, less than it was seeded with, or nothing at all.
-fn is_rightly_refused(why: &str) -> bool {
-    why.contains("had not caught up") || why.contains("holds no log")
+fn is_rightly_refused(why: &str, was: Standing<'_>) -> bool {
+    !was.whole && (why.contains("had not caught up") || why.contains("holds no log"))
+}
+
+/// How a standby stood, as its primary knew it at the last.
+#[derive(Clone, Copy)]
+struct Standing<'a> {
+    /// By stream, what it had acknowledged for answers that waited for that.
+    acked: &'a [(u16, (u32, u64))],
+    /// It had all earlier epochs, and what it was seeded with.
+    whole: bool,
 }
 
 impl<'w> Play<'w> {
@@ -166,8 +175,9 @@ impl<'w> Play<'w> {
         };
         let waits = self.scenario.pair == Some(Acknowledge::Backup);
         let acked = if waits { old.acked() } else { Vec::new() };
+        let was = Standing { acked: &acked, whole: old.has_whole_standby() };
         self.wait(1_500);
-        if !self.promote(other, &acked) {
+        if !self.promote(other, was) {
             self.mend();
             return self.restart();
         }
@@ -177,7 +187,7 @@ impl<'w> Play<'w> {
     }
 
     /// Promotes the standby. Whether it is the primary now.
-    fn promote(&mut self, other: &'w Server, acked: &[(u16, (u32, u64))]) -> bool {
+    fn promote(&mut self, other: &'w Server, was: Standing<'_>) -> bool {
         let world = self.world;
         let applied: Vec<u64> = other.standby_audit().iter().map(|audit| audit.lsn).collect();
         let before = (other.served(), other.refused().len());
@@ -191,11 +201,11 @@ impl<'w> Play<'w> {
         });
         world.disk(other.node(), |disk| disk.dies_in = 0);
         if other.served() == before.0 && other.refused().len() == before.1 && !world.runs(other.node()) {
-            return self.promote_at_rest(other, acked, &applied);
+            return self.promote_at_rest(other, was, &applied);
         }
         if other.served() == before.0 {
             let why = other.refused().last().cloned().unwrap_or_default();
-            if ended != Ended::Reached || !is_rightly_refused(&why) {
+            if ended != Ended::Reached || !is_rightly_refused(&why, was) {
                 self.troubles.push(format!("takes over: the standby did not come to serve: {why}"));
             }
             self.count("promotion refused");
@@ -205,21 +215,21 @@ impl<'w> Play<'w> {
             self.forgiven = false;
             return false;
         }
-        self.took_over(acked, &applied);
+        self.took_over(was.acked, &applied);
         true
     }
 
     /// A standby lost its power while it was promoted: that is done again, or ended, before it is started.
-    fn promote_at_rest(&mut self, other: &'w Server, acked: &[(u16, (u32, u64))], applied: &[u64]) -> bool {
+    fn promote_at_rest(&mut self, other: &'w Server, was: Standing<'_>, applied: &[u64]) -> bool {
         self.world.power_on(other.node());
         self.count("standby's power lost as it was promoted");
         if let Err(why) = other.promote_at_rest() {
-            if !is_rightly_refused(&why) {
+            if !is_rightly_refused(&why, was) {
                 self.troubles.push(format!("takes over: a standby at rest could not be promoted: {why}"));
             }
             return false;
         }
-        self.took_over(acked, applied);
+        self.took_over(was.acked, applied);
         self.restart();
         true
     }

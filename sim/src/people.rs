@@ -330,7 +330,7 @@ impl Person {
                 self.holds.retain(|held| !held.is(place, answer));
             }
             NewsKind::Unfillable | NewsKind::Closed | NewsKind::HoldCap => {
-                self.history().left_queue(self.user, place);
+                self.history().left_queue(self.user, place, answer.lsn);
                 self.waiting = self.waiting.filter(|at| *at != place);
             }
             NewsKind::Position => {}

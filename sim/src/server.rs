@@ -151,6 +151,11 @@ impl Server {
         self.hub.borrow().as_ref().map(|hub| ends::acked(hub)).unwrap_or_default()
     }
 
+    /// Whether its standby has all earlier epochs, and all that it was seeded with, as far as this node, a primary, was told.
+    pub(crate) fn has_whole_standby(&self) -> bool {
+        self.hub.borrow().as_ref().is_some_and(|hub| hub.status().caught_up)
+    }
+
     /// Whether a standby runs here.
     pub(crate) fn is_standby(&self, world: &World) -> bool {
         self.standby.borrow().is_some() && world.runs(self.node)
@@ -279,7 +284,10 @@ impl Server {
         world.start(self.node, move || async move {
             let begun = begin(&life.config, disk, name);
             match begun {
-                Ok(begun) => life.serve(begun).await,
+                Ok(begun) => {
+                    let first = begun.dir.epoch() == 1;
+                    life.serve(begun, first).await;
+                }
                 Err(error) => life.end(&error),
             }
         });
@@ -320,7 +328,7 @@ impl Server {
                     if let Some(act) = &*on_promotion.borrow() {
                         act(Promotion { epoch, kept, history });
                     }
-                    life.serve(promoted).await;
+                    life.serve(promoted, false).await;
                 }
                 Err(error) => life.end(&error),
             }
@@ -401,17 +409,30 @@ struct Life {
 }
 
 impl Life {
-    /// Serves for as long as the process lives.
-    async fn serve(self, begun: Promoted) {
-        match boot(&self.hall, &self.config, begun, &self.hub).await {
-            Ok((serving, snapshots)) => {
-                *self.rounds.borrow_mut() = Some(snapshots);
-                self.served.set(self.served.get() + 1);
-                *self.handle.borrow_mut() = Some(serving);
-                std::future::pending::<()>().await;
-            }
-            Err(error) => self.end(&*error),
+    /// Serves for as long as the process lives. Whether it counts as serving only `once_open`: a node that takes over before
+    /// the event was made answers at once, and may make it only when a standby has joined it.
+    async fn serve(self, begun: Promoted, once_open: bool) {
+        let (serving, snapshots, all_open) =
+            match boot(&self.config, begun, (&self.hub, self.hall.event)).await {
+                Ok(booted) => booted,
+                Err(error) => self.end(&*error),
+            };
+        *self.rounds.borrow_mut() = Some(snapshots);
+        if !once_open {
+            self.serves(&serving);
         }
+        if !all_open && let Err(error) = open_event(&self.hall, &self.config, &serving).await {
+            self.end(&*error);
+        }
+        if once_open {
+            self.serves(&serving);
+        }
+        std::future::pending::<()>().await;
+    }
+
+    fn serves(&self, serving: &Handle) {
+        self.served.set(self.served.get() + 1);
+        *self.handle.borrow_mut() = Some(serving.clone());
     }
 
     /// The process cannot begin, or go on.
@@ -465,11 +486,10 @@ fn begin(config: &Config, disk: SimDisk, name: u64) -> Result<Promoted, WalError
 
 /// From an open data directory to cores that serve, as `frontrow_server::start` does it.
 async fn boot(
-    hall: &Hall,
     config: &Config,
     begun: Promoted,
-    place: &RefCell<Option<Arc<Hub>>>,
-) -> Result<(Handle, Rounds), Box<dyn Error>> {
+    (place, event): (&RefCell<Option<Arc<Hub>>>, EventId),
+) -> Result<(Handle, Rounds, bool), Box<dyn Error>> {
     let Promoted { dir, history, partitions, now_ms, .. } = begun;
     let limits = limits(config);
     let (partitions, index) = if let Some(partitions) = partitions {
@@ -486,9 +506,8 @@ async fn boot(
         Sim::start_core(move || replica::listen(listening, address));
         hub = Some(made);
     }
-    let on_sale = |partition: &Partition| {
-        partition.event(hall.event).is_some_and(|(state, _)| state == EventState::Open)
-    };
+    let on_sale =
+        |partition: &Partition| partition.event(event).is_some_and(|(state, _)| state == EventState::Open);
     let all_open = partitions.iter().all(on_sale);
     let setup = Setup {
         config,
@@ -512,12 +531,14 @@ async fn boot(
         ends::start_clock(hub, &handle);
         rounds = rounds.read_by(hub, config.replication.keep_log);
     }
-    if !all_open {
-        let refused = |code: Code| format!("the event was refused: {}", code.name());
-        handle.create_event(hall.specs(config.partitions.count)).await.map_err(refused)?;
-        handle.set_state(hall.event, EventState::Open).await.map_err(refused)?;
-    }
-    Ok((handle, rounds))
+    Ok((handle, rounds, all_open))
+}
+
+async fn open_event(hall: &Hall, config: &Config, handle: &Handle) -> Result<(), Box<dyn Error>> {
+    let refused = |code: Code| format!("the event was refused: {}", code.name());
+    handle.create_event(hall.specs(config.partitions.count)).await.map_err(refused)?;
+    handle.set_state(hall.event, EventState::Open).await.map_err(refused)?;
+    Ok(())
 }
 
 fn open(config: &Config, disk: SimDisk) -> Result<DataDir, WalError> {

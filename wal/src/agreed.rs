@@ -20,7 +20,7 @@ use crate::dir::DataDir;
 use crate::error::WalError;
 use crate::format::{FORMAT_VERSION, Position};
 use crate::fs::{create_dir_durably, replace_file};
-use crate::history::History;
+use crate::history::{History, Role};
 use crate::standby::{CUT, end_of};
 use crate::view::{DirView, SegmentInfo};
 
@@ -89,15 +89,18 @@ impl DataDir {
         if all == old {
             return Ok(());
         }
-        let text = encode(self.cluster(), &all);
+        let text = encode(MAGIC, self.cluster(), &all);
         replace_file(&**self.disk(), self.path(), AGREED, text.as_bytes())
             .map_err(WalError::io("cannot write what both nodes have in", self.path()))
     }
 
     /// For an operator who accepts that what both nodes had is given up: it is not asked for any more. The note itself is
-    /// kept in `cut/`; where it is now, if there was any.
+    /// kept in `cut/`; where it is now, if there was any. A history that is lost is begun anew, in the name of a new node.
     pub fn accept_loss(&self) -> Result<Option<PathBuf>, WalError> {
         let _one_at_a_time = self.agreeing();
+        if self.history()?.is_none() {
+            self.write_history(&History::new(self.cluster(), crate::dir::new_node()?, Role::Primary))?;
+        }
         let (path, folder) = (self.path().join(AGREED), self.path().join(CUT));
         if !path.exists() {
             return Ok(None);
@@ -123,7 +126,8 @@ impl DirView {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Agreed::new()),
             Err(error) => return Err(WalError::io("cannot read", &path)(error)),
         };
-        let (cluster, agreed) = decode(&bytes, &path)?;
+        let (cluster, agreed) = decode(MAGIC, &bytes)
+            .map_err(|why| WalError::BadAgreed { path: path.clone(), why: why.into() })?;
         if cluster != self.cluster() {
             return Err(WalError::ForeignCluster { path, found: cluster, expected: self.cluster() });
         }
@@ -170,9 +174,10 @@ fn end_of_run(run: &[&SegmentInfo]) -> Result<Position, WalError> {
     Ok(0)
 }
 
-fn encode(cluster: u128, agreed: &Agreed) -> String {
+/// Places as text that begins with `magic`.
+pub(crate) fn encode(magic: &str, cluster: u128, agreed: &Agreed) -> String {
     use std::fmt::Write;
-    let mut body = format!("{MAGIC} {FORMAT_VERSION}\ncluster {cluster:032x}\n");
+    let mut body = format!("{magic} {FORMAT_VERSION}\ncluster {cluster:032x}\n");
     for ((epoch, stream), position) in agreed {
         // Writing into a string cannot fail.
         let _ = writeln!(body, "epoch {epoch} stream {stream} position {position}");
@@ -181,30 +186,30 @@ fn encode(cluster: u128, agreed: &Agreed) -> String {
     format!("{body}crc32c {crc:08x}\n")
 }
 
-fn decode(bytes: &[u8], path: &Path) -> Result<(u128, Agreed), WalError> {
-    let bad = |why: &str| WalError::BadAgreed { path: path.into(), why: why.into() };
+/// The cluster and its places; an error says what is wrong with the text.
+pub(crate) fn decode(magic: &str, bytes: &[u8]) -> Result<(u128, Agreed), &'static str> {
     if bytes.len() > BYTES_MAX {
-        return Err(bad("it is too long"));
+        return Err("it is too long");
     }
-    let text = std::str::from_utf8(bytes).map_err(|_| bad("it is not text"))?;
+    let text = std::str::from_utf8(bytes).map_err(|_| "it is not text")?;
     let mut lines = text.lines();
     let mut field = |name: &str| lines.next().and_then(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    let version = field(MAGIC).ok_or_else(|| bad("it does not begin with its name"))?;
+    let version = field(magic).ok_or("it does not begin with its name")?;
     if version != FORMAT_VERSION.to_string() {
-        return Err(bad("it is of another version"));
+        return Err("it is of another version");
     }
     let cluster = field("cluster").and_then(|hex| u128::from_str_radix(hex, 16).ok());
-    let cluster = cluster.ok_or_else(|| bad("the line 'cluster' is missing"))?;
+    let cluster = cluster.ok_or("the line 'cluster' is missing")?;
     let mut agreed = Agreed::new();
     for line in lines.take_while(|line| line.starts_with("epoch ")) {
-        let (place, position) = parse_line(line).ok_or_else(|| bad("a line of an epoch does not parse"))?;
+        let (place, position) = parse_line(line).ok_or("a line of an epoch does not parse")?;
         agreed.insert(place, position);
     }
     // One spelling only: encoding again must give the same bytes, checksum and all.
-    if encode(cluster, &agreed) == text {
+    if encode(magic, cluster, &agreed) == text {
         Ok((cluster, agreed))
     } else {
-        Err(bad("its checksum does not match"))
+        Err("its checksum does not match")
     }
 }
 
@@ -222,15 +227,15 @@ mod tests {
     #[test]
     fn any_flipped_bit_is_refused() {
         let good = Agreed::from([((2, 0), 81_234), ((100_000, 3), 90_112)]);
-        let (bytes, path) = (encode(0xfeed, &good).into_bytes(), Path::new(AGREED));
-        assert_eq!(decode(&bytes, path).unwrap(), (0xfeed, good));
+        let bytes = encode(MAGIC, 0xfeed, &good).into_bytes();
+        assert_eq!(decode(MAGIC, &bytes).unwrap(), (0xfeed, good));
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert!(decode(&flipped, path).is_err(), "bit {bit}");
+            assert!(decode(MAGIC, &flipped).is_err(), "bit {bit}");
         }
         for cut in 0..bytes.len() {
-            assert!(decode(&bytes[..cut], path).is_err(), "cut at {cut}");
+            assert!(decode(MAGIC, &bytes[..cut]).is_err(), "cut at {cut}");
         }
     }
 

@@ -82,6 +82,8 @@ impl DataDir {
         let path = path.as_ref();
         DataDir::open_at(path, options, |manifest| {
             History::refuse_standby(path, manifest.cluster)?;
+            // Before it says another epoch: an older one that was put back would open one a second time.
+            DirView::new(path, *manifest).check_epochs()?;
             next_epoch(manifest.epoch, path)
         })
     }

@@ -126,6 +126,18 @@ pub enum WalError {
         /// What is wrong with it.
         why: String,
     },
+    /// There is a log, and no history of it.
+    #[error(
+        "{} has a log and no HISTORY: without it nobody knows whether this node may be served from, nor which epochs are its \
+         own. Restore that file from a copy of this node, or make this node anew from the other one (`frontrow backup` with \
+         an empty data directory). If there never was another node: `frontrow wal accept-loss --data {} --yes` begins a \
+         new history with what is here",
+        path.display(), path.display()
+    )]
+    HistoryMissing {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The note of a seed cannot be understood.
     #[error(
         "{path} is not a readable note of a seed: {why}; make this node anew: `frontrow backup` with an empty data directory"
@@ -222,8 +234,9 @@ pub enum WalError {
     /// The primary's history ends an epoch before what both nodes had of it: following would cut what was acknowledged.
     #[error(
         "the primary lacks acknowledged records: stream {stream} of epoch {epoch} was durable on both nodes up to position \
-         {agreed}, and by the primary's history it ended at {end}. Nothing was cut in {path}. Stop the primary and run \
-         `frontrow wal repair --from {path}` there, or promote this node (`frontrow promote`). To follow it all the same, with \
+         {agreed}, and by the primary's history it ended at {end}. Nothing was cut in {path}. Promote this node (`frontrow \
+         promote`), and have the other one follow it; only if that has opened no epoch since, `frontrow wal repair --from {path}` \
+         there mends it. To follow it all the same, with \
          what is behind kept in cut/: stop this node, `frontrow wal accept-loss --data {path} --yes`"
     )]
     PrimaryLacksAgreed {
@@ -244,6 +257,17 @@ pub enum WalError {
          is missing, `frontrow wal accept-loss` moves it away"
     )]
     BadAgreed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The note of a cut that was under way cannot be understood.
+    #[error(
+        "{path} is not a readable note of a cut that was under way: {why}; keep a copy of it and take it away: what the cut left \
+         half done is then told as damage, and comes back with `frontrow wal repair --from` the other node"
+    )]
+    BadCutting {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.

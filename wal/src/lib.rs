@@ -43,6 +43,7 @@ mod appender;
 mod base;
 mod batch;
 mod caller;
+mod cutting;
 mod dir;
 mod direct;
 mod error;

@@ -70,6 +70,7 @@ impl DataDir {
     /// For a primary, before it opens its streams: notes durably where the epochs before ended, and that this one
     /// has begun. With `promoted`, a standby becomes a primary by it.
     pub fn begin_history(&self, promoted: bool) -> Result<History, WalError> {
+        self.view().check_has_history()?;
         let mut history = match self.history()? {
             Some(history) => history,
             None => History::new(self.cluster(), crate::dir::new_node()?, Role::Primary),
@@ -240,7 +241,8 @@ impl DataDir {
             if ends.contains_key(&key) {
                 continue;
             }
-            if let Some((end, _)) = end_of(info)? {
+            // Where a tear is all there is, the log ends with the segment before: its seal is not where this one begins.
+            if let Some((end, _)) = end_of(info)?.filter(|(end, _)| end.position > info.first_position()) {
                 ends.insert(key, end);
             }
         }
@@ -263,12 +265,13 @@ impl DataDir {
     /// Ends a cut that was under way, and writes zeros over what is torn behind the last good records, so that a stream can go on there. For a
     /// standby's directory, which nobody appends to meanwhile.
     pub fn erase_torn(&self) -> Result<(), WalError> {
+        self.resume_cuts()?;
         // A cut that was ended in its middle leaves what looks like damage, or like a segment that is missing. What its
         // history says is durable from before it began: it is gone on with.
         if let Some(history) = self.history()?.filter(|history| history.role == Role::Standby) {
             self.cut_to(&history)?;
         }
-        for info in self.segments()?.into_iter().filter(|_| !planted(Bug::TornNotErased)) {
+        for info in self.segments()? {
             if let Some((_, Tail::Torn { offset, bytes })) = end_of(&info)? {
                 self.erase(info.path(), offset, bytes)?;
             }
@@ -328,9 +331,8 @@ impl DataDir {
         Ok(())
     }
 
-    /// Removes what a stream has behind a place of the epoch that lasts: for a standby that is about to be promoted, and
-    /// lacks in another stream what that rests on. Nobody writes in the stream meanwhile.
-    pub fn cut_stream(&self, stream: u16, (epoch, end): (u32, Position)) -> Result<(), WalError> {
+    /// Removes what a stream has behind a place.
+    pub(crate) fn cut_stream(&self, stream: u16, (epoch, end): (u32, Position)) -> Result<(), WalError> {
         for info in self.segments()?.iter().rev() {
             if (info.epoch(), info.stream()) == (epoch, stream) {
                 self.cut_segment(info, end)?;
@@ -368,7 +370,8 @@ impl DataDir {
         Ok(())
     }
 
-    /// Whether the segment before is sealed right before `end`: then this one must stay, empty.
+    /// Whether the segment before keeps its seal: then this one must stay, empty. The seal may end earlier than where this
+    /// segment begins, which is what `end` is if nothing of it is to stay.
     fn follows_a_seal(&self, info: &SegmentInfo, end: Position) -> Result<bool, WalError> {
         let segments = self.segments()?;
         let mut before = segments.iter().filter(|other| {
@@ -376,7 +379,7 @@ impl DataDir {
                 && other.number() + 1 == info.number()
         });
         let Some(before) = before.next() else { return Ok(false) };
-        Ok(end_of(before)?.is_some_and(|(found, _)| found.sealed && found.position == end))
+        Ok(end_of(before)?.is_some_and(|(found, _)| found.sealed && found.position <= end))
     }
 
     fn keep_a_copy(&self, info: &SegmentInfo, offset: u64, last: u64) -> Result<(), WalError> {
@@ -419,7 +422,8 @@ impl DataDir {
     }
 }
 
-/// How far a segment's good records go, and how it ends; `None` if it has none.
+/// How far a segment's good records go, and how it ends; `None` if nothing was written. With nothing but a tear it goes as
+/// far as its beginning.
 pub(crate) fn end_of(info: &SegmentInfo) -> Result<Option<(StreamEnd, Tail)>, WalError> {
     let mut last = None;
     let tail = Segment::open(info)?.for_each(|record| last = Some(record.position))?;

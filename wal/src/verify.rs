@@ -108,7 +108,7 @@ fn look(view: &DirView) -> Verified {
     if !out.is_bad()
         && let Err(error) = view.check_against_history()
     {
-        let damaged_itself = matches!(error, WalError::BadHistory { .. });
+        let damaged_itself = matches!(error, WalError::BadHistory { .. } | WalError::HistoryMissing { .. });
         out.bad(if damaged_itself { view.path().join(HISTORY) } else { view.log() }, &error);
     }
     // A note that nobody can read is its own finding.

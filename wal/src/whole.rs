@@ -2,18 +2,38 @@
 //! emptied, looks like a log that never was: without this, a server would begin anew and sell everything twice.
 
 use crate::error::WalError;
-use crate::history::{History, Role};
+use crate::format::parse_file_name;
+use crate::history::{HISTORY, History, Role};
 use crate::mark::TrimMark;
-use crate::view::{DirView, SegmentInfo};
+use crate::view::{DirView, SegmentInfo, list_names};
 
 /// What is to be thought of an epoch without files.
 pub(crate) const NO_FILES: &str =
     "the last epoch has left nothing in the log: it ended before it began, or its files are gone";
 
 impl DirView {
+    /// Whether the manifest is as late as the log. Only names are looked at. Errors: [`WalError::EpochAhead`].
+    pub(crate) fn check_epochs(&self) -> Result<(), WalError> {
+        let ahead = list_names(&self.log(), parse_file_name)?.into_iter();
+        match ahead.filter(|(_, (_, epoch, _))| *epoch > self.epoch()).min_by_key(|(_, name)| *name) {
+            None => Ok(()),
+            Some((path, (_, found, _))) => Err(WalError::EpochAhead { path, found, manifest: self.epoch() }),
+        }
+    }
+
+    /// Whether there is a history, or nothing yet that one could be of. Errors: [`WalError::HistoryMissing`].
+    pub fn check_has_history(&self) -> Result<(), WalError> {
+        let path = self.path();
+        if path.join(HISTORY).exists() || (self.segments()?.is_empty() && self.snapshots()?.is_empty()) {
+            return Ok(());
+        }
+        Err(WalError::HistoryMissing { path: path.into() })
+    }
+
     /// Compares the segments with where the history says that epochs ended. Only headers are looked at: what is
-    /// missing inside is found by whoever reads. Errors: [`WalError::LogBehindHistory`].
+    /// missing inside is found by whoever reads. Errors: [`WalError::LogBehindHistory`], [`WalError::HistoryMissing`].
     pub fn check_against_history(&self) -> Result<(), WalError> {
+        self.check_has_history()?;
         let history = History::read(self.path(), self.cluster())?;
         // A standby may still lack some of what it knows of.
         let Some(history) = history.filter(|history| history.role == Role::Primary) else { return Ok(()) };

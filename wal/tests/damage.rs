@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use common::{PARTITIONS, Wakes, append, open, read_all, segment_path, written};
-use frontrow_wal::{DataDir, DirOptions, LogOptions, Tail, WalError};
+use frontrow_wal::{DataDir, DirOptions, Finding, LogOptions, Tail, Verdict, WalError, verify};
 
 /// Segments as small as can be: most tests rewrite one thousands of times.
 fn options() -> LogOptions {
@@ -269,9 +269,43 @@ fn a_log_ahead_of_its_manifest_is_refused() {
         append(&mut log, &wakes, 1, 10);
         log.flush().unwrap();
     }
-    fs::write(&manifest, old).unwrap();
-    let dir = open(folder.path());
-    assert!(matches!(dir.segments(), Err(WalError::EpochAhead { found: 3, manifest: 2, .. })));
+    fs::write(&manifest, &old).unwrap();
+    let opened = DataDir::open(folder.path(), DirOptions::new(PARTITIONS));
+    assert!(matches!(opened, Err(WalError::EpochAhead { found: 2, manifest: 1, .. })));
+    assert_eq!(fs::read(&manifest).unwrap(), old, "the next start must find the same");
+}
+
+/// Whoever lost it may have been a standby: two nodes would sell, and open the same epoch.
+#[test]
+fn a_log_without_its_history_is_not_served_from() {
+    let folder = tempfile::tempdir().unwrap();
+    written(folder.path(), &options(), 30, 3, 60);
+    let (name, dir) = (folder.path().join("HISTORY"), open(folder.path()));
+    let whose = dir.begin_history(false).unwrap().node;
+    fs::remove_file(&name).unwrap();
+    for promoted in [false, true] {
+        let begun = dir.begin_history(promoted);
+        let told = begun.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        assert!(
+            matches!(begun, Err(WalError::HistoryMissing { .. })) && told.contains("accept-loss"),
+            "{told}"
+        );
+    }
+    let bad = verify(dir.view());
+    let missing = |found: &Finding| found.path == name && found.verdict == Verdict::Bad;
+    assert!(bad.findings.iter().any(missing), "{bad:?}");
+    drop(dir);
+
+    let options = DirOptions { create: false, ..DirOptions::new(PARTITIONS) };
+    let dir = DataDir::attend(folder.path(), options, 0).unwrap();
+    assert_eq!(dir.accept_loss().unwrap(), None, "nothing was noted of another node");
+    drop(dir);
+    let anew = open(folder.path()).begin_history(false).unwrap();
+    assert!(anew.node != whose && anew.entry(1).is_some_and(|first| first.ends[&0] > 0), "{anew:?}");
+
+    let empty = tempfile::tempdir().unwrap();
+    drop(open(empty.path()));
+    open(empty.path()).begin_history(false).expect("a first start that ended before there was anything");
 }
 
 /// The exact bytes do not matter here, only that nothing panics and nothing foreign is believed.

@@ -241,6 +241,131 @@ fn a_stream_cut_at_any_byte_goes_on_at_the_right_one() {
     assert!(cuts > 10, "the faults had their chance: {cuts}");
 }
 
+/// A segment whose records leave room for its seal and no more: the seal ends where the next segment begins, and belongs
+/// to the one before.
+#[test]
+fn a_stream_goes_on_behind_a_seal_that_ends_where_the_next_segment_begins() {
+    const RECORDS: u64 = 5;
+    let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let dir = DataDir::open(a.path(), options(None)).unwrap();
+    let history = dir.begin_history(false).unwrap();
+    let wakes = Wakes::default();
+    let mut log = dir.open_stream(0, &small(), wakes.callback()).unwrap();
+    let (header, span) = (40, small().segment_bytes - frontrow_wal::SEGMENT_HEADER_BYTES);
+    let payload = (span - header) / RECORDS - header;
+    for lsn in 1..=RECORDS + 1 {
+        append(&mut log, &wakes, lsn, payload as usize);
+    }
+    log.flush().unwrap();
+    // The standby has come as far as that seal when the connection ends.
+    let mut primary = Primary { dir, history, durable: BTreeMap::from([(0, span)]) };
+    let standby = attend(b.path(), &primary);
+    connect(&primary, &standby, 0, &mut usize::MAX.clone(), &mut |bytes| bytes).unwrap();
+    primary.durable.insert(0, log.position());
+    drop(standby);
+    let standby = attend(b.path(), &primary);
+    assert_eq!(standby.resume[&0], Resume { epoch: 1, position: span, sealed: true });
+    connect(&primary, &standby, 0, &mut usize::MAX.clone(), &mut |bytes| bytes).unwrap();
+    same(&primary, &standby);
+}
+
+/// Power is lost as the first batch of a segment is written: the epoch ends with the seal before, or has nothing.
+#[test]
+fn an_epoch_whose_last_segment_has_nothing_but_a_tear_is_followed_and_whole() {
+    for (records, torn) in [(400, "s0000-e00000002-00000001.seg"), (5, "s0000-e00000002-00000000.seg")] {
+        let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut lsn = 0;
+        drop(serve(a.path(), 1, &mut lsn, 5, 1));
+        drop(serve(a.path(), 1, &mut lsn, records, 7));
+        let path = a.path().join("log").join(torn);
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[4096..].fill(0);
+        bytes[5000] = 1;
+        std::fs::write(&path, bytes).unwrap();
+        let primary = serve(a.path(), 1, &mut lsn, 10, 1);
+        let standby = attend(b.path(), &primary);
+        connect(&primary, &standby, 0, &mut usize::MAX.clone(), &mut |bytes| bytes).unwrap();
+        drop(standby);
+        let standby = attend(b.path(), &primary);
+        same(&primary, &standby);
+        let end = Resume { epoch: 3, position: primary.durable[&0], sealed: false };
+        assert_eq!(standby.resume[&0], end, "it goes on where it was");
+        standby.dir.promote().unwrap();
+    }
+}
+
+/// What a standby has applied may end where a segment begins, though the seal of the one before ended earlier. Cut there,
+/// the log is whole, and is promoted and followed.
+#[test]
+fn a_log_that_is_cut_where_a_segment_begins_keeps_it_empty() {
+    let (a, b, c) =
+        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut lsn = 0;
+    let primary = serve(a.path(), 1, &mut lsn, 400, 7);
+    let standby = attend(b.path(), &primary);
+    connect(&primary, &standby, 0, &mut usize::MAX.clone(), &mut |bytes| bytes).unwrap();
+    let span = small().segment_bytes - frontrow_wal::SEGMENT_HEADER_BYTES;
+    let seal = |dir: &DataDir| dir.ends(|info| info.number() == 0).unwrap()[&(1, 0)];
+    assert!(seal(&standby.dir).sealed && seal(&standby.dir).position < span, "{:?}", seal(&standby.dir));
+    standby.dir.cut_streams(&[(0, (1, span))]).unwrap();
+    standby.dir.is_whole().unwrap();
+    let (dir, history) = standby.dir.promote().unwrap();
+    assert_eq!(history.end(1, 0), Some(seal(&dir).position));
+    // Twice has the same result as once.
+    dir.cut_streams(&[(0, (1, span))]).unwrap();
+    dir.is_whole().unwrap();
+    let promoted = Primary { dir, history, durable: BTreeMap::from([(0, 0)]) };
+    let third = attend(c.path(), &promoted);
+    connect(&promoted, &third, 0, &mut usize::MAX.clone(), &mut |bytes| bytes).unwrap();
+    third.dir.is_whole().unwrap();
+}
+
+/// Power is lost in the middle of a cut: some of what was cut is zeros, some is not.
+#[test]
+fn a_cut_that_was_under_way_is_gone_on_with() {
+    let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut lsn = 0;
+    let primary = serve(a.path(), 1, &mut lsn, 60, 1);
+    let standby = attend(b.path(), &primary);
+    connect(&primary, &standby, 0, &mut usize::MAX.clone(), &mut |bytes| bytes).unwrap();
+    let path = b.path().join("log/s0000-e00000001-00000000.seg");
+    let before = std::fs::read(&path).unwrap();
+    let note = b.path().join("CUTTING");
+    // Where a record begins, with others behind it.
+    let ends = |dir: &DataDir| dir.ends(|_| true).unwrap()[&(1, 0)].position;
+    let half = {
+        let (mut at, bytes) = (0, &before[4096..]);
+        while at < 1500 {
+            at += frontrow_wal::stream::whole_records(&bytes[at..], 1);
+        }
+        at as u64
+    };
+    standby.dir.cut_streams(&[(0, (1, half))]).unwrap();
+    assert_eq!((note.exists(), ends(&standby.dir)), (false, half));
+    drop(standby);
+    // As if only its second sector had been written over.
+    let mut torn = before.clone();
+    torn[4096 + half as usize + 512..][..512].fill(0);
+    std::fs::write(&path, torn).unwrap();
+    let dir = DataDir::attend(b.path(), options(Some(primary.dir.cluster())), 1).unwrap();
+    assert!(dir.ends(|_| true).is_err(), "it looks like damage");
+    let body = format!(
+        "frontrow-cutting 1\ncluster {:032x}\nepoch 1 stream 0 position {half}\n",
+        primary.dir.cluster()
+    );
+    for (text, is_good) in [(format!("{body}crc32c 00000000\n"), false), (sealed(&body), true)] {
+        std::fs::write(&note, text).unwrap();
+        assert_eq!(dir.erase_torn().is_ok(), is_good);
+    }
+    assert!(!note.exists() && ends(&dir) == half);
+    dir.is_whole().unwrap();
+    dir.promote().unwrap();
+}
+
+fn sealed(body: &str) -> String {
+    format!("{body}crc32c {:08x}\n", crc32c::crc32c(body.as_bytes()))
+}
+
 /// Counts syncs of data.
 #[derive(Default)]
 struct Counting(std::sync::atomic::AtomicU64);

@@ -36,6 +36,16 @@ fn opened(folder: &Path) -> (Sqlite, SqliteSink) {
     (table, sink)
 }
 
+fn page(
+    table: &Sqlite,
+    user: UserId,
+    event: Option<EventId>,
+    after: Option<After>,
+    most: usize,
+) -> Vec<Booking> {
+    table.of_user(user, event, after, most, &Since::default()).unwrap().unwrap()
+}
+
 #[test]
 fn what_is_booked_and_cancelled_is_read_by_user_by_event_and_by_name() {
     let folder = tempfile::tempdir().unwrap();
@@ -48,15 +58,15 @@ fn what_is_booked_and_cancelled_is_read_by_user_by_event_and_by_name() {
         change(1, 11, "cancelled", 42, 2, &[1, 2, 3], 8),
     ]))
     .unwrap();
-    let mine = table.of_user(42, None, None, 10).unwrap();
+    let mine = page(&table, 42, None, None, 10);
     assert_eq!(mine.iter().map(|it| it.booked_ms).collect::<Vec<_>>(), [1009, 1007], "newest first");
     assert_eq!((mine[0].cancelled_ms, mine[1].cancelled_ms), (Some(1011), None));
     assert_eq!(mine[0].seats, [Seats { row: 2, seats: vec![1, 2, 3] }]);
     assert_eq!(mine[1].request, Some(7));
     let after = After { booked_ms: mine[0].booked_ms, id: mine[0].id };
-    assert_eq!(table.of_user(42, Some(7), Some(after), 10).unwrap(), mine[1..]);
-    assert!(table.of_user(42, Some(8), None, 10).unwrap().is_empty());
-    assert_eq!(table.of_user(u64::MAX, None, None, 10).unwrap().len(), 1);
+    assert_eq!(page(&table, 42, Some(7), Some(after), 10), mine[1..]);
+    assert!(page(&table, 42, Some(8), None, 10).is_empty());
+    assert_eq!(page(&table, u64::MAX, None, None, 10).len(), 1);
     assert_eq!(table.one(42, mine[1].id).unwrap().as_ref(), Some(&mine[1]));
     assert_eq!(table.one(43, mine[1].id).unwrap(), None, "somebody else's");
     let all = table.of_event(7, None, 2).unwrap();

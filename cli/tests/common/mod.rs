@@ -85,6 +85,19 @@ impl Server {
         self.http().with_admin_key(key.trim())
     }
 
+    /// What an overheard one says on standard error, line by line.
+    pub(crate) fn words(&mut self) -> tokio::sync::mpsc::UnboundedReceiver<String> {
+        let (say, said) = tokio::sync::mpsc::unbounded_channel();
+        let stderr = BufReader::new(self.child.stderr.take().expect("piped"));
+        std::thread::spawn(move || {
+            // To its end, whoever listens: a pipe that nobody reads would halt the server.
+            for line in stderr.lines().map_while(Result::ok) {
+                let _ = say.send(line);
+            }
+        });
+        said
+    }
+
     /// Waits until the process has ended by itself: its exit code, and what it said on standard error.
     pub(crate) fn ended(&mut self) -> (Option<i32>, String) {
         let mut words = String::new();
@@ -96,8 +109,22 @@ impl Server {
 
     /// SIGTERM.
     pub(crate) fn terminate(&self) {
+        self.signal(rustix::process::Signal::TERM);
+    }
+
+    /// SIGSTOP: it does nothing, and knows nothing of it.
+    pub(crate) fn pause(&self) {
+        self.signal(rustix::process::Signal::STOP);
+    }
+
+    /// SIGCONT: it goes on where it was.
+    pub(crate) fn wake(&self) {
+        self.signal(rustix::process::Signal::CONT);
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
+        rustix::process::kill_process(pid, signal).expect("it runs");
     }
 
     /// SIGKILL, and wait until the process is gone.

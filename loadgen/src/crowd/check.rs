@@ -1,7 +1,9 @@
 //! Whether a scenario makes sense, and, if not, which key is wrong and what to write instead.
 
 use super::hall::Hall;
-use super::scenario::{Arrivals, Behaviour, Group, Interest, PartySizes, Scenario, Shape, Storm, Think};
+use super::scenario::{
+    Arrivals, Behaviour, EventWish, Group, Interest, PartySizes, Scenario, Shape, Storm, Think,
+};
 
 /// Why a scenario cannot be run. Each message names the key and the remedy.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -75,9 +77,7 @@ impl Scenario {
         at.within("duration_s", self.duration_s, 0.001, LONGEST_S)?;
         at.within("connections", f64::from(self.connections), 1.0, 4_000_000.0)?;
         at.within("hall.seats", f64::from(self.hall.seats), 1.0, 1_000_000.0)?;
-        if let Some((rule, allowed)) = self.event.rules().mistake() {
-            return Err(at.wrong(&format!("event.{rule}"), "out of its range", format!("write {allowed}")));
-        }
+        check_event(&at, &self.event)?;
         if self.groups.is_empty() || self.groups.len() > 64 {
             return Err(at.wrong("group", self.groups.len(), "write 1 to 64 [[group]] tables"));
         }
@@ -126,6 +126,25 @@ impl Scenario {
         }
         Ok(())
     }
+}
+
+/// The event's rules, by the keys of a scenario: a time is written there in seconds.
+fn check_event(at: &At<'_>, event: &EventWish) -> Result<(), ScenarioError> {
+    let Some((rule, allowed)) = event.rules().mistake() else { return Ok(()) };
+    let (key, got) = match rule {
+        "hold" => ("hold_s", u64::from(event.hold_s)),
+        "offer" => ("offer_s", event.offer_s.into()),
+        "pay" => ("pay_s", event.pay_s.into()),
+        "max_extensions" => (rule, event.max_extensions.into()),
+        "max_per_claim" => (rule, event.max_per_claim.into()),
+        _ => (rule, event.max_per_user.into()),
+    };
+    let remedy = if key.ends_with("_s") {
+        format!("write a number of seconds ({allowed})")
+    } else {
+        format!("write {allowed}")
+    };
+    Err(at.wrong(&format!("event.{key}"), got, remedy))
 }
 
 fn check_arrivals(at: &At<'_>, arrivals: &Arrivals, duration_s: f64) -> Result<(), ScenarioError> {

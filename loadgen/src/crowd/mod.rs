@@ -3,6 +3,7 @@
 //! No I/O and no clock in here: time is nanoseconds since the start of the run, handed in. The same
 //! scenario, seed and answers give the same requests.
 
+mod annotated;
 mod arrivals;
 mod check;
 mod dice;
@@ -23,6 +24,7 @@ mod timers;
 mod trouble;
 mod verify;
 
+pub use annotated::annotated;
 pub use check::ScenarioError;
 pub use hall::{Hall, HallRow};
 pub use lines::spread_cores;
@@ -31,7 +33,7 @@ pub use scenario::{
     Arrivals, Behaviour, Closeness, EventWish, Group, HallWish, Interest, PartySizes, Scenario, Shape, Storm,
     Think,
 };
-pub use verify::{Books, FinalSeat, Kind, SeatState, Verifier, Waited};
+pub use verify::{Books, FinalSeat, Kind, Lived, SeatState, Verifier, Waited};
 
 use frontrow_protocol::{News, Reply, Topology, WireCode};
 use frontrow_shard::{Command, Millis, RowRef};

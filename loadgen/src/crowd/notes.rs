@@ -54,8 +54,15 @@ impl Notes {
         self.batch.people_missed += people;
     }
 
-    pub(crate) fn visit_won(&mut self) {
+    /// A visit ended with a booking, so long after its person came first.
+    pub(crate) fn visit_won(&mut self, after: Nanos) {
         self.batch.visits_won += 1;
+        self.batch.to_booked.push(after);
+    }
+
+    /// A party is out of a queue that it stood in for so long.
+    pub(crate) fn queued_for(&mut self, stood: Nanos) {
+        self.batch.queued.push(stood);
     }
 
     /// Hands over what there is if it is much, or old.

@@ -63,6 +63,10 @@ pub(crate) struct Visit {
     /// Whether the next step waits for the connection.
     pub(crate) parked: bool,
     pub(crate) wish: Wish,
+    /// When its person came first: who comes again has come before.
+    pub(crate) came: Nanos,
+    /// When it joined the queue that it stands in.
+    pub(crate) joined: Option<Nanos>,
     /// [`NONE`] before one has been chosen.
     pub(crate) connection: ConnectionId,
     /// The request on its way; [`NONE`] if none is.
@@ -79,7 +83,7 @@ pub(crate) struct Visit {
 }
 
 impl Visit {
-    pub(crate) fn new(group: u16, wish: Wish) -> Self {
+    pub(crate) fn new(group: u16, wish: Wish, came: Nanos) -> Self {
         Self {
             group,
             stage: Stage::Wanting,
@@ -89,6 +93,8 @@ impl Visit {
             waits: false,
             parked: false,
             wish,
+            came,
+            joined: None,
             connection: NONE,
             asked: NONE,
             armed: 0,

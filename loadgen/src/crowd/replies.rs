@@ -36,7 +36,7 @@ impl Crowd {
         let answer = &reply.answer;
         match answer.code {
             Code::Granted => {
-                self.out_of_queue(slot);
+                self.out_of_queue(slot, now);
                 if let Question::Command(Command::Join(join)) = asked.question {
                     // Whoever is served in the moment of joining has stood in the queue, too.
                     let at = (answer.epoch, answer.lsn);
@@ -49,7 +49,7 @@ impl Crowd {
             }
             Code::Queued => self.queued(slot, asked, reply, now),
             code => {
-                self.out_of_queue(slot);
+                self.out_of_queue(slot, now);
                 let Some(&visit) = self.visits.get(slot) else { return };
                 let behaviour = self.behaviour(&visit);
                 let queue = match code {
@@ -75,6 +75,7 @@ impl Crowd {
         if let Some(visit) = self.visits.get_mut(slot) {
             visit.stage = Stage::Waiting;
             visit.patience_ends = ends;
+            visit.joined.get_or_insert(now);
         }
         if asked.repeated {
             // The offer may have come while the connection was away.
@@ -105,7 +106,7 @@ impl Crowd {
         match answer.code {
             Code::Left => {
                 self.notes.fact(slot, Fact::Left((answer.epoch, answer.lsn)));
-                self.out_of_queue(slot);
+                self.out_of_queue(slot, now);
                 self.end_in_vain(slot, now);
             }
             Code::Granted => {
@@ -119,15 +120,17 @@ impl Crowd {
             Code::NotQueued if visit.stage == Stage::Leaving => self.look(slot, now),
             _ => {
                 self.notes.fact(slot, Fact::Strayed);
-                self.out_of_queue(slot);
+                self.out_of_queue(slot, now);
                 self.end_in_vain(slot, now);
             }
         }
     }
 
-    fn out_of_queue(&mut self, slot: u32) {
-        if let Some(visit) = self.visits.get_mut(slot) {
-            visit.waits = false;
+    fn out_of_queue(&mut self, slot: u32, now: Nanos) {
+        let Some(visit) = self.visits.get_mut(slot) else { return };
+        visit.waits = false;
+        if let Some(joined) = visit.joined.take() {
+            self.notes.queued_for(now.saturating_sub(joined));
         }
     }
 
@@ -175,7 +178,7 @@ impl Crowd {
             return self.end_in_vain(slot, now);
         }
         self.notes.fact(slot, Fact::Booked(asked.issued, now));
-        self.notes.visit_won();
+        self.notes.visit_won(now.saturating_sub(visit.came));
         let behaviour = self.behaviour(&visit);
         let (cancel, regret) = (behaviour.cancel, behaviour.regret);
         if !self.winding_down && self.dice.chance(cancel) {
@@ -246,7 +249,7 @@ impl Crowd {
     /// The party of a visit has been served.
     fn offered(&mut self, slot: u32, connection: ConnectionId, told: (&Answer, &Parts, Millis), now: Nanos) {
         let Some(&visit) = self.visits.get(slot) else { return };
-        self.out_of_queue(slot);
+        self.out_of_queue(slot, now);
         // An answer to a leaving, or to where it stands, has been overtaken.
         if let Some(visit) = self.visits.get_mut(slot) {
             visit.asked = NONE;
@@ -279,7 +282,7 @@ impl Crowd {
             NewsKind::Unfillable | NewsKind::Closed | NewsKind::HoldCap => {
                 if let Some(slot) = self.waiting_at(connection, news.place) {
                     self.notes.fact(slot, Fact::Left((news.answer.epoch, news.answer.lsn)));
-                    self.out_of_queue(slot);
+                    self.out_of_queue(slot, now);
                     self.end_in_vain(slot, now);
                 }
             }

@@ -372,6 +372,11 @@ impl Scenario {
         self.groups.iter().map(|group| group.arrivals.visits(self.duration_s)).sum()
     }
 
+    /// The same of each group.
+    pub(crate) fn people_by_group(&self) -> Vec<f64> {
+        self.groups.iter().map(|group| group.arrivals.visits(self.duration_s)).collect()
+    }
+
     /// How many of those visits are expected by `at_s`, in seconds.
     pub fn come_by(&self, at_s: f64) -> f64 {
         self.groups.iter().map(|group| group.arrivals.come_by(at_s, self.duration_s)).sum()

@@ -30,7 +30,7 @@ impl Crowd {
     pub(crate) fn begin_visit(&mut self, group: u16, at: Nanos) {
         self.notes.visit_begun();
         let wish = self.play.roles[usize::from(group)].wishes.draw(&mut self.dice);
-        let slot = self.visits.insert(Visit::new(group, wish));
+        let slot = self.visits.insert(Visit::new(group, wish, at));
         self.step(slot, at);
     }
 
@@ -328,7 +328,7 @@ impl Crowd {
         if !self.winding_down && self.dice.chance(come_back) {
             self.notes.visit_begun();
             let wish = self.play.roles[usize::from(visit.group)].wishes.draw(&mut self.dice);
-            let slot = self.visits.insert(Visit::new(visit.group, wish));
+            let slot = self.visits.insert(Visit::new(visit.group, wish, visit.came));
             let after = self.think(away);
             self.arm(slot, now + after);
         }

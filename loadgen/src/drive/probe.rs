@@ -10,8 +10,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// How long the server may take to let us in, at most.
-const WITHIN: Duration = Duration::from_secs(10);
+/// How long the server may take to let us in, with however little patience.
+const LEAST: Duration = Duration::from_secs(1);
 
 /// Is let in once as the first connection, and leaves again.
 pub(super) fn enter(plan: &DrivePlan) -> Result<(), LoadError> {
@@ -20,7 +20,7 @@ pub(super) fn enter(plan: &DrivePlan) -> Result<(), LoadError> {
         .build()
         .map_err(LoadError::connection("before the first connection"))?;
     let (server, token) = (plan.address_of(0), plan.tokens[0].as_str());
-    let within = WITHIN.min(plan.patience.max(Duration::from_secs(1)));
+    let within = plan.patience.max(LEAST);
     let (server, entered) = match plan.transport {
         Transport::Tcp => {
             let addr = plan.tcp[server].to_string();
@@ -33,7 +33,7 @@ pub(super) fn enter(plan: &DrivePlan) -> Result<(), LoadError> {
             (url, entered)
         }
     };
-    let entered = entered.unwrap_or_else(|_| Err(format!("no welcome within {within:?}")));
+    let entered = entered.unwrap_or_else(|_| Err(format!("no welcome within {within:?} (--patience)")));
     entered.map_err(|why| LoadError::Refused { server, why })
 }
 

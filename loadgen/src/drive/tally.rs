@@ -105,7 +105,8 @@ pub struct Tally {
     pub connect_failed: u64,
     /// Open connections that ended without our wish.
     pub connections_lost: u64,
-    /// Answers and news by code name; wire errors as `error:busy`, goodbyes as `goodbye:slow_consumer`.
+    /// Answers by code name; wire errors as `error:busy`, news as `news:expired` (answers are called so, too), goodbyes
+    /// as `goodbye:slow_consumer`.
     pub codes: BTreeMap<String, u64>,
     /// Why connections failed or were lost, in words.
     pub trouble: BTreeMap<String, u64>,
@@ -307,7 +308,7 @@ impl Meter {
             let wire = WireCode::from_number(number).map(WireCode::name);
             let decision = Code::from_number(number).map(|code| code.name().to_owned());
             let answer = decision.or_else(|| wire.map(|name| format!("error:{name}")));
-            let news = NewsKind::from_number(number).map(|kind| kind.name().to_owned());
+            let news = NewsKind::from_number(number).map(|kind| format!("news:{}", kind.name()));
             let goodbye = wire.map(|name| format!("goodbye:{name}"));
             let counts = [(answer, self.codes[at]), (news, self.news[at]), (goodbye, self.goodbyes[at])];
             for (name, count) in counts {

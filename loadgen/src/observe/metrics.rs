@@ -37,6 +37,11 @@ pub fn parse(page: &str) -> Vec<CoreCounters> {
     cores
 }
 
+/// A number that stands without labels: `name value`.
+pub fn alone(page: &str, name: &str) -> Option<f64> {
+    page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
 /// `name{labels} value`, taken apart.
 fn split(line: &str) -> Option<(&str, &str, f64)> {
     let (name, rest) = line.split_once('{')?;
@@ -119,6 +124,14 @@ pub fn between(earlier: &[CoreCounters], now: &[CoreCounters], seconds: f64) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_without_labels_is_found() {
+        let page =
+            "# HELP frontrow_a_limit x\nfrontrow_a{core=\"0\"} 7\nfrontrow_a_limit 20000\nfrontrow_a 9\n";
+        assert_eq!((alone(page, "frontrow_a"), alone(page, "frontrow_a_limit")), (Some(9.0), Some(20_000.0)));
+        assert_eq!(alone(page, "frontrow"), None);
+    }
 
     const THEN: &str = "\
 # TYPE frontrow_answers counter

@@ -48,8 +48,8 @@ impl Progress {
     pub fn say(&self, line: &str) {
         match &self.how {
             How::Quiet => {}
-            How::Live(bar) => bar.suspend(|| eprintln!("{line}")),
-            How::Lines { .. } => eprintln!("{line}"),
+            How::Live(bar) => bar.suspend(|| tell!("{line}")),
+            How::Lines { .. } => tell!("{line}"),
         }
     }
 
@@ -76,7 +76,7 @@ impl Progress {
             How::Lines { next_s } => {
                 if at_s >= *next_s {
                     *next_s = at_s + EVERY_S - 0.5;
-                    eprintln!("{line}");
+                    tell!("{line}");
                 }
             }
         }

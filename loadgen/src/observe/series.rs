@@ -5,6 +5,9 @@ use crate::report::model::{CoreSample, Sample};
 /// The most samples of a report: an hour by the second.
 pub const MOST: usize = 3600;
 
+/// What is shorter than this share of a step is only a moment.
+const LEAST: f64 = 0.5;
+
 /// Samples at an even distance.
 #[derive(Debug)]
 pub struct Series {
@@ -22,8 +25,13 @@ impl Series {
         Self { step_s: every_s, fold: 1, done: Vec::new(), pending: Vec::new() }
     }
 
-    /// Takes one more.
+    /// Takes one more. One of a moment, as the last look at a stage is, goes into the one before it.
     pub fn push(&mut self, sample: Sample) {
+        let raw_s = self.step_s / self.fold as f64;
+        let before = self.pending.last_mut().or(self.done.last_mut());
+        if let Some(before) = before.filter(|before| sample.t_s - before.t_s < LEAST * raw_s) {
+            return absorb(before, sample);
+        }
         self.pending.push(sample);
         if self.pending.len() < self.fold {
             return;
@@ -42,6 +50,26 @@ impl Series {
         self.done.extend(merge(&self.pending));
         (self.done, self.step_s)
     }
+}
+
+/// Adds what a moment brought to the sample before it: counts and levels. Its rates and CPUs say nothing: CPU time comes in
+/// hundredths of a second, which over a millisecond would be ten CPUs.
+fn absorb(before: &mut Sample, moment: Sample) {
+    let rates = before.clone();
+    let Some(both) = merge(&[rates.clone(), moment]) else { return };
+    let cores = both.cores.into_iter().zip(rates.cores).map(|(both, rates)| CoreSample {
+        connections: both.connections,
+        backlog_bytes: both.backlog_bytes,
+        busy_refusals: both.busy_refusals,
+        ..rates
+    });
+    *before = Sample {
+        cores: cores.collect(),
+        server_cpus: rates.server_cpus,
+        load_cpus: rates.load_cpus,
+        others_cpus: rates.others_cpus,
+        ..both
+    };
 }
 
 /// One sample for several: counts are added, levels are the last, CPUs and rates are means. The exact
@@ -122,6 +150,20 @@ mod tests {
         let (samples, step) = series.finish();
         assert_eq!((samples.len(), step as u32), (5, 1));
         assert_eq!(samples[4], sample(5));
+    }
+
+    #[test]
+    fn a_moment_at_the_end_is_no_sample_of_its_own() {
+        let mut series = Series::new(1.0);
+        (1..=3).for_each(|second| series.push(sample(second)));
+        let absurd = vec![CoreSample { busy: Some(1.0), answers_per_s: 9e6, ..CoreSample::default() }];
+        series.push(Sample { t_s: 3.001, others_cpus: 500.0, answered: 2, cores: absurd, ..sample(4) });
+        series.push(Sample { t_s: 4.0, ..sample(5) });
+        let (samples, _) = series.finish();
+        assert_eq!(samples.len(), 4);
+        let third = &samples[2];
+        assert_eq!((third.answered, third.seats_booked, third.others_cpus), (12, 4, 0.0));
+        assert_eq!((third.t_s, third.cores[0].answers_per_s), (3.001, 10.0));
     }
 
     #[test]

@@ -97,6 +97,9 @@ pub struct LoadOptions {
     /// … within so many minutes, if they come spread out. [default: 10]
     #[arg(long, value_parser = super::minutes, allow_negative_numbers = true, help_heading = "Report")]
     pub minutes: Option<f64>,
+    /// … or in a rush in which half of them come within this time. [default: as the people of the run came]
+    #[arg(long, value_parser = super::duration, help_heading = "Report")]
+    pub half_within: Option<Duration>,
     /// Where the report goes. [default: load-reports/DATE-TIME-NAME]
     #[arg(long, help_heading = "Report")]
     pub out: Option<PathBuf>,
@@ -125,6 +128,12 @@ impl LoadOptions {
             "--threads is a number from 1 to 256"
         } else if self.threads.is_some_and(|it| !self.cpus.is_empty() && usize::from(it) != self.cpus.len()) {
             "--cpus names one CPU for each of --threads; leave one of the two out"
+        } else if let Some(away) = self.cpus.iter().find(|cpu| !usable().contains(cpu)) {
+            let may: Vec<String> = usable().iter().map(ToString::to_string).collect();
+            return Err(LoadError::Option(format!(
+                "--cpus {away}: this process may use CPUs {}",
+                may.join(",")
+            )));
         } else if self.seats.is_some_and(|it| !(1..=1_000_000).contains(&it)) {
             "--seats is a number from 1 to 1000000"
         } else if self.people.is_some_and(|it| it > 100_000_000) {
@@ -144,6 +153,15 @@ impl LoadOptions {
         let threads = self.threads.map_or((cpus / 2).clamp(1, 16), usize::from);
         vec![None; threads]
     }
+}
+
+/// CPUs that this process may use.
+fn usable() -> Vec<usize> {
+    let set = rustix::thread::sched_getaffinity(None);
+    set.map_or_else(
+        |_| Vec::new(),
+        |set| (0..rustix::thread::CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect(),
+    )
 }
 
 #[cfg(test)]

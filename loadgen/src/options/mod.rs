@@ -120,6 +120,12 @@ pub struct PlanOptions {
     /// Within so many minutes, if they come spread out; a rush is over sooner. [default: 10]
     #[arg(long, value_parser = minutes, allow_negative_numbers = true)]
     pub minutes: Option<f64>,
+    /// A rush in which half of the buyers come within this time. [default: as in the run; `onsale`: 5s]
+    #[arg(long, value_parser = duration)]
+    pub half_within: Option<Duration>,
+    /// Not for a plan: said so.
+    #[arg(long, hide = true)]
+    pub people: Option<String>,
     /// Seats that they are after. [default: as many as in the run]
     #[arg(long, value_parser = whole, allow_negative_numbers = true)]
     pub seats: Option<u64>,
@@ -259,6 +265,7 @@ mod tests {
             "l soak mixed --for 1h",
             "l onsale --buyers 20000 --minutes 10 --json",
             "l plan load-reports/x --buyers 60000 --minutes 5",
+            "l plan load-reports/x --buyers 60000 --half-within 60s",
             "l onsale --people 60000",
             "l scenarios onsale",
             "l bench --only expiry,reconnect --capacity 5000 --due 1000",

@@ -43,6 +43,7 @@ impl PeersOptions {
         let default = |subject: &Subject| match subject {
             Subject::Backup => self.table.backup,
             Subject::Bookings => self.table.bookings,
+            Subject::Kafka => self.table.kafka,
             _ => true,
         };
         let wanted = |subject: &Subject| {
@@ -75,8 +76,8 @@ mod tests {
     #[test]
     fn only_chooses_and_keeps_the_order() {
         let mut all = Subject::value_variants().to_vec();
-        assert_eq!(options("peers --backup --bookings").subjects(), all);
-        all.retain(|subject| ![Subject::Backup, Subject::Bookings].contains(subject));
+        assert_eq!(options("peers --backup --bookings --kafka").subjects(), all);
+        all.retain(|subject| ![Subject::Backup, Subject::Bookings, Subject::Kafka].contains(subject));
         assert_eq!(options("peers").subjects(), all);
         let few = options("peers --only postgres-id,echo,redis-always").subjects();
         assert_eq!(few, [Subject::Echo, Subject::RedisAlways, Subject::PostgresId]);

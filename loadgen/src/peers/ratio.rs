@@ -132,6 +132,7 @@ pub(crate) mod tests {
             logging_ns: 0.0,
             refused: BTreeMap::new(),
             others_cpu: 0.0,
+            told_after_s: None,
         };
         Row::of(subject, depth, rates.iter().map(run).collect())
     }

@@ -11,6 +11,7 @@ use crate::table::followed::Followed;
 use crate::table::hall::Hall;
 use crate::table::run::{data_folder, run_of};
 use crate::table::subject::{Server, Way};
+use crate::table::told::Told;
 use crate::table::{Depth, Row, Run, Subject};
 use frontrow_engine::{Clock, Engine, WithEngine, dispatch};
 use frontrow_venue::Plan;
@@ -152,6 +153,7 @@ struct Peers {
     durable: Option<Server>,
     backup: Option<Followed>,
     fed: Option<Server>,
+    told: Option<Told>,
     redis: Option<Redis>,
     redis_always: Option<Redis>,
     postgres: Option<Postgres>,
@@ -181,6 +183,7 @@ impl Peers {
         });
         let backup = wanted(&[Subject::Backup]).then(|| Followed::start(table, folder, &plan));
         let fed = wanted(&[Subject::Bookings]).then(|| Server::start_fed(table, &folder.join("fed"), &plan));
+        let told = wanted(&[Subject::Kafka]).then(|| Told::start(table, &folder.join("told"), &plan));
         let hall = Arc::new(Hall::new(1, &plan));
         let redis = |subject: Subject| {
             let durable = subject == Subject::RedisAlways;
@@ -195,6 +198,7 @@ impl Peers {
             durable: durable.transpose()?,
             backup: backup.transpose()?,
             fed: fed.transpose()?,
+            told: told.transpose()?,
             redis: redis(Subject::Redis)?,
             redis_always: redis(Subject::RedisAlways)?,
             postgres: postgres.transpose()?,
@@ -217,6 +221,7 @@ impl Peers {
     fn stop(self) {
         self.memory.into_iter().chain(self.durable).chain(self.fed).for_each(Server::stop);
         self.backup.into_iter().for_each(Followed::stop);
+        self.told.into_iter().for_each(Told::stop);
     }
 
     /// One load on one subject, everything given back afterwards.
@@ -232,6 +237,13 @@ impl Peers {
             Subject::Durable => there(&mut self.durable, subject)?.load::<E>(Way::Tcp, load)?,
             Subject::Backup => there(&mut self.backup, subject)?.server.load::<E>(Way::Tcp, load)?,
             Subject::Bookings => there(&mut self.fed, subject)?.load::<E>(Way::Tcp, load)?,
+            Subject::Kafka => {
+                let told = there(&mut self.told, subject)?;
+                let mut run =
+                    run_of(told.server.load::<E>(Way::Tcp, load)?, used.others_since(), load.duration);
+                run.told_after_s = Some(told.wait(load.patience)?);
+                return Ok(run);
+            }
             Subject::DurableHot => there(&mut self.durable, subject)?.load::<E>(Way::Hot, load)?,
             Subject::Redis => there(&mut self.redis, subject)?.load::<E>(load)?,
             Subject::RedisAlways => there(&mut self.redis_always, subject)?.load::<E>(load)?,

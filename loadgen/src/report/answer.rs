@@ -2,19 +2,22 @@
 //! where the run bears it, and in another voice where it does not.
 
 use super::absence;
-use super::buyers::{Demand, Sold, as_here};
+use super::buyers::{Demand, as_here};
 use super::capacity::Question;
 use super::cores::{Basis, Cores, PerCore};
 use super::crowded::Crowded;
+use super::curve::Rush;
+use super::enough::too_little;
 use super::model::{RunKind, RunReport};
+use super::pace::Sold;
 use super::rates;
 use super::saturation::Saturation;
-use super::verdict::outcome;
+use super::verdict::{outcome, sold_out};
 use super::words::{count, number, plural, seconds};
 
 /// What came of the people who were played, in one sentence: nothing in it is computed.
 pub(super) fn played(report: &RunReport) -> String {
-    let (totals, on) = (&report.totals, plural(report.target.cores.max(1).into(), "core"));
+    let (totals, on) = (&report.totals, plural(report.target.cores.max(1).into(), "shard core"));
     if matches!(report.kind, RunKind::Ramp | RunKind::Search) {
         return format!("The rates that were tried on {on}: {}.", outcome(report));
     }
@@ -31,8 +34,12 @@ pub(super) fn played(report: &RunReport) -> String {
         0 => String::new(),
         seats => format!(" and {}", plural(seats, "seat")),
     };
-    let came = match totals.sold_out_at_s {
-        Some(at) => format!("sold out after {}", seconds(at)),
+    let came = match sold_out(report) {
+        Some(sold_out) => sold_out,
+        // Reports of earlier versions do not always say when.
+        None if report.target.seats > 0 && totals.seats_booked >= report.target.seats => {
+            format!("all seats booked in {}", seconds(report.duration_s))
+        }
         None => format!(
             "{} booked in {}, not sold out",
             plural(totals.seats_booked, "seat"),
@@ -84,69 +91,72 @@ pub(super) fn not_firm(report: &RunReport, saturation: &Saturation, per_core: &P
         let lower = letters.next().map_or_else(String::new, |first| first.to_lowercase().collect());
         return Some(format!("the run is doubtful: {lower}{}", letters.as_str()));
     }
-    (per_core.basis == Basis::AtLeast).then(|| {
-        "the server was not brought to its limit, and how busy its cores were could not be seen".to_owned()
-    })
+    if per_core.basis == Basis::AtLeast {
+        let unseen = "the server was not brought to its limit, and how busy its cores were could not be seen"
+            .to_owned();
+        return Some(unseen);
+    }
+    too_little(report).map(|why| format!("the run is too little to forecast from: {why}"))
 }
 
-/// `100,000 buyers for 10,000 seats within 10 min`.
+/// `100,000 buyers for 10,000 seats within 10 min`; or `…, half of them within 20 s`.
 fn asked(question: Question) -> String {
-    let minutes = number(question.minutes);
-    format!(
-        "{} for {} within {minutes} min",
-        plural(question.buyers, "buyer"),
-        plural(question.seats, "seat")
-    )
+    let within = match question.half_within_s {
+        Some(half) => format!(", half of them within {}", seconds(half)),
+        None => format!(" within {}", minutes(question)),
+    };
+    format!("{} for {}{within}", plural(question.buyers, "buyer"), plural(question.seats, "seat"))
 }
 
-/// `2 to 3 cores, extrapolated`.
+/// The minutes of an even crowd, beside a question that says them itself unless it is about another rush.
+fn beside(question: Question) -> String {
+    let minutes_unsaid = question.minutes_unsaid && question.half_within_s.is_some();
+    minutes(Question { minutes_unsaid, ..question })
+}
+
+/// `10 min`, and where they come from if nobody said them.
+fn minutes(question: Question) -> String {
+    let minutes = number(question.minutes);
+    if question.minutes_unsaid {
+        format!("{minutes} min (the default: --minutes was not given)")
+    } else {
+        format!("{minutes} min")
+    }
+}
+
+/// `2 to 3 shard cores and one CPU beside them (extrapolated)`.
 pub(super) fn range(cores: Cores) -> String {
     let range = if cores.cautious > cores.least {
-        format!("{} to {}", cores.least, plural(cores.cautious.into(), "core"))
+        format!("{} to {}", cores.least, plural(cores.cautious.into(), "shard core"))
     } else {
-        plural(cores.least.into(), "core")
+        plural(cores.least.into(), "shard core")
     };
-    if cores.extrapolated { format!("{range}, extrapolated,") } else { range }
+    let them = if cores.cautious == 1 { "it" } else { "them" };
+    let beyond = if cores.extrapolated { " (extrapolated)" } else { "" };
+    format!("{range} and one CPU beside {them}{beyond}")
 }
 
 fn takes(cores: Option<Cores>) -> String {
     cores.map_or_else(|| "this run does not tell how many cores it takes".to_owned(), range)
 }
 
-fn sold(sold: Sold, question: Question) -> String {
-    match sold {
-        Sold::Out(s) => format!("sold out after about {}", seconds(s)),
-        Sold::Most(seats, s) => format!(
-            "{} of {} sold after about {} (this run did not sell out either)",
-            number(seats),
-            plural(question.seats, "seat"),
-            seconds(s)
-        ),
-        Sold::Few(seats) => {
-            format!("not sold out: as people behaved here they would buy about {} seats", number(seats))
-        }
-        Sold::Unknown => "how long until sold out is not known".to_owned(),
-    }
-}
-
 /// What buyers take who rush as the people of the run did.
-fn rush(report: &RunReport, question: Question, cores: Option<Cores>, per_s: f64, how_far: Sold) -> String {
+fn rushing(cores: Option<Cores>, rush: Rush, per_s: f64, how_far: &str) -> String {
     format!(
-        "{} {}: {} requests/s in their busiest second; {}.",
+        "{} {}: {} requests/s in their busiest second; {how_far}.",
         takes(cores),
-        as_here(report),
-        number(per_s),
-        sold(how_far, question)
+        as_here(rush),
+        number(per_s)
     )
 }
 
 /// What buyers take where nothing is known of a rush, or where they ask more spread out than in a rush.
-fn spread(question: Question, cores: Option<Cores>, per_s: f64, how_far: Sold) -> String {
+fn spread(question: Question, cores: Option<Cores>, per_s: f64, how_far: &str) -> String {
+    let time = question.half_within_s.map_or_else(|| "that time".to_owned(), |_| beside(question));
     format!(
-        "{} if they come spread over that time, at {} requests/s at most; {}.",
+        "{} if they come spread over {time}, at {} requests/s at most; {how_far}.",
         takes(cores),
-        number(per_s),
-        sold(how_far, question)
+        number(per_s)
     )
 }
 
@@ -154,21 +164,21 @@ fn spread(question: Question, cores: Option<Cores>, per_s: f64, how_far: Sold) -
 pub(super) fn both(
     report: &RunReport,
     question: Question,
-    demand: Demand,
+    (demand, rush): (Demand, Rush),
     cores: (Option<Cores>, Option<Cores>),
     how_far: (Sold, Sold),
 ) -> (String, Option<String>) {
+    let (in_rush, evenly) = (how_far.0.words(report, question), how_far.1.words(report, question));
     if !demand.is_rush() {
-        return (spread(question, cores.1, demand.even, how_far.1), None);
+        return (spread(question, cores.1, demand.even, &evenly), None);
     }
     let even = format!(
-        "Spread evenly over the {} min instead: {} for {} requests/s; {}.",
-        number(question.minutes),
+        "Spread evenly over the {} instead: {} for {} requests/s; {evenly}.",
+        beside(question),
         takes(cores.1),
         number(demand.even),
-        sold(how_far.1, question)
     );
-    (rush(report, question, cores.0, demand.headline(), how_far.0), Some(even))
+    (rushing(cores.0, rush, demand.headline(), &in_rush), (!demand.even_is_no_other).then_some(even))
 }
 
 /// The answer of a run that bears one.
@@ -187,7 +197,7 @@ pub(super) fn shaky(question: Question, why: &str) -> String {
 }
 
 /// What is certain all the same, beside what these buyers would ask.
-pub(super) fn certain(report: &RunReport, question: Question, demand: Demand) -> String {
+pub(super) fn certain(report: &RunReport, question: Question, demand: Demand, rush: Rush) -> String {
     let best = rates::best_three(report);
     let certain = match best {
         Some(per_s) => format!("this server answered {} requests/s in its best three seconds", number(per_s)),
@@ -200,18 +210,18 @@ pub(super) fn certain(report: &RunReport, question: Question, demand: Demand) ->
         }
         _ => "whether it holds that is open".to_owned(),
     };
+    let how = as_here(rush);
     let rush = demand.rush.filter(|rush| *rush > 0.0).map(|rush| {
         format!(
-            "; {} these buyers ask {} requests/s in their busiest second ({})",
-            as_here(report),
+            "; {how} these buyers ask {} requests/s in their busiest second ({})",
             number(rush),
             weigh(rush)
         )
     });
-    let even = (demand.even > 0.0).then(|| {
+    let even = (demand.even > 0.0 && !demand.even_is_no_other).then(|| {
         format!(
-            "; spread over the {} min they ask {} requests/s ({})",
-            number(question.minutes),
+            "; spread over the {} they ask {} requests/s ({})",
+            beside(question),
             number(demand.even),
             weigh(demand.even)
         )

@@ -12,28 +12,38 @@
 //! - goodput of k cores X(k): the fit over cores, if there is one; else k times one core, and cautiously
 //!   k / (1 + 0.05·(k−1)) times, as if 5 % were contention, of the processor time that nine of ten seconds stayed below
 //! - cores: the least k with 0.7 · X(k) ≥ D. The rest, for bursts within a second and for failures, is the only margin
+//! - another rush than the run's: see [`super::curve`]
 //! - seats: people per seat v = people who came before none was left / seats. An even crowd has taken them after
-//!   v·M / N · 60·T, plus the time from then to the last booking in the run (at least a hold's mean, by Little's law). A rush with as
-//!   many for each seat takes as long as the run did. `Sold out` is promised only if the run sold out, else its share
+//!   v·M / N · 60·T, plus the time from then to the last booking in the run (at least a hold's mean, by Little's law); at the
+//!   earliest after M / e / N · 60·T, where a buyer takes e = a party's seats · seats booked / seats granted. In a rush none is left
+//!   when v·M of the N have come by the run's curve of arrivals. Fewer than v·M buyers buy N·e seats; where that is more
+//!   than there are, nothing is said. `Sold out` is promised only if the run sold out, else its share at least
 //!
 //! A doubtful run, one that the load generator limited, one on a crowded machine, or one with an interruption bears no
 //! firm answer: no number of cores is promised then, only what was answered at least. Of a crowded machine an estimate is
 //! given all the same: processor time is the server's own. A run without its end bears none at all.
 
 use super::absence;
+use super::act;
 use super::answer;
-use super::buyers::{Demand, Notes, Pace, Sold, demand};
-use super::cores::{Basis, Cores, PerCore, beyond, carries, cores, per_core};
+use super::buyers::{Demand, Notes, demand};
+use super::cores::{self, Basis, Cores, PerCore, beyond, carries, cores, per_core};
 use super::crowded::Crowded;
+use super::curve::Rush;
+use super::doors;
+use super::enough::too_little;
 use super::model::RunReport;
+use super::pace::{Pace, Sold};
+use super::room;
 use super::saturation::Saturation;
+use super::sure::how_sure;
 use super::usl::Usl;
-use super::words::{durable, number, plural, ratio};
+use super::words::{durable, follow_up, number, plural, ratio};
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 /// N buyers for M seats in T minutes.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Question {
     /// Who want seats.
     pub buyers: u64,
@@ -41,13 +51,41 @@ pub struct Question {
     pub seats: u64,
     /// Minutes in which the buyers come.
     pub minutes: f64,
+    /// Of a rush: half of the buyers come within so many seconds. As in the run if it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub half_within_s: Option<f64>,
+    /// Nobody said the minutes: they are the usual ones.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub minutes_unsaid: bool,
 }
 
 impl Question {
     /// The one that a page answers unasked: ten buyers per seat of this hall, within ten minutes.
     pub fn of(report: &RunReport) -> Self {
         let seats = if report.target.seats > 0 { report.target.seats } else { 50_000 };
-        Self { buyers: seats.saturating_mul(10), seats, minutes: 10.0 }
+        Self { buyers: seats.saturating_mul(10), seats, minutes: 10.0, ..Self::default() }
+    }
+
+    /// The one that a report answers first: asked, or of its own making.
+    pub fn first(report: &RunReport) -> Self {
+        report.questions.first().copied().unwrap_or_else(|| Self::of(report))
+    }
+
+    /// As options of a run that would ask it again; nothing if nobody asked, or if it is about other seats than a run has.
+    pub(super) fn options(&self, report: &RunReport) -> String {
+        if !report.questions.contains(self) || self.seats != report.target.seats {
+            return String::new();
+        }
+        let mut options = format!(" --buyers {}", self.buyers);
+        if !self.minutes_unsaid {
+            let _ = write!(options, " --minutes {}", self.minutes);
+        }
+        if let Some(half) = self.half_within_s {
+            let whole = half.fract() == 0.0;
+            let (number, unit) = if whole { (half, "s") } else { ((half * 1e3).round(), "ms") };
+            let _ = write!(options, " --half-within {number}{unit}");
+        }
+        options
     }
 }
 
@@ -106,6 +144,8 @@ impl fmt::Display for Fit {
 pub struct Capacity {
     /// What was asked.
     pub question: Question,
+    /// What to do, in one sentence; or what is missing for that.
+    pub act: String,
     /// What came of the crowd that was played; empty if the run has no end.
     pub played: String,
     /// The answer in one sentence.
@@ -127,6 +167,12 @@ pub struct Capacity {
     pub even_per_s: f64,
     /// Answers per second of one core, `busy` ones not counted; 0 without a firm answer.
     pub per_core_per_s: f64,
+    /// How many connections the buyers may be, against what the server takes; empty if nothing is planned.
+    pub connections: String,
+    /// How sure a firm answer is, in one paragraph; else empty.
+    pub sure: String,
+    /// What would give out first under what is asked; empty if the run does not tell.
+    pub first: String,
     /// What it rests on, in sentences.
     pub grounds: Vec<String>,
     /// What to be careful about, in sentences.
@@ -146,35 +192,50 @@ pub fn capacity(report: &RunReport, question: &Question) -> Capacity {
         answer.played.clear();
         "There is no planner's answer: the server went away and the run has no end. Repeat it."
             .clone_into(&mut answer.sentence);
+        answer.act =
+            act::nothing("the server went away", "a run through which it stays: see the end of its log");
         return answer;
     }
     let mut notes = Notes::default();
-    let demand = demand(report, *question, &mut notes);
+    let rush = Rush::of(report, *question);
+    let demand = demand(report, *question, rush, &mut notes);
     (answer.demand_per_s, answer.even_per_s) = (demand.headline(), demand.even);
     if report.verified.violation_count > 0 {
         "The server broke a promise in this run: plan nothing on it.".clone_into(&mut answer.sentence);
+        answer.act =
+            act::nothing("the server broke a promise", "a server that keeps them: report the violations");
         return answer;
     }
     let mut held = Notes::default();
-    let per_core = per_core(report, &answer.saturation, &mut held);
+    let per_core = per_core(report, *question, &answer.saturation, &mut held);
     match answer::not_firm(report, &answer.saturation, &per_core) {
         Some(why) => {
             answer.sentence = answer::shaky(*question, &why);
-            let certain = answer::certain(report, *question, demand);
-            let crowded = report.quick.is_empty() && Crowded::of(report).is_some();
+            answer.act = act::nothing(&why, act::missing(report, &answer.saturation, &per_core));
+            let certain = answer::certain(report, *question, demand, rush);
+            let enough = report.quick.is_empty() && too_little(report).is_none();
+            let crowded = enough && Crowded::of(report).is_some();
             if crowded && per_core.basis != Basis::AtLeast {
+                answer.connections = doors::connections(report, *question);
                 let law = answer.by_cores.law();
                 let cores = |per_s| cores(report, law, per_core, per_s);
                 let cores = (cores(demand.headline()), cores(demand.even));
-                let how_far = how_far(report, *question, &mut notes);
-                let (first, even) = answer::both(report, *question, demand, cores, how_far);
+                let how_far = how_far(report, *question, rush, &mut notes);
+                let (first, even) = answer::both(report, *question, (demand, rush), cores, how_far);
                 answer.more = std::iter::once(answer::estimate(&first)).chain(even).collect();
+                answer.act.push_str(&act::until_then(if demand.is_rush() { cores.0 } else { cores.1 }));
                 notes.grounds.append(&mut held.grounds);
             }
-            notes.grounds.insert(0, certain);
+            if enough {
+                notes.grounds.insert(0, certain);
+            } else {
+                // What so little answered is certain, and means nothing; what buyers would ask by it is no forecast.
+                notes = Notes::default();
+                notes.grounds.push("There is no forecast from so little.".to_owned());
+            }
             notes.caveats.push(answer::NOT_FIRM.to_owned());
         }
-        None => firm(report, &mut answer, per_core, demand, (&mut notes, held)),
+        None => firm(report, &mut answer, per_core, (demand, rush), (&mut notes, held)),
     }
     if !report.quick.is_empty() {
         notes.caveats.insert(0, answer::quick(report));
@@ -190,42 +251,55 @@ fn firm(
     report: &RunReport,
     answer: &mut Capacity,
     per_core: PerCore,
-    demand: Demand,
+    (demand, rush): (Demand, Rush),
     (notes, mut held): (&mut Notes, Notes),
 ) {
     let question = answer.question;
-    let how_far = how_far(report, question, notes);
+    let how_far = how_far(report, question, rush, notes);
+    answer.connections = doors::connections(report, question);
     notes.grounds.append(&mut held.grounds);
     notes.caveats.append(&mut held.caveats);
     let law = answer.by_cores.law().cloned();
     answer.cores = cores(report, law.as_ref(), per_core, answer.demand_per_s);
     answer.even_cores = cores(report, law.as_ref(), per_core, demand.even);
     if answer.demand_per_s > 0.0 && per_core.per_s > 0.0 {
-        carries(report, question, per_core, demand, notes);
+        if let Some(cores) = answer.cores {
+            notes.grounds.push(cores::sum(report, law.as_ref(), per_core, answer.demand_per_s, cores));
+        }
+        notes.grounds.push(carries(report, law.as_ref(), question, (per_core, demand)));
+        notes.grounds.push(room::beside(report));
+        answer.sure = how_sure(report, per_core, demand, answer.cores, &answer.saturation);
+        let full_at = cores::full_at(report, law.as_ref(), per_core);
+        answer.first = room::first(report, question, demand, (&answer.saturation, full_at));
         beyond(report, law.as_ref(), answer.cores, notes);
     }
     other_pressure(report, question, notes);
     notes.caveats.push(unlike(report));
-    let (first, even) = answer::both(report, question, demand, (answer.cores, answer.even_cores), how_far);
+    let (first, even) =
+        answer::both(report, question, (demand, rush), (answer.cores, answer.even_cores), how_far);
     answer.sentence = answer::firm(question, &first);
+    let sold = if demand.is_rush() { how_far.0 } else { how_far.1 };
+    let cores = (answer.cores, answer.even_cores, sold);
+    answer.act = act::buy(report, law.as_ref(), question, (per_core, demand, rush), cores);
     answer.more = even.into_iter().collect();
     (answer.firm, answer.per_core_per_s) = (true, per_core.per_s);
     answer.sold_out_s = match how_far.1 {
-        Sold::Out(s) => Some(s),
+        Sold::Out(_, late) => Some(late),
         _ => None,
     };
 }
 
 /// How far the seats go: in a rush, and spread evenly.
-fn how_far(report: &RunReport, question: Question, notes: &mut Notes) -> (Sold, Sold) {
+fn how_far(report: &RunReport, question: Question, rush: Rush, notes: &mut Notes) -> (Sold, Sold) {
     let pace = Pace::of(report, notes);
-    pace.map_or((Sold::Unknown, Sold::Unknown), |pace| (pace.rush(question), pace.even(question)))
+    pace.map_or((Sold::Unknown, Sold::Unknown), |pace| (pace.rush(question, rush), pace.even(question)))
 }
 
 /// An answer that says nothing yet.
 fn nothing(report: &RunReport, question: Question) -> Capacity {
     Capacity {
         question,
+        act: String::new(),
         played: answer::played(report),
         sentence: String::new(),
         more: Vec::new(),
@@ -236,6 +310,9 @@ fn nothing(report: &RunReport, question: Question) -> Capacity {
         demand_per_s: 0.0,
         even_per_s: 0.0,
         per_core_per_s: 0.0,
+        connections: String::new(),
+        sure: String::new(),
+        first: String::new(),
         grounds: Vec::new(),
         caveats: Vec::new(),
         saturation: Saturation::of(report),
@@ -252,6 +329,9 @@ impl fmt::Display for Capacity {
         writeln!(out, "as played    {}", self.played)?;
         writeln!(out, "asked about  {}", self.sentence)?;
         self.more.iter().try_for_each(|more| writeln!(out, "             {more}"))?;
+        for line in [&self.connections, &self.sure, &self.first].into_iter().filter(|line| !line.is_empty()) {
+            writeln!(out, "             {line}")?;
+        }
         self.grounds.iter().try_for_each(|ground| writeln!(out, "  - {ground}"))?;
         self.caveats.iter().try_for_each(|caveat| writeln!(out, "  ! {caveat}"))?;
         let fits = [("over requests in flight", &self.by_depth), ("over cores", &self.by_cores)];
@@ -309,11 +389,15 @@ fn other_pressure(report: &RunReport, question: Question, notes: &mut Notes) {
         return;
     }
     notes.caveats.push(format!(
-        "{} buyers for each seat were asked about and {} people played: refusals and queues are others then. To play such a \
-         crowd: `frontrow-loadgen {} --people {}`.",
+        "You ask about {} buyers for each seat; in this run {} came for each. Refusals and queues are others then. To play \
+         such a crowd: `{}`.",
         number(asked),
         number(played),
-        report.name,
-        (asked * report.target.seats as f64).round()
+        follow_up(
+            report,
+            question,
+            "",
+            &format!(" --people {}", (asked * report.target.seats as f64).round())
+        )
     ));
 }

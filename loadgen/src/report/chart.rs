@@ -3,6 +3,7 @@
 use super::capacity::{Fit, core_points, depth_points};
 use super::model::{RunReport, Sample};
 use super::svg::{Axis, Line, Picture, Scale, Unit, frame, inner, left, plot};
+use super::verdict::sold_out;
 use super::words::{percent, seconds};
 use std::fmt::Write as _;
 
@@ -112,14 +113,14 @@ fn sold(report: &RunReport) -> Option<Figure> {
     let end = report.series.last().map_or(0.0, |sample| sample.t_s);
     let seats = report.target.seats as f64;
     if seats > 0.0 {
-        lines.push(Line::new("seats on sale", 5, vec![(0.0, seats), (end, seats)]));
+        lines.push(Line::new("all seats", 5, vec![(0.0, seats), (end, seats)]));
     }
-    let sold_out = report.totals.sold_out_at_s.map_or_else(
+    let sold_out = sold_out(report).map_or_else(
         || "The run ended before the last seat was sold.".to_owned(),
-        |at| format!("The last seat was booked after {}.", seconds(at)),
+        |sold_out| format!("This one was {sold_out}."),
     );
     let any = report.series.iter().any(|s| s.seats_booked + s.seats_held > 0);
-    let caption = format!("Booked meets on sale when the hall is sold out. {sold_out}");
+    let caption = format!("Booked meets all seats when the hall is sold out. {sold_out}");
     timed(report, "Seats", "seats", Scale::Linear, Unit::Plain, lines, caption).filter(|_| any)
 }
 

@@ -38,27 +38,66 @@ pub(super) struct Told<'a> {
 /// All codes of a run: refusals, then what was done, then news, each with the most frequent first.
 pub(super) fn told(report: &RunReport) -> Vec<Told<'_>> {
     let mut all: Vec<Told<'_>> = Vec::new();
-    for (name, count) in &report.totals.codes {
+    let codes = &report.totals.codes;
+    let mut mixed = mixed(report);
+    for (name, &count) in codes {
         let (kind, meaning) = meaning(name);
-        all.push(Told { name, count: *count, kind, meaning });
+        let of_both = both_kinds(name).filter(|_| kind == Kind::Refusal && mixed.is_some());
+        let (Some(left), Some(news_too)) = (mixed.as_mut(), of_both) else {
+            all.push(Told { name: name.strip_prefix(NEWS).unwrap_or(name), count, kind, meaning });
+            continue;
+        };
+        let answers = count.min(*left);
+        *left -= answers;
+        all.push(Told { name, count: answers, kind, meaning });
+        all.push(Told { name, count: count - answers, kind: Kind::News, meaning: news(news_too) });
     }
+    all.retain(|told| told.count > 0);
     all.sort_by(|a, b| a.kind.cmp(&b.kind).then(b.count.cmp(&a.count)).then(a.name.cmp(b.name)));
     all
 }
 
-/// How many answers were refusals or errors.
+/// How many answers were refusals or errors: the sum of those that are told.
 pub(super) fn refused(report: &RunReport) -> u64 {
+    if report.totals.codes.is_empty() {
+        return refused_by_second(report);
+    }
+    let refusals = told(report).into_iter().filter(|told| told.kind == Kind::Refusal);
+    refusals.map(|told| told.count).sum()
+}
+
+fn refused_by_second(report: &RunReport) -> u64 {
     report.series.iter().fold(0, |sum, sample| sum.saturating_add(sample.refused))
 }
 
-fn meaning(name: &str) -> (Kind, &'static str) {
-    // What the server says unasked comes first: a hold that runs out is news, and hardly ever an answer.
-    if let Some(kind) = NewsKind::ALL.iter().find(|kind| kind.name() == name) {
-        return (Kind::News, news(*kind));
+/// Of a report that has answers and news of the same name in one sum: how many answers those sums hold. That is what is
+/// left of the refusals, which were counted by the second, without those that have a name of their own.
+fn mixed(report: &RunReport) -> Option<u64> {
+    let codes = &report.totals.codes;
+    if codes.keys().any(|name| name.starts_with(NEWS)) {
+        return None;
     }
+    let own = codes.iter().filter(|(name, _)| both_kinds(name).is_none() && meaning(name).0 == Kind::Refusal);
+    Some(refused_by_second(report).saturating_sub(own.map(|(_, count)| count).sum()))
+}
+
+/// The news that are called like an answer, if this is such a name.
+fn both_kinds(name: &str) -> Option<NewsKind> {
+    let kind = NewsKind::ALL.iter().find(|kind| kind.name() == name)?;
+    Code::ALL.iter().any(|code| code.name() == name).then_some(*kind)
+}
+
+/// What news are called by.
+const NEWS: &str = "news:";
+
+fn meaning(name: &str) -> (Kind, &'static str) {
     if let Some(code) = Code::ALL.iter().find(|code| code.name() == name) {
         let kind = if code.is_refusal() { Kind::Refusal } else { Kind::Done };
         return (kind, advice(*code).meaning);
+    }
+    let of_news = name.strip_prefix(NEWS).unwrap_or(name);
+    if let Some(kind) = NewsKind::ALL.iter().find(|kind| kind.name() == of_news) {
+        return (Kind::News, news(*kind));
     }
     let wire = |prefix: &str| {
         let name = name.strip_prefix(prefix)?;
@@ -97,7 +136,9 @@ mod tests {
             ("error:busy", Kind::Refusal),
             ("granted", Kind::Done),
             ("queued", Kind::Done),
-            ("position", Kind::News),
+            ("expired", Kind::Refusal),
+            ("news:expired", Kind::News),
+            ("news:position", Kind::News),
             ("unfillable", Kind::News),
             ("goodbye:slow_consumer", Kind::News),
         ] {

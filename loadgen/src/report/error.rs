@@ -32,6 +32,12 @@ pub enum ReportError {
         /// The system's word.
         source: io::Error,
     },
+    /// One of a run's other files.
+    #[error("{}: this is a file; give the folder it is in: {}", path.display(), in_folder(path).display())]
+    NotTheFolder {
+        /// What was named.
+        path: PathBuf,
+    },
     /// Not a report, or one that was cut or changed.
     #[error("{}: not a whole report: {why}; take it from a backup or from version control, or run again", path.display())]
     Damaged {
@@ -72,6 +78,14 @@ pub enum ReportError {
         /// Its model.
         found: u64,
     },
+}
+
+/// The folder of a file.
+fn in_folder(file: &Path) -> &Path {
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
 }
 
 impl ReportError {

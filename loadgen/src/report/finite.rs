@@ -10,6 +10,7 @@ pub(crate) fn finite(report: &RunReport) -> RunReport {
     mend(&mut report.found_per_s);
     report.latency.values_mut().for_each(latency);
     report.uncorrected.iter_mut().chain(&mut report.lateness).for_each(latency);
+    report.lived.iter_mut().flat_map(|lived| [&mut lived.to_booked, &mut lived.queued]).for_each(latency);
     report.series.iter_mut().for_each(sample);
     report.steps.iter_mut().for_each(step);
     for point in &mut report.scaling {

@@ -44,6 +44,9 @@ pub fn write(
 
 /// Reads a run from its folder, or from the path of its `report.json`.
 pub fn read(folder: &Path) -> Result<RunReport, LoadError> {
+    if folder.is_file() && folder.extension().is_none_or(|kind| kind != "json") {
+        return Err(ReportError::NotTheFolder { path: folder.to_owned() }.into());
+    }
     let path = if folder.is_file() { folder.to_owned() } else { folder.join(REPORT) };
     let text = fs::read(&path).map_err(ReportError::reading(&path))?;
     let damaged = |why: String| ReportError::Damaged { path: path.clone(), why };

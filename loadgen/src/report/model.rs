@@ -96,9 +96,21 @@ pub struct RunReport {
     /// Why seats were left, in a sentence; `None` if none were, or it was not looked at.
     #[serde(default)]
     pub seats_left: Option<String>,
+    /// What people lived through; `None` in reports that did not record it, and of a search or a ramp.
+    #[serde(default)]
+    pub lived: Option<Lived>,
     /// What the planner asked; the page answers each, or one of its own making if there is none.
     #[serde(default)]
     pub questions: Vec<super::Question>,
+}
+
+/// What people lived through.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Lived {
+    /// From when a person came first to their booking, of those who got one; later tries included.
+    pub to_booked: Latency,
+    /// From joining a queue to an offer, or to being out of it.
+    pub queued: Latency,
 }
 
 /// A stretch of the run in which there was no server. Seconds from the run's start, as in `series`.
@@ -110,6 +122,9 @@ pub struct Away {
     pub to_s: Option<f64>,
     /// Connections opened again after it.
     pub reopened: u64,
+    /// For how long the run waited for it before it gave up; `None` if it did not, or in reports that did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gave_up_after_s: Option<f64>,
 }
 
 /// A straight line through a series of a soak, by least squares.
@@ -154,6 +169,13 @@ pub struct Target {
     pub sections: u32,
     /// See `sections`.
     pub rows: u32,
+    /// Connections that the server takes (`limits.connections`), and of them from one address (0: as many as in all);
+    /// `None` if it did not say.
+    #[serde(default)]
+    pub connections_limit: Option<u32>,
+    /// See `connections_limit`.
+    #[serde(default)]
+    pub address_limit: Option<u32>,
 }
 
 /// How it was loaded.
@@ -200,7 +222,9 @@ pub struct Totals {
     /// Requests in flight on a connection that the crowd dropped: nobody was there to answer to.
     #[serde(default)]
     pub abandoned: u64,
-    /// Answers and news by code name: `granted`, `booked`, `seat_held`, `offered`, …; wire errors as `error:busy`.
+    /// Answers and news by code name: `granted`, `booked`, `seat_held`, …; wire errors as `error:busy`, news as
+    /// `news:offered`. Reports of earlier versions have news without `news:`, and `expired`, `closed` and `hold_cap` of both
+    /// kinds in one sum.
     pub codes: BTreeMap<String, u64>,
     /// Seats granted (directly or by offer), and booked.
     pub seats_granted: u64,

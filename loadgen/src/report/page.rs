@@ -3,17 +3,22 @@
 use super::capacity::{Capacity, Question, capacity};
 use super::chart::figures;
 use super::codes;
+use super::lived;
 use super::model::{Latency, RunReport};
 use super::style::document;
 use super::svg::escape;
+use super::tail::tail;
 use super::verdict::{Verdict, sold_twice};
-use super::words::{count, durable, micros, number, percent, plural, ratio, seconds};
+use super::words::{count, durable, micros, number, of_all, percent, plural, ratio, seconds};
 use std::fmt::Write as _;
 
 /// The words that page and summary use, once.
 const WORDS: &str = "A person wants seats, alone or for a party. A visit is one attempt of theirs; who fails may come again, and \
     is the same person. A visit makes requests. A connection is one user at the server; the people take turns on them. A \
-    buyer, in the planner's question, is a person who wants seats, whether they get some or not.";
+    buyer, in the planner's question, is a person who wants seats, whether they get some or not. News are said unasked: a better \
+    place in a queue, an offer, a hold that ran out. Depth is how many requests a connection may have in flight at once. Not \
+    routed: connections are opened at any shard core, which hands on what belongs to another. A fence is the number that proves who \
+    holds a seat: older ones are refused. A party is passed when one that came later is served before it.";
 
 /// One HTML page that needs nothing else: no script, no font, no picture from outside.
 pub fn page(report: &RunReport) -> String {
@@ -23,7 +28,7 @@ pub fn page(report: &RunReport) -> String {
     let mut body = String::new();
     let Some(first) = answers.first() else { return document(&report.name, &body) };
     let verdict = Verdict::of(report, &first.saturation);
-    head(&mut body, report, &verdict);
+    head(&mut body, report, &verdict, &first.act);
     tiles(&mut body, report);
     answer(&mut body, &answers);
     body.push_str("<section><h2>Plots</h2>\n<div class=\"plots\">\n");
@@ -46,7 +51,7 @@ pub fn page(report: &RunReport) -> String {
     document(&format!("{}: {}", report.name, verdict.line), &body)
 }
 
-fn head(body: &mut String, report: &RunReport, verdict: &Verdict) {
+fn head(body: &mut String, report: &RunReport, verdict: &Verdict, act: &str) {
     let _ = writeln!(
         body,
         "<header><h1>Frontrow load report: {} · {}</h1>\n<p class=\"verdict {}\"><b>{}</b>{}</p>",
@@ -56,6 +61,7 @@ fn head(body: &mut String, report: &RunReport, verdict: &Verdict) {
         verdict.tone.word(),
         escape(&verdict.line)
     );
+    let _ = writeln!(body, "<p class=\"lead\"><b>To do:</b> {}</p>", escape(act));
     for doubt in &verdict.doubts {
         let _ = writeln!(body, "<p class=\"doubt\">{}</p>", escape(doubt));
     }
@@ -74,8 +80,13 @@ fn tiles(body: &mut String, report: &RunReport) {
     let per_s = |sum: u64| format!("{}/s", number(ratio(sum as f64, report.duration_s)));
     body.push_str("<div class=\"tiles\">\n");
     let all = report.latency.get("all").cloned().unwrap_or_default();
-    for (name, value) in [
-        ("seats booked", count(totals.seats_booked)),
+    let seats = report.target.seats;
+    let back = seats.saturating_sub(totals.seats_booked);
+    let sold_out = totals.sold_out_at_s.map(|at| ("sold out after", seconds(at)));
+    let later = sold_out.as_ref().filter(|_| back > 0).map(|_| ("given back later", plural(back, "seat")));
+    let booked = if seats > 0 { of_all(totals.seats_booked, seats) } else { count(totals.seats_booked) };
+    let first = [Some(("seats booked", booked)), sold_out, later].into_iter().flatten();
+    for (name, value) in first.chain([
         ("people", count(totals.people)),
         ("visits won", format!("{} of {}", count(totals.visits_won), count(totals.visits))),
         ("requests answered", count(totals.answered)),
@@ -84,11 +95,15 @@ fn tiles(body: &mut String, report: &RunReport) {
         ("p99 answer", micros(all.p99_us)),
         ("unanswered", count(totals.unanswered)),
         ("violations", count(report.verified.violation_count)),
-    ] {
+    ]) {
         let _ = writeln!(body, "<div class=\"tile\"><span>{name}</span><strong>{value}</strong></div>");
     }
     body.push_str("</div>\n");
-    let _ = writeln!(body, "<p>Sold twice: {}.</p>\n<p>{}</p>", escape(&sold_twice(report)), escape(WORDS));
+    let _ = writeln!(body, "<p>Sold twice: {}.</p>", escape(&sold_twice(report)));
+    for line in [lived::people(report), lived::refusals(report)].into_iter().flatten() {
+        let _ = writeln!(body, "<p>{}</p>", escape(&line));
+    }
+    let _ = writeln!(body, "<p>{}</p>", escape(WORDS));
 }
 
 fn answer(body: &mut String, answers: &[Capacity]) {
@@ -101,6 +116,9 @@ fn answer(body: &mut String, answers: &[Capacity]) {
         let _ = writeln!(body, "<div class=\"{voice}\"><p>{}</p>", escape(&of.sentence));
         for more in &of.more {
             let _ = writeln!(body, "<p>{}</p>", escape(more));
+        }
+        for line in [&of.connections, &of.sure].into_iter().filter(|line| !line.is_empty()) {
+            let _ = writeln!(body, "<p>{}</p>", escape(line));
         }
         if of.grounds.is_empty() && of.caveats.is_empty() {
             body.push_str("</div>\n");
@@ -133,7 +151,7 @@ fn answer(body: &mut String, answers: &[Capacity]) {
         (Some((core, share)), true) => {
             let _ = writeln!(
                 body,
-                "<li>Nothing did. The busiest moment was core {core} at {}.</li>",
+                "<li>In this run nothing did. The busiest moment was shard core {core} at {}.</li>",
                 percent(share)
             );
         }
@@ -146,6 +164,9 @@ fn answer(body: &mut String, answers: &[Capacity]) {
     }
     if let Some(unseen) = &first.saturation.unseen {
         let _ = writeln!(body, "<li>{}</li>", escape(unseen));
+    }
+    for of in answers.iter().filter(|of| !of.first.is_empty()) {
+        let _ = writeln!(body, "<li>{}</li>", escape(&of.first));
     }
     for (over, fit) in [("requests in flight", &first.by_depth), ("cores", &first.by_cores)] {
         if let Some(words) = fit.words() {
@@ -198,6 +219,9 @@ fn latencies(body: &mut String, report: &RunReport) {
         &["class", "count", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max"],
         &rows,
     );
+    if let Some(tail) = tail(report) {
+        let _ = writeln!(body, "<p>{}</p>", escape(&tail));
+    }
 }
 
 fn steps(body: &mut String, report: &RunReport) {
@@ -271,10 +295,47 @@ fn answers_by_name(body: &mut String, report: &RunReport) {
     );
 }
 
+/// What a check makes sure of.
+fn what_for(check: &str) -> &'static str {
+    match check {
+        "one_owner" => "No seat has two holders at once",
+        "seats_asked" => "Granted is what was asked: these seats, so many, next to each other",
+        "fence" => "The number that proves a hold (its fence) is of this place and time",
+        "fresh_token" => "No fence is given out twice",
+        "expiry" => "A hold ends no sooner than was said, and nothing is booked after it",
+        "own_hold" => "Who holds seats is not refused what they may do with them",
+        "answered_once" => "An answer is to a request that was asked, and only one",
+        "repeats" => "Only what was asked again is answered as a repetition",
+        "fifo" => "Nobody is served before who came earlier and needs no more",
+        "passes" => "Nobody is passed in a queue more often than the event allows",
+        "sense" => "An answer is one that the request can have",
+        "final_state" => "At the end each seat is at the server what its holder was told",
+        "winners" => "As many seats are booked as winners were told",
+        _ => "",
+    }
+}
+
 fn checks(body: &mut String, report: &RunReport) {
-    let rows: Vec<Vec<String>> =
-        report.verified.checks.iter().map(|(name, sum)| vec![name.clone(), count(*sum)]).collect();
-    table(body, "What was verified", &["check", "times"], &rows);
+    let rows: Vec<Vec<String>> = report
+        .verified
+        .checks
+        .iter()
+        .map(|(name, sum)| vec![name.clone(), count(*sum), what_for(name).to_owned()])
+        .collect();
+    table(body, "What was verified", &["check", "times", "what"], &rows);
+}
+
+/// What other programs took of the machine that the load ran on.
+fn others(report: &RunReport) -> String {
+    // Reports of earlier versions have samples of a moment, in which a hundredth of a second looks like many CPUs.
+    let all = || report.series.iter().map(|sample| sample.others_cpus.min(report.machine.cpus as f64));
+    let mean = ratio(all().sum(), report.series.len() as f64);
+    format!(
+        "other programs took {} of {} at most, {} in the mean",
+        number(all().fold(0.0, f64::max)),
+        plural(report.machine.cpus as u64, "CPU"),
+        number(mean)
+    )
 }
 
 fn about(body: &mut String, report: &RunReport) {
@@ -322,6 +383,7 @@ fn about(body: &mut String, report: &RunReport) {
         ("hall", &hall),
         ("load", &loaded),
         ("machine", &box_),
+        ("others", &others(report)),
         ("lasted", &seconds(report.duration_s)),
     ] {
         let _ = writeln!(body, "<dt>{name}</dt><dd>{}</dd>", escape(value));

@@ -1,11 +1,15 @@
 //! What the terminal shows at the end.
 
 use super::absence::{gone_s, interruptions};
+use super::capacity::{Question, capacity};
 use super::codes::{self, Kind};
+use super::lived;
 use super::model::{Latency, RunReport};
 use super::saturation::Saturation;
-use super::verdict::{Verdict, is_double, sold_twice};
+use super::tail::tail;
+use super::verdict::{Verdict, is_double, sold_out, sold_twice};
 use super::words::{count, durable, micros, number, percent, plural, ratio, seconds};
+use crate::crowd::{Scenario, Shape};
 use std::fmt::Write as _;
 
 /// How many violations are shown; up to a hundred of them are in `report.json`.
@@ -40,10 +44,12 @@ pub fn summary(report: &RunReport) -> String {
     out
 }
 
-/// The verdict, and what stands against the run: the first lines of a summary, and of every answer made from it later.
+/// The verdict, what to do, and what stands against the run: the first lines of a summary, and of every answer made from it
+/// later.
 pub fn headline(report: &RunReport) -> String {
     let verdict = Verdict::of(report, &Saturation::of(report));
     let mut out = format!("{}  {}\n", verdict.tone.word(), verdict.line);
+    let _ = writeln!(out, "TO DO  {}", capacity(report, &Question::first(report)).act);
     for doubt in &verdict.doubts {
         let _ = writeln!(out, "  ! {doubt}");
     }
@@ -102,6 +108,10 @@ fn head(out: &mut String, report: &RunReport) {
 fn sums(out: &mut String, report: &RunReport) {
     let totals = &report.totals;
     let per_s = |sum: u64| number(ratio(sum as f64, report.duration_s));
+    let burst = Scenario::parse(&report.scenario)
+        .is_ok_and(|scenario| scenario.groups.iter().any(|group| group.arrivals.shape == Shape::Burst));
+    let booked = sold_out(report).map_or_else(String::new, |sold_out| format!("; {sold_out}"));
+    let booked = format!("and not cancelled{booked}");
     let _ = writeln!(out, "{:<12} {:>12} {:>12}", "", "in all", "per second");
     for (name, sum, what) in [
         ("people", totals.people, "each wants seats, alone or for a party"),
@@ -118,9 +128,15 @@ fn sums(out: &mut String, report: &RunReport) {
             totals.seats_granted,
             "held for somebody; given back and granted again counts twice",
         ),
-        ("seats booked", totals.seats_booked, "and not cancelled"),
+        ("seats booked", totals.seats_booked, &booked),
     ] {
-        let line = format!("{name:<13} {:>11} {:>12}  {what}", count(sum), per_s(sum));
+        // The people of a burst have no rate.
+        let rate = if burst && ["people", "visits", "visits won"].contains(&name) {
+            String::new()
+        } else {
+            per_s(sum)
+        };
+        let line = format!("{name:<13} {:>11} {rate:>12}  {what}", count(sum));
         let _ = writeln!(out, "{}", line.trim_end());
     }
     if totals.connect_failed + totals.connections_lost > 0 {
@@ -143,6 +159,9 @@ fn sums(out: &mut String, report: &RunReport) {
         plural(checks, "check"),
         plural(report.verified.violation_count, "violation")
     );
+    for line in [lived::people(report), lived::refusals(report)].into_iter().flatten() {
+        let _ = writeln!(out, "people       {line}");
+    }
     by_code(out, report);
 }
 
@@ -205,6 +224,9 @@ fn latencies(out: &mut String, report: &RunReport) {
              by the\nload's own doing. Looks at one's place in a queue are answers without a latency."
         );
     }
+    if let Some(tail) = tail(report) {
+        let _ = writeln!(out, "{tail}");
+    }
 }
 
 fn steps(out: &mut String, report: &RunReport) {
@@ -250,7 +272,7 @@ fn limits(out: &mut String, saturation: &Saturation) {
         }
         let _ = writeln!(
             out,
-            "busiest      core {core}, its thread ran for {} of the time at most",
+            "busiest      shard core {core}, its thread ran for {} of the time at most",
             percent(share)
         );
     }

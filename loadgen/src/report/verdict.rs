@@ -4,7 +4,7 @@ use super::absence::{gone_s, headline, interruptions};
 use super::crowded::Crowded;
 use super::model::{RunKind, RunReport};
 use super::saturation::Saturation;
-use super::words::{count, micros, number, plural, seconds, violations};
+use super::words::{micros, number, of_all, plural, seconds, violations};
 use serde::Serialize;
 
 /// Whether a reader may rely on the numbers.
@@ -93,9 +93,14 @@ impl Verdict {
     }
 }
 
-/// `the server was away from 20 s to 24 s`, if it was: that explains what else looks odd.
+/// `the server was away from 20 s to 24 s`, if it was: that explains what else looks odd. Why the run ended is part of it.
 fn interrupted(report: &RunReport) -> Option<String> {
-    let first = interruptions(report).into_iter().next()?;
+    let all = interruptions(report);
+    let over = report.away.iter().position(|away| away.gave_up_after_s.is_some() && away.to_s.is_some());
+    if let Some(over) = over.and_then(|over| all.get(over)) {
+        return Some(format!("the server was {over}"));
+    }
+    let first = all.into_iter().next()?;
     Some(format!("the server was {}", first.split(';').next().unwrap_or(&first)))
 }
 
@@ -177,18 +182,32 @@ pub(super) fn outcome(report: &RunReport) -> String {
     }
 }
 
+/// `sold out after 58 s; 3 seats given back later are free`, if it was sold out.
+pub(super) fn sold_out(report: &RunReport) -> Option<String> {
+    let at = report.totals.sold_out_at_s?;
+    let back = report.target.seats.saturating_sub(report.totals.seats_booked);
+    let held = report.series.last().is_some_and(|last| last.seats_held > 0);
+    let how = if held { "not sold again" } else { "free" };
+    let is = if back == 1 { "is" } else { "are" };
+    let later = match back {
+        0 => String::new(),
+        _ => format!("; {} given back later {is} {how}", plural(back, "seat")),
+    };
+    Some(format!("sold out after {}{later}", seconds(at)))
+}
+
 fn sold(report: &RunReport) -> String {
     let (totals, seats) = (&report.totals, report.target.seats);
-    match totals.sold_out_at_s {
-        Some(at) => format!("{} sold out in {}", plural(seats, "seat"), seconds(at)),
+    match sold_out(report) {
+        Some(sold_out) => format!("{} {sold_out}", plural(seats, "seat")),
         None if seats == 0 => {
             format!("{} booked in {}", plural(totals.seats_booked, "seat"), seconds(report.duration_s))
         }
         None => {
-            let (booked, all) = (count(totals.seats_booked), plural(seats, "seat"));
+            let booked = of_all(totals.seats_booked, seats);
             match gone_s(report) {
-                Some(_) => format!("{booked} of {all} booked until then"),
-                None => format!("{booked} of {all} booked in {}", seconds(report.duration_s)),
+                Some(_) => format!("{booked} booked until then"),
+                None => format!("{booked} booked in {}", seconds(report.duration_s)),
             }
         }
     }

@@ -18,6 +18,14 @@ pub(crate) fn plural(number: u64, one: &str) -> String {
     format!("{} {one}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
+/// `19,996 of 20,000 seats`; `all 20,000 seats` if it is all of them.
+pub(crate) fn of_all(seats: u64, all: u64) -> String {
+    if seats >= all && all > 0 {
+        return format!("all {}", plural(all, "seat"));
+    }
+    format!("{} of {}", count(seats), plural(all, "seat"))
+}
+
 /// `1 seat was`, `2,000 seats were`.
 pub(crate) fn were(number: u64, one: &str) -> String {
     format!("{} {}", plural(number, one), if number == 1 { "was" } else { "were" })
@@ -60,6 +68,15 @@ pub(crate) fn number(value: f64) -> String {
             format!("{sign}{}", count(((s / unit).round() * unit) as u64))
         }
     }
+}
+
+/// The same, never more than `value`: what a promise is given on.
+pub(crate) fn number_down(value: f64) -> String {
+    if !value.is_finite() || value < 1.0 {
+        return number(value);
+    }
+    let unit = 10_f64.powi(value.log10().floor() as i32 - 2).max(if value < 10.0 { 0.1 } else { 1.0 });
+    number((value / unit).floor() * unit)
 }
 
 /// Microseconds: `85 µs`, `3.1 ms`, `1.2 s`.
@@ -109,6 +126,42 @@ pub(crate) fn ratio(a: f64, b: f64) -> f64 {
     if quotient.is_finite() { quotient } else { 0.0 }
 }
 
+/// The command that a report was made by, changed: before its scenario comes `first`, some options go, others come. Of
+/// questions it has the one that is answered, not what was asked when the report was made.
+/// `frontrow-loadgen search onsale --server …`. Without a known command the scenario alone.
+pub(crate) fn follow_up(
+    report: &super::model::RunReport,
+    question: super::Question,
+    first: &str,
+    more: &str,
+) -> String {
+    let (kept, asked) = (kept(report, &["--seats"]), question.options(report));
+    format!("frontrow-loadgen {first}{}{kept}{asked}{more}", report.name)
+}
+
+/// The options by which a report's command found its server: ` --server …`.
+pub(crate) fn same_server(report: &super::model::RunReport) -> String {
+    kept(report, &[])
+}
+
+/// Of a report's command the options that find the server, and those of `more`.
+fn kept(report: &super::model::RunReport, more: &[&str]) -> String {
+    let mut kept = String::new();
+    let mut words = report.command.split_whitespace().skip(1).skip_while(|word| *word != report.name).skip(1);
+    while let Some(word) = words.next() {
+        let (name, has_value) = word.split_once('=').map_or((word, false), |(name, _)| (name, true));
+        let of_server = ["--server", "--data", "--admin-key", "--transport", "--tcp"].contains(&name);
+        if !of_server && !more.contains(&name) {
+            continue;
+        }
+        kept = kept + " " + word;
+        if let Some(value) = (!has_value).then(|| words.next()).flatten() {
+            kept = kept + " " + value;
+        }
+    }
+    kept
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,6 +183,8 @@ mod tests {
             (plural(1, "core"), plural(2000, "core"), plural(0, "core")),
             ("1 core".into(), "2,000 cores".into(), "0 cores".into())
         );
+        let down = [37_199.0, 999.9, 12.8, 1.97, 9_999_999.0].map(number_down);
+        assert_eq!(down, ["37,100", "999", "12", "1.9", "9,990,000"]);
         assert_eq!((number(f64::NAN), ratio(1.0, 0.0)), ("–".to_owned(), 0.0));
     }
 }

@@ -14,6 +14,8 @@ pub(crate) struct Absence {
     /// When a connection was last seen open, and what had been counted by then.
     last_s: f64,
     last: Doors,
+    /// How the doors stood when they were last looked at.
+    seen: Doors,
     away: Vec<Away>,
     /// How the doors stood before the last of them.
     before: Doors,
@@ -22,11 +24,13 @@ pub(crate) struct Absence {
 impl Absence {
     /// From a moment at which the server let somebody in.
     pub(crate) fn new(now_s: f64, patience_s: f64) -> Self {
-        Self { patience_s, last_s: now_s, last: Doors::default(), away: Vec::new(), before: Doors::default() }
+        let none = Doors::default();
+        Self { patience_s, last_s: now_s, last: none, seen: none, away: Vec::new(), before: none }
     }
 
     /// Takes in how the doors stand. True: it looks like an absence, so ask the server's `/metrics`.
     pub(crate) fn see(&mut self, now_s: f64, doors: Doors) -> bool {
+        self.seen = doors;
         if doors.open > 0 {
             self.back(now_s);
             (self.last_s, self.last) = (now_s, doors);
@@ -39,8 +43,10 @@ impl Absence {
     pub(crate) fn confirm(&mut self) {
         if !self.is_away() {
             self.count_reopened(self.last.let_in);
-            self.before = self.last;
-            self.away.push(Away { from_s: self.last_s, to_s: None, reopened: 0 });
+            // Some may have come and been lost between two looks.
+            let missed = self.seen.let_in.saturating_sub(self.last.let_in);
+            self.before = Doors { open: self.last.open + missed, ..self.seen };
+            self.away.push(Away { from_s: self.last_s, ..Away::default() });
         }
     }
 
@@ -69,6 +75,13 @@ impl Absence {
     /// Whether it has been away for longer than anybody waits.
     pub(crate) fn is_over(&self, now_s: f64) -> bool {
         self.since_s().is_some_and(|since_s| now_s - since_s > self.patience_s)
+    }
+
+    /// The run ends because it has been away for too long.
+    pub(crate) fn give_up(&mut self) {
+        if let Some(away) = self.away.last_mut().filter(|away| away.to_s.is_none()) {
+            away.gave_up_after_s = Some(self.patience_s);
+        }
     }
 
     /// All absences; `let_in` connections were opened in the whole run.
@@ -108,10 +121,32 @@ mod tests {
         assert!(absence.see(8.1, doors(0, 107, 140)));
         absence.confirm();
         let both = [
-            Away { from_s: 2.0, to_s: Some(7.0), reopened: 50 },
-            Away { from_s: 8.0, to_s: None, reopened: 0 },
+            Away { from_s: 2.0, to_s: Some(7.0), reopened: 50, gave_up_after_s: None },
+            Away { from_s: 8.0, ..Away::default() },
         ];
         assert_eq!(absence.end(107), both);
+    }
+
+    #[test]
+    fn a_server_that_comes_back_too_late_was_given_up() {
+        let mut absence = Absence::new(0.0, 10.0);
+        absence.see(1.0, doors(50, 50, 0));
+        assert!(absence.see(1.1, doors(0, 50, 50)));
+        absence.confirm();
+        assert!(absence.is_over(11.5));
+        absence.give_up();
+        absence.back(12.0);
+        let late = Away { from_s: 1.0, to_s: Some(12.0), reopened: 0, gave_up_after_s: Some(10.0) };
+        assert_eq!(absence.end(50), [late]);
+    }
+
+    #[test]
+    fn connections_that_came_and_were_lost_between_two_looks_were_there() {
+        let mut absence = Absence::new(0.0, 10.0);
+        assert!(absence.see(0.1, doors(0, 50, 50)), "fifty were let in, and are lost: ask");
+        absence.confirm();
+        absence.see(0.2, doors(30, 80, 50));
+        assert_eq!(absence.end(81), [Away { to_s: Some(0.2), reopened: 31, ..Away::default() }]);
     }
 
     #[test]
@@ -120,6 +155,6 @@ mod tests {
         absence.see(1.0, doors(50, 50, 3));
         assert!(!absence.see(1.1, doors(0, 50, 3)), "none lost, none refused");
         absence.gone_at(5.0);
-        assert_eq!(absence.end(50), [Away { from_s: 5.0, to_s: None, reopened: 0 }]);
+        assert_eq!(absence.end(50), [Away { from_s: 5.0, ..Away::default() }]);
     }
 }

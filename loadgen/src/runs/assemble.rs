@@ -5,7 +5,7 @@ use crate::crowd::Books;
 use crate::drive::Tally;
 use crate::machine::{self, Machine};
 use crate::options::LoadOptions;
-use crate::report::model::{MODEL, RunKind, RunReport, Totals, Verified};
+use crate::report::model::{Lived, MODEL, RunKind, RunReport, Totals, Verified};
 use crate::report::{self};
 use crate::runs::plan::Plan;
 use crate::runs::play::Played;
@@ -59,6 +59,7 @@ pub(crate) fn blank(kind: RunKind, options: &LoadOptions, site: &Site, plan: &Pl
         away: Vec::new(),
         quick: plan.shrunk.clone(),
         seats_left: None,
+        lived: None,
         questions: Vec::new(),
     }
 }
@@ -91,6 +92,10 @@ pub(crate) fn add(report: &mut RunReport, sale: &Sale, played: &Played) {
     report.duration_s += played.duration_s;
     if matches!(report.kind, RunKind::Run | RunKind::Soak) {
         report.seats_left.clone_from(&played.seats_left);
+        report.lived = Some(Lived {
+            to_booked: report::latency(&played.lived.to_booked),
+            queued: report::latency(&played.lived.queued),
+        });
     }
     report.away.extend(played.away.iter().cloned());
     add_totals(&mut report.totals, &played.total, &played.books);

@@ -189,14 +189,14 @@ impl Bench {
     fn keep(&mut self, part: &str, outcome: &Outcome) -> Result<(), LoadError> {
         self.verdict = self.verdict.and(Verdict::of(&outcome.report));
         if let Some(error) = &outcome.cut_short {
-            eprintln!("frontrow-loadgen: {part} was cut short: {error}");
+            tell!("frontrow-loadgen: {part} was cut short: {error}");
             self.verdict = self.verdict.and(Verdict::from(error));
         }
         for doubt in report::Verdict::of(&outcome.report, &Saturation::of(&outcome.report)).doubts {
-            eprintln!("frontrow-loadgen: {part}: {doubt}");
+            tell!("frontrow-loadgen: {part}: {doubt}");
         }
         for violation in &outcome.report.verified.violations {
-            eprintln!("frontrow-loadgen: {part}: VIOLATION: {violation}");
+            tell!("frontrow-loadgen: {part}: VIOLATION: {violation}");
         }
         match &self.folder {
             Some(folder) => {
@@ -213,10 +213,10 @@ impl Bench {
     }
 
     fn end(self) -> Result<Verdict, LoadError> {
-        println!("{}", self.figures);
+        deliver::say(&self.figures.to_string());
         if let Some(folder) = &self.folder {
             self.figures.write(folder)?;
-            println!("Written to {}", folder.display());
+            deliver::say(&format!("Written to {}", folder.display()));
         }
         Ok(self.verdict)
     }

@@ -1,7 +1,7 @@
 //! From a command to its verdict.
 
 use crate::LoadError;
-use crate::crowd::Scenario;
+use crate::crowd::{Scenario, annotated};
 use crate::options::{Cli, Command, LoadOptions, PlanOptions};
 use crate::report::model::RunKind;
 use crate::report::words::were;
@@ -19,7 +19,7 @@ const SOAK: Duration = Duration::from_secs(3600);
 /// Does what the command line says. Whatever goes wrong is said on standard error.
 pub fn run(cli: Cli) -> Verdict {
     act(cli.command).unwrap_or_else(|error| {
-        eprintln!("frontrow-loadgen: {error}");
+        tell!("frontrow-loadgen: {error}");
         Verdict::from(&error)
     })
 }
@@ -77,8 +77,14 @@ fn loaded(
     if let Some(out) = options.out.as_deref().or((!options.quick).then(|| Path::new(deliver::REPORTS))) {
         report::try_folder(out)?;
     }
-    let outcome = runtime()?.block_on(async { run(&Interrupt::by_signals()).await })?;
-    Ok(deliver::deliver(outcome, options))
+    let (outcome, interrupt) = runtime()?.block_on(async {
+        let interrupt = Interrupt::by_signals();
+        (run(&interrupt).await, interrupt)
+    });
+    let verdict = outcome.map(|outcome| deliver::deliver(outcome, options));
+    // Whatever ended the run before its end: nobody is to find the event open unawares.
+    interrupt.tell_open();
+    verdict
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, LoadError> {
@@ -93,36 +99,43 @@ fn compare(a: &Path, b: &Path) -> Result<Verdict, LoadError> {
 
 /// Answers from a finished report. The exit code is the report's own: what is planned on it is worth no more than it.
 fn plan_from(options: &PlanOptions) -> Result<Verdict, LoadError> {
+    if options.people.is_some() {
+        let mistake = "`plan` plays nobody, so it has no --people: did you mean --buyers?";
+        return Err(LoadError::Option(mistake.to_owned()));
+    }
     let mut report = report::read(&options.folder)?;
     let usual = Question::of(&report);
-    let question = Question {
+    let asked = Question {
         buyers: options
             .buyers
             .unwrap_or_else(|| options.seats.map_or(usual.buyers, |seats| seats.saturating_mul(10))),
         seats: options.seats.unwrap_or(usual.seats),
         minutes: options.minutes.unwrap_or(usual.minutes),
+        half_within_s: options.half_within.map(|it| it.as_secs_f64()),
+        minutes_unsaid: options.minutes.is_none(),
     };
     // What was asked when it ran is not what is asked now.
     report.questions.clear();
-    if question != usual {
-        report.questions.push(question);
+    if asked != (Question { minutes_unsaid: true, ..usual }) {
+        report.questions.push(asked);
     }
+    let question = Question::first(&report);
     deliver::say(&format!("{}\n{}", report::headline(&report), report::capacity(&report, &question)));
     Ok(Verdict::of(&report))
 }
 
 fn scenarios(name: Option<&str>) -> Result<Verdict, LoadError> {
     if let Some(name) = name {
-        Scenario::named(name)?;
-        print!("{}", Scenario::text(name).unwrap_or_default());
+        deliver::say(annotated(name)?.trim_end());
         return Ok(Verdict::Good);
     }
     for name in Scenario::names() {
         let scenario = Scenario::named(name)?;
-        println!("{name:<16} {}", scenario.about.split_whitespace().collect::<Vec<_>>().join(" "));
+        let about = scenario.about.split_whitespace().collect::<Vec<_>>().join(" ");
+        deliver::say(&format!("{name:<16} {about}"));
     }
-    println!(
-        "\n`frontrow-loadgen scenarios NAME` prints one; change it and give it to `frontrow-loadgen run FILE`."
+    deliver::say(
+        "\n`frontrow-loadgen scenarios NAME` prints one; change it and give it to `frontrow-loadgen run FILE`.",
     );
     Ok(Verdict::Good)
 }
@@ -130,11 +143,11 @@ fn scenarios(name: Option<&str>) -> Result<Verdict, LoadError> {
 fn table(options: crate::table::TableOptions) -> Result<Verdict, LoadError> {
     let command = std::env::args().collect::<Vec<_>>().join(" ");
     let wanted = options.clone();
-    let report = crate::table::run(options, command, |line| eprintln!("{line}"))?;
-    println!("{}", report.table());
+    let report = crate::table::run(options, command, |line| tell!("{line}"))?;
+    deliver::say(&report.table());
     if let Some(folder) = wanted.out_folder(&report.date) {
         report.write(&folder)?;
-        println!("Written to {}", folder.display());
+        deliver::say(&format!("Written to {}", folder.display()));
     }
     Ok(Verdict::Good)
 }
@@ -142,18 +155,18 @@ fn table(options: crate::table::TableOptions) -> Result<Verdict, LoadError> {
 fn peers(options: crate::peers::PeersOptions) -> Result<Verdict, LoadError> {
     let command = std::env::args().collect::<Vec<_>>().join(" ");
     let wanted = options.clone();
-    let report = crate::peers::run(options, command, |line| eprintln!("{line}"))?;
-    println!("{}", report.table());
+    let report = crate::peers::run(options, command, |line| tell!("{line}"))?;
+    deliver::say(&report.table());
     if let Some(folder) = wanted.out_folder(&report.date) {
         report.write(&folder)?;
-        println!("Written to {}", folder.display());
+        deliver::say(&format!("Written to {}", folder.display()));
     }
     Ok(Verdict::Good)
 }
 
 fn selftest() -> Result<Verdict, LoadError> {
     let test = crate::selftest::run()?;
-    println!("{test}");
+    deliver::say(&test.to_string());
     Ok(if test.passed() { Verdict::Good } else { Verdict::NotAMeasurement })
 }
 
@@ -162,15 +175,15 @@ fn history(folder: &Path, add: &[PathBuf]) -> Result<Verdict, LoadError> {
         report::remember(folder, &report::read(run)?, run)?;
     }
     let past = report::history(folder)?;
-    println!("{past}");
+    deliver::say(&past.to_string());
     let unlisted = report::unlisted(folder, &past);
     if !unlisted.is_empty() {
         let (is, runs) = (were(unlisted.len() as u64, "report"), unlisted.join(" "));
-        println!(
+        deliver::say(&format!(
             "{is} found in {} that its history does not have; to add: frontrow-loadgen history {} --add {runs}",
             folder.display(),
             folder.display()
-        );
+        ));
     }
     Ok(Verdict::Good)
 }

@@ -17,17 +17,18 @@ fn question(options: &LoadOptions, report: &RunReport) -> Question {
     Question {
         buyers: options.buyers.unwrap_or(usual.buyers),
         minutes: options.minutes.unwrap_or(usual.minutes),
+        half_within_s: options.half_within.map(|it| it.as_secs_f64()),
+        minutes_unsaid: options.minutes.is_none(),
         ..usual
     }
 }
 
 /// Notes the planner's question in the report, if there was one, and gives it.
 pub(crate) fn ask(options: &LoadOptions, report: &mut RunReport) -> Question {
-    let question = question(options, report);
-    if options.buyers.is_some() || options.minutes.is_some() {
-        report.questions.push(question);
+    if options.buyers.is_some() || options.minutes.is_some() || options.half_within.is_some() {
+        report.questions.push(question(options, report));
     }
-    question
+    Question::first(report)
 }
 
 /// A line, or several, on standard output. Whoever has stopped reading (`| head`) loses nothing else by it.
@@ -46,7 +47,7 @@ pub(crate) fn deliver(mut outcome: Outcome, options: &LoadOptions) -> Verdict {
         say(&format!("{}\n{}", report::summary(report), report::capacity(report, &question)));
     }
     if let Some(error) = &outcome.cut_short {
-        eprintln!("frontrow-loadgen: the run was cut short: {error}");
+        tell!("frontrow-loadgen: the run was cut short: {error}");
         verdict = verdict.and(Verdict::from(error));
     }
     if let Some(folder) = folder(options, &report.name) {
@@ -54,21 +55,24 @@ pub(crate) fn deliver(mut outcome: Outcome, options: &LoadOptions) -> Verdict {
             .and_then(|()| remember(options, report, &folder));
         match written {
             Ok(()) => {
-                eprintln!("\nThe page: {}", folder.join("index.html").display());
-                eprintln!(
-                    "Ask about a crowd of your own: frontrow-loadgen plan {} --buyers 60000 --minutes 5",
-                    folder.display()
-                );
+                tell!("\nThe page: {}", folder.join("index.html").display());
+                // On a run that was cut short nothing can be planned.
+                if outcome.cut_short.is_none() {
+                    tell!(
+                        "Ask about a crowd of your own: frontrow-loadgen plan {} --buyers 60000 --minutes 5",
+                        folder.display()
+                    );
+                }
             }
             Err(error) => {
-                eprintln!("frontrow-loadgen: the report is not in {}: {error}", folder.display());
-                eprintln!("frontrow-loadgen: what stands above is all there is; try --out FOLDER elsewhere");
+                tell!("frontrow-loadgen: the report is not in {}: {error}", folder.display());
+                tell!("frontrow-loadgen: what stands above is all there is; try --out FOLDER elsewhere");
                 verdict = verdict.and(Verdict::Usage);
             }
         }
     }
     if verdict == Verdict::Violations {
-        eprintln!(
+        tell!(
             "frontrow-loadgen: {}: the server broke a promise; the first: {}",
             report::words::violations(report.verified.violation_count),
             report.verified.violations.first().map_or("?", String::as_str)

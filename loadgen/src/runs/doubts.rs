@@ -1,9 +1,9 @@
 //! Whether figures are worth anything: what stands against a run as a measurement.
 
 use crate::drive::Tally;
-use crate::report::absence;
 use crate::report::model::{RunKind, RunReport};
 use crate::report::words::{count, plural, seconds, were};
+use crate::report::{absence, refused_connections};
 
 /// More requests than this share that left late through the load's own fault spoil a measurement.
 const LATE_SHARE: f64 = 0.01;
@@ -69,12 +69,7 @@ fn connections(report: &RunReport) -> Vec<String> {
                 were(totals.connections_lost, "connection")
             )
         }),
-        (totals.connect_failed > 0).then(|| {
-            format!(
-                "{} refused: see limits.connections, limits.connections_per_address and the open files of the server.",
-                were(totals.connect_failed, "connection")
-            )
-        }),
+        refused_connections(report),
     ]
     .into_iter()
     .flatten()

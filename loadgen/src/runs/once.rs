@@ -4,7 +4,7 @@ use crate::LoadError;
 use crate::crowd::Scenario;
 use crate::options::LoadOptions;
 use crate::report::model::RunKind;
-use crate::report::words::plural;
+use crate::report::words::{count, plural};
 use crate::runs::assemble::{self, Outcome};
 use crate::runs::doubts;
 use crate::runs::interrupt::Interrupt;
@@ -28,9 +28,12 @@ pub(crate) async fn once(
     let mut watch = Watch::begin(&mut site, options).await;
     let sale = Sale::open(&site, &plan, plan.seats(), &report.started).await?;
     if sale.own {
-        interrupt.event_is_open(sale.event);
+        interrupt.event_is_open(sale.event, &site.close_command(sale.event));
     }
     watch.progress.say(&greeting(&site, &sale, &plan));
+    if let Some(fewer) = fewer(options, &plan) {
+        watch.progress.say(&fewer);
+    }
     let stage =
         Stage { site: &site, sale: &sale, plan: &plan, scenario: &plan.scenario, counts: Counts::After(0.0) };
     let played = stage.play(&mut watch, interrupt).await?;
@@ -43,10 +46,22 @@ pub(crate) async fn once(
         report.trends = trend::of(&report.series);
     }
     let cut_short = match played.cut_short {
-        None => sale.end(&site).await.err(),
+        None => sale.end(&site).await.map(|()| interrupt.event_is_closed()).err(),
         cut_short => cut_short,
     };
     Ok(Outcome { report, histograms, cut_short })
+}
+
+/// Of two options that say how many people come, the smaller number is taken: that is said before they do.
+fn fewer(options: &LoadOptions, plan: &Plan) -> Option<String> {
+    let (asked, played) = (options.people?, plan.scenario.visits().round() as u64);
+    (options.quick && asked > played).then(|| {
+        format!(
+            "  --quick plays {} of the {} of --people: leave --quick out to play them all.",
+            count(played),
+            count(asked)
+        )
+    })
 }
 
 /// What is about to happen, in two lines.

@@ -49,7 +49,7 @@ pub(crate) fn scenario(name: &str) -> Result<Scenario, LoadError> {
 pub(crate) fn from_file(path: &Path) -> Result<Scenario, LoadError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| LoadError::NoScenario { path: path.to_owned(), source })?;
-    Ok(Scenario::parse(&text)?)
+    Scenario::parse(&text).map_err(|source| LoadError::ScenarioFile { path: path.to_owned(), source })
 }
 
 impl Plan {

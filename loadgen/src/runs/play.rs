@@ -2,7 +2,7 @@
 
 use crate::LoadError;
 use crate::crowd::{
-    Books, Carried, Crowd, CrowdPlan, Routing, Scenario, Verifier, Waited, crowds, spread_cores,
+    Books, Carried, Crowd, CrowdPlan, Lived, Routing, Scenario, Verifier, Waited, crowds, spread_cores,
 };
 use crate::drive::{Doors, DrivePlan, Driving, Tally, start};
 use crate::options::TransportWord;
@@ -40,6 +40,8 @@ pub(crate) struct Played {
     pub(crate) away: Vec<Away>,
     /// Why seats were left, if any were.
     pub(crate) seats_left: Option<String>,
+    /// What people lived through.
+    pub(crate) lived: Lived,
     /// Why the end is missing, if it is: the server went away.
     pub(crate) cut_short: Option<LoadError>,
 }
@@ -82,13 +84,13 @@ impl Stage<'_> {
                 break;
             }
             hand.mind_server(driving.doors(), watch).await;
-            hand.mind(&driving, &verifier, watch.seconds(), interrupt);
+            hand.mind(&driving, &verifier, watch, interrupt);
         }
         // What the last of them did is told when the crowds are gone.
         driving.join()?;
-        let books = verifier.books();
+        let (books, lived) = (verifier.books(), verifier.lived());
         let (verified, seats_left, cut_short) = self.compare(verifier, &mut hand, watch).await;
-        Ok(Played { verified, seats_left, cut_short, ..hand.done(books, watch.seconds()) })
+        Ok(Played { verified, seats_left, lived, cut_short, ..hand.done(books, watch.seconds()) })
     }
 
     /// Holds what people were told against the server's seats, if there is still a server.
@@ -183,6 +185,8 @@ struct Hand<'a> {
     /// Who waited when nobody came any more.
     waited: Vec<Waited>,
     absence: Absence,
+    /// Whether it has been said that the run ends without those who are not done.
+    told_end: bool,
 }
 
 impl<'a> Hand<'a> {
@@ -198,6 +202,7 @@ impl<'a> Hand<'a> {
             winding_down_s: None,
             waited: Vec::new(),
             absence: Absence::new(opened_s, stage.plan.patience.as_secs_f64()),
+            told_end: false,
         }
     }
 
@@ -250,9 +255,14 @@ impl<'a> Hand<'a> {
     }
 
     /// Sees that the run ends: after the scenario's time and a grace, or when somebody asks.
-    fn mind(&mut self, driving: &Driving<Crowd>, verifier: &Verifier, now_s: f64, interrupt: &Interrupt) {
+    fn mind(&mut self, driving: &Driving<Crowd>, verifier: &Verifier, watch: &Watch, interrupt: &Interrupt) {
+        let now_s = watch.seconds();
         let is_away = self.absence.since_s().is_some();
-        if self.absence.is_over(now_s) || (is_away && interrupt.is_asked()) {
+        let is_over = self.absence.is_over(now_s);
+        if is_over {
+            self.absence.give_up();
+        }
+        if is_over || (is_away && interrupt.is_asked()) {
             driving.stop();
         }
         let Some(since_s) = self.winding_down_s else {
@@ -264,7 +274,13 @@ impl<'a> Hand<'a> {
             }
             return;
         };
-        if now_s > since_s + self.stage.plan.grace.as_secs_f64() {
+        let grace = self.stage.plan.grace.as_secs_f64();
+        if now_s > since_s + grace && !std::mem::replace(&mut self.told_end, true) {
+            watch.progress.say(&format!(
+                "  some people are not done {} after the last came: the run ends without them. What is in flight is waited for, for \
+                 as long as --patience says",
+                seconds(grace)
+            ));
             driving.stop();
         }
     }
@@ -278,6 +294,7 @@ impl<'a> Hand<'a> {
             books,
             verified: Verified::default(),
             seats_left: None,
+            lived: Lived::default(),
             cut_short: None,
             duration_s: now_s - self.opened_s,
         }

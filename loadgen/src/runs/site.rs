@@ -1,11 +1,12 @@
 //! The server under load, found and asked about itself.
 
 use crate::LoadError;
+use crate::observe::metrics;
 use crate::observe::process::ServerProcess;
 use crate::options::{LoadOptions, TransportWord};
 use crate::report::model::Target;
 use crate::runs::tokens::Tokens;
-use frontrow_client::{Client, ClientError, Endpoint, Http, Topology, UserId, Welcome};
+use frontrow_client::{Client, ClientError, Endpoint, Http, Options, Topology, UserId, Welcome};
 use frontrow_server::identity::ADMIN_KEY_FILE;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
@@ -33,6 +34,10 @@ pub(crate) struct Site {
     pub(crate) topology: Topology,
     /// Its process, if that is on this machine.
     pub(crate) process: Option<ServerProcess>,
+    /// The options by which the `frontrow` command finds it as its operator.
+    operator: String,
+    /// Connections that it takes, in all and from one address, if it says so.
+    pub(crate) limits: (Option<u32>, Option<u32>),
 }
 
 impl Site {
@@ -47,17 +52,27 @@ impl Site {
         let url = options.server.trim_end_matches('/').to_owned();
         let address = resolve(&url)?;
         let http = Http::new(&url).map_err(LoadError::http)?;
-        http.metrics().await.map_err(LoadError::http)?;
+        let page = http.metrics().await.map_err(LoadError::http)?;
         let http = match admin_key(options)? {
             Some(key) => http.with_admin_key(key),
             None => http,
         };
         let tokens = Tokens::of(options, &http)?;
         let token = tokens.one(SCOUT).await?;
-        let scout = Client::connect(Endpoint::of_http(&url), token).await.map_err(unwelcome)?;
+        // A server that is slow to let us in is given as long as every other answer.
+        let patient = Options { connect_timeout: options.patience.max(LEAST_PATIENCE), ..Options::default() };
+        let scout = Client::connect_with(Endpoint::of_http(&url), token, patient).await.map_err(unwelcome)?;
         let (welcome, topology) = (scout.welcome(), scout.topology().await.map_err(unwelcome)?);
         let process = ServerProcess::listening_at(address);
-        Ok(Self { url, http, address, tokens, welcome, topology, process })
+        let limit = |name| metrics::alone(&page, name).map(|limit| limit as u32);
+        let limits = (limit("frontrow_connections_limit"), limit("frontrow_connections_per_address_limit"));
+        let operator = operator(&url, options, std::env::var("FRONTROW_ADMIN_KEY").ok().as_deref());
+        Ok(Self { url, http, address, tokens, welcome, topology, process, operator, limits })
+    }
+
+    /// The command that ends an event's sale at this server.
+    pub(crate) fn close_command(&self, event: u32) -> String {
+        format!("frontrow event close {event}{}", self.operator)
     }
 
     /// How many cores serve.
@@ -101,9 +116,23 @@ impl Site {
             partitions: self.welcome.partitions,
             durability: self.welcome.durability.name().to_owned(),
             same_machine: self.process.is_some(),
+            connections_limit: self.limits.0,
+            address_limit: self.limits.1,
             ..Target::default()
         }
     }
+}
+
+/// The host in an address with TLS; `None` for other addresses.
+fn encrypted(url: &str) -> Option<&str> {
+    let (scheme, rest) = url.split_once("://")?;
+    let tls = ["https", "wss"].iter().any(|tls| scheme.eq_ignore_ascii_case(tls));
+    let authority = rest.split('/').next().unwrap_or(rest);
+    // The port is that of whatever ends TLS; what stands in brackets is an address with colons of its own.
+    let port =
+        authority.rfind(':').filter(|colon| authority.rfind(']').is_none_or(|bracket| bracket < *colon));
+    let host = port.map_or(authority, |colon| &authority[..colon]);
+    tls.then_some(if host.is_empty() { "HOST" } else { host })
 }
 
 /// `http://host:port` as an address.
@@ -115,13 +144,23 @@ fn resolve(url: &str) -> Result<SocketAddr, LoadError> {
                 .to_owned(),
         ));
     }
+    if let Some(host) = encrypted(url) {
+        return Err(LoadError::Option(format!(
+            "`{url}` is an address with TLS, and neither the load generator nor the server speaks TLS: give the address of the \
+             server itself, behind whatever ends TLS before it: --server http://{host}:7410 (server.http in its \
+             configuration), with the name or number that its machine has there"
+        )));
+    }
     let wrong = || LoadError::Option(format!("`{url}` is no address of a server; write http://host:port"));
     let rest = url.strip_prefix("http://").ok_or_else(wrong)?;
     let has_port = rest.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
     let authority = if has_port { rest.to_owned() } else { format!("{rest}:80") };
     let found = authority.to_socket_addrs();
-    let found =
-        found.map_err(|error| LoadError::NoServer { url: url.to_owned(), reason: error.to_string() })?;
+    let found = found.map_err(|error| LoadError::NoHost {
+        url: url.to_owned(),
+        host: authority.rsplit_once(':').map_or(authority.as_str(), |(host, _)| host).to_owned(),
+        reason: error.to_string(),
+    })?;
     // Servers on loopback listen on IPv4 unless told otherwise, and `localhost` may name both.
     let mut found: Vec<SocketAddr> = found.collect();
     found.sort_by_key(SocketAddr::is_ipv6);
@@ -142,6 +181,27 @@ fn admin_key(options: &LoadOptions) -> Result<Option<String>, LoadError> {
     }
 }
 
+/// Options of `frontrow` for what these found: ` --server URL --data DIR`. A key is not repeated; the command finds the one of
+/// its variable (`variable`) by itself.
+fn operator(url: &str, options: &LoadOptions, variable: Option<&str>) -> String {
+    let server = format!(" --server {}", quoted(url));
+    match options.admin_key.as_deref() {
+        Some(key) if variable == Some(key) => server,
+        Some(_) => server + " --admin-key KEY",
+        None => format!("{server} --data {}", quoted(&options.data.to_string_lossy())),
+    }
+}
+
+/// As a shell takes it for one word.
+fn quoted(word: &str) -> String {
+    let plain = |letter: char| letter.is_alphanumeric() || "/.:_-[]@%+=,".contains(letter);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
 fn unwelcome(error: ClientError) -> LoadError {
     match error {
         ClientError::Unreachable { endpoint, reason } => LoadError::NoServer { url: endpoint, reason },
@@ -154,13 +214,41 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_operators_options_are_those_that_the_command_takes() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            load: LoadOptions,
+        }
+        let options = |words: &[&str]| {
+            let words = ["load"].iter().chain(words);
+            <Line as clap::Parser>::parse_from(words).load
+        };
+        let url = "http://127.0.0.1:7410";
+        let data = operator(url, &options(&["--data", "/var/my data"]), None);
+        assert_eq!(data, " --server http://127.0.0.1:7410 --data '/var/my data'");
+        let keyed = options(&["--admin-key", "secret"]);
+        assert_eq!(operator(url, &keyed, None), " --server http://127.0.0.1:7410 --admin-key KEY");
+        assert_eq!(operator(url, &keyed, Some("secret")), " --server http://127.0.0.1:7410");
+    }
+
+    #[test]
     fn addresses_are_read() {
         for at in ["127.0.0.1:7410", "[::1]:80"] {
             assert_eq!(resolve(&format!("http://{at}")).unwrap().to_string(), at);
         }
         assert_eq!(resolve("http://127.0.0.1").unwrap().port(), 80);
         assert!(resolve("").expect_err("nothing").to_string().contains("FRONTROW_URL"));
-        for wrong in ["127.0.0.1:7410", "https://x", "http://"] {
+        for (tls, instead) in [
+            ("https://tickets.example.com", "http://tickets.example.com:7410 "),
+            ("https://10.0.0.1:8443/v1", "http://10.0.0.1:7410 "),
+            ("wss://[::1]:443/v1/ws", "http://[::1]:7410 "),
+            ("HTTPS://", "http://HOST:7410 "),
+        ] {
+            let error = resolve(tls).expect_err(tls).to_string();
+            assert!(error.contains(instead) && error.contains("speaks TLS"), "{tls}: {error}");
+        }
+        for wrong in ["127.0.0.1:7410", "ftp://x", "http://"] {
             let error = resolve(wrong).expect_err(wrong).to_string();
             assert!(error.contains("http://"), "{error}");
         }

@@ -88,7 +88,7 @@ impl<'a> Steps<'a> {
             opened => opened?,
         };
         if sale.own {
-            self.interrupt.event_is_open(sale.event);
+            self.interrupt.event_is_open(sale.event, &self.site.close_command(sale.event));
         }
         let stage = Stage {
             site: &self.site,
@@ -112,7 +112,8 @@ impl<'a> Steps<'a> {
         self.keep_best(met, rate_per_s, played.steady);
         self.cut_short = played.cut_short;
         if self.cut_short.is_none() {
-            self.cut_short = sale.end(&self.site).await.err();
+            let ended = sale.end(&self.site).await;
+            self.cut_short = ended.map(|()| self.interrupt.event_is_closed()).err();
         }
         Ok(met)
     }
@@ -120,7 +121,7 @@ impl<'a> Steps<'a> {
     /// Between two steps there is no server any more.
     fn went_away(&mut self) -> bool {
         let from_s = self.watch.seconds();
-        self.report.away.push(Away { from_s, to_s: None, reopened: 0 });
+        self.report.away.push(Away { from_s, ..Away::default() });
         self.cut_short = Some(LoadError::WentAway { from_s });
         false
     }

@@ -50,6 +50,7 @@ impl From<&LoadError> for Verdict {
     fn from(error: &LoadError) -> Self {
         match error {
             LoadError::NoServer { .. }
+            | LoadError::NoHost { .. }
             | LoadError::NotHttp { .. }
             | LoadError::Silent { .. }
             | LoadError::Connection { .. } => Self::NoServer,

@@ -10,7 +10,8 @@
 //!   are loaded over loopback TCP from one thread pinned to `--load-core`; only one is loaded at a time.
 //!   The idle ones stay up: each wakes 200 times a second and finds nothing to do. With `--backup` there is one
 //!   more, which waits until a standby has everything on disk, too: a process of its own on the same machine,
-//!   pinned to nothing, with the same disk.
+//!   pinned to nothing, with the same disk. With `--kafka` there is one that tells every change to a Kafka
+//!   which is started for it; before another subject's turn it is waited for until it has told everything.
 //! - **Engine.** Servers, echo and load client run on the same engine, the one `frontrow_engine` chooses.
 //! - **Echo.** It reads frames as long as a claim ([`CLAIM_BYTES`]) and sends frames as long as an answer
 //!   ([`ANSWER_BYTES`]), all complete frames of a receive in one send. It copies a sequence number, nothing
@@ -51,6 +52,7 @@ mod options;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod subject;
+pub(crate) mod told;
 pub(crate) mod websocket;
 
 pub use claims::{ANSWER_BYTES, CLAIM_BYTES};

@@ -48,6 +48,10 @@ pub struct TableOptions {
     /// Also measure a server that keeps a table of bookings beside its log.
     #[arg(long)]
     pub bookings: bool,
+    /// Also measure a server that tells a Kafka everything, which is started for it on the CPUs that the server under test
+    /// does not have.
+    #[arg(long)]
+    pub kafka: bool,
     /// With --backup: the `frontrow` program. [default: the one beside this program]
     #[arg(long, value_name = "FILE", requires = "backup")]
     pub frontrow: Option<PathBuf>,

@@ -8,6 +8,7 @@ use crate::table::echo::{EchoServer, Load};
 use crate::table::followed::Followed;
 use crate::table::report::{Depth, Report, Row, Run, Subject};
 use crate::table::subject::{Server, Way};
+use crate::table::told::Told;
 use frontrow_engine::{Engine, WithEngine, dispatch};
 use frontrow_venue::stadium::{StadiumSpec, generate};
 use std::collections::BTreeMap;
@@ -47,6 +48,10 @@ impl<P: FnMut(&str)> WithEngine for Table<P> {
                 .bookings
                 .then(|| Server::start_fed(&options, &folder.path().join("fed"), &plan))
                 .transpose()?,
+            kafka: options
+                .kafka
+                .then(|| Told::start(&options, &folder.path().join("told"), &plan))
+                .transpose()?,
             backup: options.backup.then(|| Followed::start(&options, folder.path(), &plan)).transpose()?,
         };
         let engine = subjects.durable.engine().to_owned();
@@ -58,6 +63,9 @@ impl<P: FnMut(&str)> WithEngine for Table<P> {
         }
         if let Some(fed) = subjects.bookings {
             fed.stop();
+        }
+        if let Some(told) = subjects.kafka {
+            told.stop();
         }
         Ok(Report {
             date: machine::today(),
@@ -87,6 +95,7 @@ struct Subjects {
     durable: Server,
     backup: Option<Followed>,
     bookings: Option<Server>,
+    kafka: Option<Told>,
 }
 
 /// A new folder for the servers' data; removed when dropped.
@@ -105,10 +114,11 @@ fn measure<E: Engine>(
     subjects: &mut Subjects,
     progress: &mut impl FnMut(&str),
 ) -> Result<Vec<Depth>, LoadError> {
-    let mut runs: Vec<[Vec<Run>; 5]> = options.depths.iter().map(|_| Default::default()).collect();
+    let mut runs: Vec<[Vec<Run>; 6]> = options.depths.iter().map(|_| Default::default()).collect();
     let asked = |subject: &Subject| match subject {
         Subject::Backup => options.backup,
         Subject::Bookings => options.bookings,
+        Subject::Kafka => options.kafka,
         _ => true,
     };
     let all = || Subject::ALL.into_iter().filter(asked);
@@ -143,14 +153,24 @@ fn one<E: Engine>(
 ) -> Result<Run, LoadError> {
     let load = options.load(depth);
     let used = CpuTime::now(Watched::Own);
-    let outcome = match (subject, &mut subjects.backup, &mut subjects.bookings) {
-        (Subject::Echo, ..) => Outcome { meter: subjects.echo.load::<E>(load)?, counts: Counts::default() },
-        (Subject::Memory, ..) => subjects.memory.load::<E>(Way::Tcp, load)?,
-        (Subject::Backup, Some(followed), _) => followed.server.load::<E>(Way::Tcp, load)?,
-        (Subject::Bookings, _, Some(fed)) => fed.load::<E>(Way::Tcp, load)?,
-        _ => subjects.durable.load::<E>(Way::Tcp, load)?,
+    let Subjects { echo, memory, durable, backup, bookings, kafka } = subjects;
+    let server = match subject {
+        Subject::Echo => {
+            let outcome = Outcome { meter: echo.load::<E>(load)?, counts: Counts::default() };
+            return Ok(run_of(outcome, used.others_since(), options.duration()));
+        }
+        Subject::Memory => memory,
+        Subject::Backup => backup.as_mut().map_or(durable, |followed| &mut followed.server),
+        Subject::Bookings => bookings.as_mut().unwrap_or(durable),
+        Subject::Kafka => kafka.as_mut().map_or(durable, |told| &mut told.server),
+        _ => durable,
     };
-    Ok(run_of(outcome, used.others_since(), options.duration()))
+    let outcome = server.load::<E>(Way::Tcp, load)?;
+    let mut run = run_of(outcome, used.others_since(), options.duration());
+    if let (Subject::Kafka, Some(told)) = (subject, kafka) {
+        run.told_after_s = Some(told.wait(load.patience)?);
+    }
+    Ok(run)
 }
 
 pub(crate) fn run_of(outcome: Outcome, others_cpu: f64, duration: Duration) -> Run {
@@ -170,6 +190,7 @@ pub(crate) fn run_of(outcome: Outcome, others_cpu: f64, duration: Duration) -> R
         logging_ns: meter.logging_ns(),
         refused,
         others_cpu,
+        told_after_s: None,
     }
 }
 

@@ -77,6 +77,18 @@ impl Server {
         Self::sell(options, &config, running, plan)
     }
 
+    /// The same with everything told to Kafka.
+    pub(crate) fn start_told(
+        options: &TableOptions,
+        data: &Path,
+        plan: &Plan,
+        brokers: &str,
+    ) -> Result<Self, LoadError> {
+        let config = configure(options, &options.durability, data, &[("KAFKA__BROKERS", brokers)])?;
+        let running = frontrow_server::start(&config, false)?;
+        Self::sell(options, &config, running, plan)
+    }
+
     /// The same with answers that wait for a standby. `follow` starts one, told where to connect; returns when it
     /// has everything.
     pub(crate) fn start_followed<T>(
@@ -189,6 +201,11 @@ impl Server {
                 Err(LoadError::Wrong(format!("the server shows {count:?} of {} seats", hall.spots.len())))
             }
         }
+    }
+
+    /// Where its HTTP side is.
+    pub(crate) fn http(&self) -> SocketAddr {
+        self.running.http
     }
 
     /// What runs it.

@@ -55,6 +55,7 @@ fn ctrl_c_leaves_a_partial_report_that_says_so() {
     assert_eq!(code, Some(4), "partial is doubtful\n{rest}");
     let report = read(&out).expect("a report");
     assert!(report.interrupted && report.totals.answered > 0, "{:?}", report.totals);
+    assert!(!rest.contains("stays open"), "it was closed: {rest}");
     assert_eq!((report.totals.unanswered, report.verified.violation_count), (0, 0));
     let summary = std::fs::read_to_string(out.join("summary.txt")).expect("a summary");
     assert!(summary.contains("by hand"), "{summary}");
@@ -67,12 +68,14 @@ fn a_second_ctrl_c_ends_at_once() {
     // Nothing is answered any more, so that the first one has to wait.
     let stalled = proxy(&server.url, Mischief::Stall);
     let (mut child, mut err) = under_way(&server, &stalled, &["--transport", "websocket"], &out);
-    until(&mut err, "answers/s", "");
+    until(&mut err, "answers/s", " 0 in flight");
     interrupt(&child);
     until(&mut err, "winding down", "");
     interrupt(&child);
     until(&mut err, "ended at once", "");
-    until(&mut err, "stays open on the server: `frontrow event close ", "");
+    let close =
+        format!(" --server {stalled} --data {}` ends its sale", server.folder.path().join("data").display());
+    until(&mut err, &close, "");
     assert_eq!(child.wait().expect("it ends").code(), Some(130));
     assert!(!out.exists(), "there is no report");
 }
@@ -93,10 +96,20 @@ fn a_server_that_is_killed_cuts_the_run_short() {
     let said = String::from_utf8_lossy(&ended.stdout);
     assert_eq!(ended.status.code(), Some(5), "{said}\n{rest}");
     assert!(said.starts_with("CUT SHORT  the server did not answer from "), "{said}");
+    assert!(
+        said.contains("; the run waited 0.50 s for it and gave up (`--patience 2s` waits longer); "),
+        "{said}"
+    );
     assert!(said.contains("There is no planner's answer") && !said.contains("limits.connections"), "{said}");
     assert!(!rest.contains("comparing with the server's own seats"), "{rest}");
     let report = read(&out).expect("a report");
     assert!(report.away.len() == 1 && report.away[0].to_s.is_none(), "{:?}", report.away);
+    let (event, data) = (report.target.event, server.folder.path().join("data"));
+    let close = format!(
+        "event {event}, made for this run, stays open on the server: `frontrow event close {event} --server {url} --data {}`",
+        data.display()
+    );
+    assert!(rest.contains(&close), "{close}: {rest}");
     assert!(report.duration_s - report.away[0].from_s < 20.0, "nobody waits for the end of the minute");
 }
 
@@ -111,6 +124,8 @@ fn a_server_that_comes_back_interrupts_the_run() {
     until(&mut err, "does not answer", "");
     gate.open();
     until(&mut err, "the server is back", "");
+    // Connections are opened again one by one: not before there are some.
+    until(&mut err, "answers/s", " 0 answers/s");
     interrupt(&child);
     let mut rest = String::new();
     err.read_to_string(&mut rest).expect("text");

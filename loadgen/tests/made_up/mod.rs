@@ -156,6 +156,8 @@ pub(crate) fn report() -> RunReport {
             seats: 50_000,
             sections: 20,
             rows: 1_000,
+            connections_limit: None,
+            address_limit: None,
         },
         scenario: "name = \"onsale\"\nconnections = 10000\n".to_owned(),
         seed: 42,
@@ -180,11 +182,15 @@ pub(crate) fn report() -> RunReport {
             answered: sum(|s| s.answered),
             unanswered: 0,
             abandoned: 0,
+            // Every answer has a code.
             codes: counts(&[
                 ("granted", 26_000),
                 ("booked", 23_800),
-                ("seat_held", 190_000),
+                ("queued", sum(|s| s.answered) - sum(|s| s.refused) - 49_800),
+                ("seat_held", sum(|s| s.refused) - 5_608),
                 ("error:busy", 5_400),
+                ("expired", 208),
+                ("news:expired", 312),
             ]),
             seats_granted: 54_600,
             seats_booked: 50_000,
@@ -218,6 +224,7 @@ pub(crate) fn report() -> RunReport {
         away: Vec::new(),
         quick: Vec::new(),
         seats_left: None,
+        lived: None,
         questions: Vec::new(),
     }
 }

@@ -74,7 +74,8 @@ fn a_load_that_is_late_was_the_limit() {
     assert!(summary(&report).starts_with("DOUBTFUL"));
     assert_eq!(runs::Verdict::of(&report) as u8, 4);
     // And nothing firm is said on it.
-    let answer = capacity(&report, &Question { buyers: 500_000, seats: 60_000, minutes: 5.0 });
+    let answer =
+        capacity(&report, &Question { buyers: 500_000, seats: 60_000, minutes: 5.0, ..Question::default() });
     assert!(answer.cores.is_none() && !answer.firm, "{answer}");
     for words in
         ["NO FIRM ANSWER, because the load generator was the limit", "Certain is: this server answered "]
@@ -124,7 +125,7 @@ fn a_log_that_falls_behind_and_crowded_machines_are_seen() {
 #[test]
 fn the_planners_question_is_answered_from_the_run() {
     let report = made_up::report();
-    let question = Question { buyers: 150_000, seats: 60_000, minutes: 5.0 };
+    let question = Question { buyers: 150_000, seats: 60_000, minutes: 5.0, ..Question::default() };
     let answer = capacity(&report, &question);
     let cores = answer.cores.expect("it tells");
     // By hand: the least number of cores whose planned share carries the peak, by the same fit.
@@ -136,11 +137,11 @@ fn the_planners_question_is_answered_from_the_run() {
     // 110,000 people for 50,000 seats are 132,000 for 60,000: at 500 a second, and some seconds to pay.
     let sold_out = answer.sold_out_s.expect("they buy all");
     assert!((264.0..300.0).contains(&sold_out), "{answer}");
-    assert!(answer.to_string().contains("- As it is, with 2 cores, it carries"), "{answer}");
+    assert!(answer.to_string().contains("- As it is, with 2 shard cores, it carries"), "{answer}");
     let bigger = capacity(&report, &Question { buyers: 1_500_000, ..question });
     assert!((bigger.demand_per_s / answer.demand_per_s - 10.0).abs() < 1e-6);
     let none = capacity(&report, &Question { buyers: 20_000, ..question });
-    assert!(none.sold_out_s.is_none() && none.sentence.contains("not sold out"), "{none}");
+    assert!(none.sold_out_s.is_none() && none.sentence.contains("is not known from this run"), "{none}");
 }
 
 #[test]
@@ -148,7 +149,7 @@ fn a_rush_and_an_even_crowd_are_answered_side_by_side() {
     let mut report = made_up::report();
     report.scenario = Scenario::text("onsale").expect("a preset").to_owned();
     report.scaling.clear();
-    let question = Question { buyers: 400_000, seats: 100_000, minutes: 5.0 };
+    let question = Question { buyers: 400_000, seats: 100_000, minutes: 5.0, ..Question::default() };
     let answer = capacity(&report, &question);
     // Twice the people ask twice as much in the busiest second; spread over 300 s, each their share of requests.
     let busiest = report.series.iter().map(|second| second.intended).max().expect("some") as f64;
@@ -214,7 +215,8 @@ fn a_crowded_machine_makes_everything_doubtful() {
     let words = "4 CPUs busy while none was idle";
     assert!(summary(&report).starts_with("DOUBTFUL") && summary(&report).contains(words));
     assert!(page(&report).contains(words));
-    let answer = capacity(&report, &Question { buyers: 500_000, seats: 60_000, minutes: 5.0 });
+    let answer =
+        capacity(&report, &Question { buyers: 500_000, seats: 60_000, minutes: 5.0, ..Question::default() });
     assert!(answer.cores.is_none() && !answer.firm, "{answer}");
     assert!(answer.sentence.contains("NO FIRM ANSWER, because other processes kept "), "{answer}");
     assert!(answer.more[0].starts_with("Estimate, from the server's own processor time"), "{answer}");
@@ -233,13 +235,27 @@ fn sold_out_is_promised_only_by_a_run_that_sold_out() {
     report.totals.sold_out_at_s = None;
     report.totals.seats_booked = 49_000;
     report.seats_left = Some("1,000 seats left: each of them alone, with no free seat beside it.".to_owned());
-    let answer = capacity(&report, &Question { buyers: 400_000, seats: 100_000, minutes: 5.0 });
+    let answer =
+        capacity(&report, &Question { buyers: 400_000, seats: 100_000, minutes: 5.0, ..Question::default() });
     assert!(answer.played.contains("not sold out") && answer.played.ends_with("beside it."), "{answer}");
     for sentence in [&answer.sentence, &answer.more[0]] {
         assert!(sentence.contains("98,000 of 100,000 seats sold after about "), "{answer}");
         assert!(!sentence.contains("; sold out after"), "{answer}");
     }
     assert_eq!(answer.sold_out_s, None);
+    // Four that are left are not rounded away, and all of them are all.
+    let own = Question { buyers: 200_000, seats: 50_000, ..Question::of(&report) };
+    report.totals.seats_booked = 49_996;
+    let nearly = capacity(&report, &own);
+    assert!(nearly.sentence.contains("at least 49,996 of 50,000 seats sold"), "{nearly}");
+    report.totals.seats_booked = 50_000;
+    let all = capacity(&report, &own);
+    assert!(all.sentence.contains("; all 50,000 seats sold after"), "{all}");
+    assert!(
+        all.played.contains("all seats booked in 60 s") && !all.to_string().contains("not sold out"),
+        "{all}"
+    );
+    assert!(summary(&report).contains("all 50,000 seats booked in 60 s"), "{}", summary(&report));
 }
 
 #[test]
@@ -262,7 +278,8 @@ fn a_quick_run_says_that_it_measures_nothing() {
 fn what_was_not_measured_is_marked() {
     let mut report = made_up::report();
     report.scaling.clear();
-    let answer = capacity(&report, &Question { buyers: 3_000_000, seats: 60_000, minutes: 5.0 });
+    let answer =
+        capacity(&report, &Question { buyers: 600_000, seats: 60_000, minutes: 5.0, ..Question::default() });
     assert!(
         answer.by_cores.law().is_none() && answer.cores.is_some_and(|cores| cores.extrapolated),
         "{answer}"
@@ -273,7 +290,7 @@ fn what_was_not_measured_is_marked() {
     );
     report.series.clear();
     report.totals = Totals::default();
-    let blind = capacity(&report, &Question { buyers: 1, seats: 1, minutes: 0.0 });
+    let blind = capacity(&report, &Question { buyers: 1, seats: 1, minutes: 0.0, ..Question::default() });
     assert!(blind.cores.is_none() && blind.sold_out_s.is_none(), "{blind}");
     assert!(!blind.firm && blind.sentence.contains("could not be seen"), "{blind}");
 }
@@ -285,7 +302,7 @@ fn the_crowd_that_was_played_comes_first() {
     let answer = capacity(&report, &own);
     assert_eq!(
         answer.played.split(';').next(),
-        Some("These 200,000 people and 50,000 seats, on 2 cores: sold out after 42 s"),
+        Some("These 200,000 people and 50,000 seats, on 2 shard cores: sold out after 42 s"),
         "{answer}"
     );
     let (played, asked) =
@@ -300,17 +317,18 @@ fn the_crowd_that_was_played_comes_first() {
     }
     let mut asked = report.clone();
     asked.questions = vec![own];
-    assert!(!capacity(&asked, &own).to_string().contains("--buyers"));
+    let asked = capacity(&asked, &own).to_string();
+    assert!(!asked.contains("Nobody asked") && asked.contains("--buyers 500000 --minutes 10"), "{asked}");
     let mut search = made_up::search();
     search.target.cores = 1;
     let played = capacity(&search, &own).played;
-    assert_eq!(played, "The rates that were tried on 1 core: up to 4,200 visits/s meet p99<=5ms.");
+    assert_eq!(played, "The rates that were tried on 1 shard core: up to 4,200 visits/s meet p99<=5ms.");
 }
 
 #[test]
 fn a_buyer_is_a_person_however_often_they_come() {
     let report = made_up::report();
-    let question = Question { buyers: 500_000, seats: 60_000, minutes: 5.0 };
+    let question = Question { buyers: 500_000, seats: 60_000, minutes: 5.0, ..Question::default() };
     let once = capacity(&report, &question);
     let mut again = report.clone();
     again.totals.visits *= 3;
@@ -340,7 +358,8 @@ fn away(to_s: Option<f64>) -> RunReport {
     let mut report = made_up::report();
     report.totals.sold_out_at_s = None;
     report.totals.seats_booked = 31_000;
-    report.away = vec![Away { from_s: 20.4, to_s, reopened: to_s.map_or(0, |_| 9_990) }];
+    report.away =
+        vec![Away { from_s: 20.4, to_s, reopened: to_s.map_or(0, |_| 9_990), gave_up_after_s: None }];
     report
 }
 
@@ -372,6 +391,19 @@ fn an_interruption_marks_the_planners_answer() {
     let answer = capacity(&report, &Question::of(&report));
     assert!(answer.cores.is_none() && answer.sentence.contains("a run with an interruption"), "{answer}");
     assert!(answer.sentence.contains(words), "{answer}");
+}
+
+#[test]
+fn a_run_that_gave_up_waiting_says_so_and_how_to_wait_longer() {
+    let words = "the run waited 10 s for it and gave up (`--patience 30s` waits longer)";
+    for to_s in [None, Some(34.0)] {
+        let mut report = away(to_s);
+        (report.away[0].reopened, report.away[0].gave_up_after_s) = (0, Some(10.0));
+        let text = summary(&report);
+        let verdict = text.lines().next().expect("a verdict");
+        assert!(verdict.contains(words) && page(&report).contains(words), "{text}");
+        assert!(!text.contains("0 connections opened again"), "{text}");
+    }
 }
 
 #[test]

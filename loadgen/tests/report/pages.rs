@@ -57,7 +57,7 @@ fn the_page_is_whole_and_has_every_plot() {
     }
     assert_eq!(page.matches("<figcaption>").count(), page.matches("<figure>").count());
     let verdict =
-        page.find("50,000 seats sold out in 42 s; 0 violations; p99 of a claim").expect("the verdict");
+        page.find("50,000 seats sold out after 42 s; 0 violations; p99 of a claim").expect("the verdict");
     assert!(verdict < page.find("<h2>").expect("the rest"), "the verdict comes first");
     assert!(page.contains("500,000 buyers for 50,000 seats within 10 min: "), "the capacity answer");
     let search = super::pages::page(&made_up::search());
@@ -87,7 +87,7 @@ fn names_are_texts_and_nothing_else() {
 #[test]
 fn the_planners_own_questions_are_answered_on_the_page() {
     let mut report = made_up::report();
-    report.questions = vec![Question { buyers: 12_345, seats: 678, minutes: 9.0 }];
+    report.questions = vec![Question { buyers: 12_345, seats: 678, minutes: 9.0, ..Question::default() }];
     assert!(page(&report).contains("12,345 buyers for 678 seats within 9 min: "));
 }
 
@@ -154,6 +154,36 @@ fn verdicts_say_what_stands_against_a_run() {
     report.verified.violation_count = 3;
     report.verified.violations = vec!["seat 1/2/3 has two owners".to_owned()];
     assert_eq!(verdict(&report).tone, Tone::Bad);
-    assert!(summary(&report).starts_with("FAILED  50,000 seats sold out in 42 s; 3 VIOLATIONS; "));
+    assert!(summary(&report).starts_with("FAILED  50,000 seats sold out after 42 s; 3 VIOLATIONS; "));
     assert!(summary(&report).contains("violation: seat 1/2/3 has two owners"));
+}
+
+#[test]
+fn seats_that_are_given_back_after_a_hall_was_sold_out_are_told_everywhere() {
+    let mut report = made_up::report();
+    report.totals.seats_booked = 49_997;
+    report.series.last_mut().expect("some").seats_held = 0;
+    let words = "sold out after 42 s; 3 seats given back later are free";
+    let (text, page) = (summary(&report), page(&report));
+    assert!(text.starts_with(&format!("OK  50,000 seats {words}; 0 violations; ")), "{text}");
+    let booked = text.lines().find(|line| line.starts_with("seats booked")).expect("a line");
+    assert!(booked.contains("49,997") && booked.ends_with(words), "{booked}");
+    for tile in [
+        "<span>seats booked</span><strong>49,997 of 50,000 seats</strong>",
+        "<span>sold out after</span><strong>42 s</strong>",
+        "<span>given back later</span><strong>3 seats</strong>",
+    ] {
+        assert!(page.contains(tile), "{tile}");
+    }
+    assert!(
+        page.contains(&format!("Booked meets all seats when the hall is sold out. This one was {words}."))
+    );
+    assert!(
+        page.contains(">all seats<") && !page.contains(">seats on sale<"),
+        "the line is called what it is"
+    );
+    // Somebody holds one of them: it is not free.
+    report.series.last_mut().expect("some").seats_held = 1;
+    let held = summary(&report);
+    assert!(held.contains("; 3 seats given back later are not sold again; "), "{held}");
 }

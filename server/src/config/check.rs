@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use frontrow_kafka::BadSetting;
 use frontrow_shard::HOLD_RANGE_MS;
 
 use super::source::Source;
@@ -273,6 +274,7 @@ pub(super) fn bounds(source: &mut Source, config: &Config, machine: &Machine) ->
     room(source, config, machine);
     replication(source, config);
     cluster(source, config);
+    kafka(source, config);
     if let Some((rule, allowed)) = config.events.mistake() {
         source.mistake(&format!("events.{rule}"), format!("is out of range; allowed is {allowed}"));
     }
@@ -293,6 +295,25 @@ fn replication(source: &mut Source, config: &Config) {
             "log.durability",
             "is `memory`, and a standby copies what is on disk; choose auto, or set replication.listen = off",
         );
+    }
+}
+
+/// librdkafka must take what it is told, and what is told to Kafka must outlive this process.
+fn kafka(source: &mut Source, config: &Config) {
+    let kafka = &config.kafka;
+    if kafka.brokers.is_some() && config.log.durability == Durability::Memory {
+        source.mistake(
+            "log.durability",
+            "is `memory`, and what is told to Kafka must not be lost here; choose auto, or remove kafka.brokers",
+        );
+    }
+    if let Err(error) = kafka.client_anywhere(0).check() {
+        let key = match error {
+            BadSetting::Prefix(_) => "kafka.prefix",
+            BadSetting::Registry(_) | BadSetting::NoRegistry => "kafka.registry",
+            BadSetting::Own(_) | BadSetting::Refused { .. } => "kafka.settings",
+        };
+        source.mistake(key, error.to_string());
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a configuration would do, in words: `frontrow serve --check`.
 
+use frontrow_kafka::Format;
 use std::fmt::Write;
 
 use super::value::{show_bytes, show_duration};
@@ -118,6 +119,19 @@ impl Config {
                     "keep a table of bookings beside the log, for /v1/bookings".to_owned()
                 }
                 BookingTable::Off => "keep no table of bookings".to_owned(),
+            },
+            match &self.kafka.brokers {
+                Some(brokers) => {
+                    let format = match self.kafka.format {
+                        Format::Json => "JSON",
+                        Format::Avro => "Avro, with its schema at kafka.registry",
+                    };
+                    format!(
+                        "tell every change to Kafka at {brokers}, topics {}.*, as {format}",
+                        self.kafka.prefix
+                    )
+                }
+                None => "tell nothing to Kafka".to_owned(),
             },
             format!("believe tokens signed with {keys}{dev}"),
             format!(

@@ -14,6 +14,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -31,7 +32,7 @@ use value::{
 };
 
 /// The sections of the file.
-const SECTIONS: [&str; 10] = [
+const SECTIONS: [&str; 13] = [
     "server",
     "partitions",
     "log",
@@ -41,6 +42,9 @@ const SECTIONS: [&str; 10] = [
     "identity",
     "admin",
     "events",
+    "bookings",
+    "kafka",
+    "service",
     "log_output",
 ];
 
@@ -77,6 +81,10 @@ pub struct Config {
     pub archive_after: Option<Duration>,
     /// Whether a table of bookings is kept beside the log.
     pub bookings: Bookings,
+    /// Where every change is told.
+    pub kafka: Kafka,
+    /// The bookings service.
+    pub service: Service,
     /// What the server says about itself.
     pub log_output: LogOutput,
     settings: Vec<Setting>,
@@ -168,6 +176,8 @@ pub struct Log {
     pub backlog: u64,
     /// Bytes of log, over all cores, after which the partitions' next snapshots are made.
     pub snapshot_every: u64,
+    /// Bytes of log that may wait for those who follow it, a table of bookings or Kafka; past it nothing new is sold.
+    pub keep: u64,
 }
 
 /// How a commit becomes durable.
@@ -224,6 +234,40 @@ pub struct Cluster {
 pub struct Bookings {
     /// Where the table is.
     pub table: BookingTable,
+}
+
+/// `[kafka]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kafka {
+    /// `host:port` of some of its nodes, with commas between; `None`: nothing is told to Kafka.
+    pub brokers: Option<String>,
+    /// What the topics' names begin with.
+    pub prefix: String,
+    /// Partitions of topics that are made.
+    pub partitions: u16,
+    /// On how many nodes Kafka keeps each.
+    pub replication: u16,
+    /// What librdkafka is told beside, by its names.
+    pub settings: BTreeMap<String, String>,
+    /// How values are written.
+    pub format: frontrow_kafka::Format,
+    /// The schema registry's address.
+    pub registry: Option<String>,
+}
+
+/// `[service]`: `frontrow bookings serve`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Where it answers.
+    pub http: SocketAddr,
+    /// PostgreSQL, as libpq is told of it.
+    pub postgres: Option<String>,
+    /// Replicas of it, for reading.
+    pub replicas: Vec<String>,
+    /// Which services divide the topic among them.
+    pub group: String,
+    /// Threads that take bookings over.
+    pub consumers: u16,
 }
 
 /// Where bookings are read.
@@ -420,6 +464,8 @@ pub fn read(
         events: events(&mut source),
         archive_after: source.take("events.archive_after", "off", &off_or_duration(SECOND..=8760 * HOUR)),
         bookings: bookings(&mut source),
+        kafka: kafka(&mut source),
+        service: service(&mut source),
         log_output: log_output(&mut source),
         settings: Vec::new(),
         notes: Vec::new(),
@@ -452,7 +498,7 @@ fn server(source: &mut Source, base: &Path) -> Server {
     Server {
         tcp: source.take("server.tcp", "127.0.0.1:7411", &address()),
         http: source.take("server.http", "127.0.0.1:7410", &address()),
-        core_ports: source.take("server.core_ports", "7420", &number(0..=u16::MAX)),
+        core_ports: source.take("server.core_ports", "7430", &number(0..=u16::MAX)),
         data: base.join(source.take("server.data", "data", &filled())),
         engine: source.take("server.engine", "auto", &choice(ENGINES)),
         cores: source.take("server.cores", "auto", &cores()),
@@ -493,6 +539,7 @@ fn log(source: &mut Source) -> Log {
         ready_segments: source.take("log.ready_segments", "2", &number(1..=64)),
         backlog: source.take("log.backlog", "32MiB", &bytes(64 * KIB..=4 * GIB)),
         snapshot_every: source.take("log.snapshot_every", "256MiB", &bytes(MIB..=1024 * GIB)),
+        keep: source.take("log.keep", "16GiB", &bytes(MIB..=1024 * GIB)),
     }
 }
 
@@ -566,6 +613,51 @@ fn bookings(source: &mut Source) -> Bookings {
     const TABLES: &[(&str, BookingTable)] =
         &[("embedded", BookingTable::Embedded), ("off", BookingTable::Off)];
     Bookings { table: source.take("bookings.table", "embedded", &choice(TABLES)) }
+}
+
+fn kafka(source: &mut Source) -> Kafka {
+    use frontrow_kafka::Format;
+    const FORMATS: &[(&str, Format)] = &[("json", Format::Json), ("avro", Format::Avro)];
+    Kafka {
+        brokers: source.take("kafka.brokers", "", &text()),
+        prefix: source.take("kafka.prefix", "frontrow", &filled()),
+        partitions: source.take("kafka.partitions", "16", &number(1..=1024)),
+        replication: source.take("kafka.replication", "1", &number(1..=16)),
+        settings: source.take_table("kafka.settings"),
+        format: source.take("kafka.format", "json", &choice(FORMATS)),
+        registry: source.take_secret("kafka.registry", &text()),
+    }
+}
+
+impl Kafka {
+    /// What is told to its writers and readers: of this cluster's changes, if there is a Kafka.
+    pub fn client(&self, cluster: u128) -> Option<frontrow_kafka::Settings> {
+        Some(frontrow_kafka::Settings { brokers: self.brokers.clone()?, ..self.client_anywhere(cluster) })
+    }
+
+    /// The same, wherever it is.
+    pub(crate) fn client_anywhere(&self, cluster: u128) -> frontrow_kafka::Settings {
+        frontrow_kafka::Settings {
+            brokers: String::new(),
+            prefix: self.prefix.clone(),
+            partitions: self.partitions,
+            replication: self.replication,
+            client: self.settings.clone(),
+            format: self.format,
+            registry: self.registry.clone(),
+            cluster,
+        }
+    }
+}
+
+fn service(source: &mut Source) -> Service {
+    Service {
+        http: source.take("service.http", "127.0.0.1:7420", &address()),
+        postgres: source.take_secret("service.postgres", &text()),
+        replicas: source.take_secret("service.replicas", &list()),
+        group: source.take("service.group", "frontrow-bookings", &filled()),
+        consumers: source.take("service.consumers", "1", &number(1..=64)),
+    }
 }
 
 fn log_output(source: &mut Source) -> LogOutput {

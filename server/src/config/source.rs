@@ -131,7 +131,8 @@ impl Source {
             let Some(rest) = name.strip_prefix(ENV_PREFIX) else { continue };
             let key = rest.to_ascii_lowercase().replace(ENV_SEPARATOR, ".");
             if !rest.contains(ENV_SEPARATOR) {
-                if !OF_COMMANDS.contains(&rest) && !self.slip(&name, &key) {
+                let of_others = OF_COMMANDS.contains(&rest) || of_an_orchestrator(&name, &text);
+                if !of_others && !self.slip(&name, &key) {
                     self.others.push((name, key));
                 }
                 continue;
@@ -212,6 +213,34 @@ impl Source {
     /// As [`Source::take`], for a value that is never shown.
     pub(super) fn take_secret<T: 'static>(&mut self, key: &'static str, kind: &Kind<T>) -> T {
         self.take_shown(key, "", kind, |_| "(not shown)".to_owned())
+    }
+
+    /// Takes a table of names that somebody else gives: `"a.b" = 1` and `a.b = 1` are the same. What is in it is not shown.
+    pub(super) fn take_table(&mut self, key: &'static str) -> BTreeMap<String, String> {
+        let found = self.figment.find_value(key).ok();
+        let mut table = BTreeMap::new();
+        match &found {
+            Some(value @ Value::Dict(..)) => texts(value, String::new(), &mut table),
+            Some(_) => self.mistake(key, format!("is a table; write what is in it below [{key}]")),
+            None => {}
+        }
+        let names: Vec<&str> = table.keys().map(String::as_str).collect();
+        let text = format!("{} (not shown)", names.join(", "));
+        let origin = if table.is_empty() { Origin::Default } else { self.table_origin(key) };
+        self.settings.push(Setting { key, text, default: "", origin });
+        table
+    }
+
+    /// Where the first of a table was set.
+    fn table_origin(&self, key: &str) -> Origin {
+        let inside = |name: &&String| name.strip_prefix(key).is_some_and(|rest| rest.starts_with('.'));
+        let in_env = self.env_names.iter().find(|(name, _)| inside(name));
+        let in_file = self.lines.iter().filter(|(name, _)| inside(name)).map(|(_, line)| *line).min();
+        match (&self.file, in_file, in_env) {
+            (Some(path), Some(line), _) => Origin::File { path: path.clone(), line },
+            (_, _, Some((_, name))) => Origin::Env(name.clone()),
+            _ => self.origin(key),
+        }
     }
 
     fn take_shown<T: 'static>(
@@ -320,6 +349,18 @@ fn flatten(value: &Value) -> Option<String> {
     value.as_str().map(str::to_owned)
 }
 
+/// What is in a table, with points between the names of tables in it.
+fn texts(value: &Value, path: String, out: &mut BTreeMap<String, String>) {
+    if let Value::Dict(_, dict) = value {
+        for (key, value) in dict {
+            let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            texts(value, path, out);
+        }
+    } else if let Some(text) = flatten(value) {
+        out.insert(path, text);
+    }
+}
+
 fn merge(into: &mut Dict, from: Dict) {
     for (key, value) in from {
         match (into.get_mut(&key), value) {
@@ -368,4 +409,15 @@ fn distance(a: &str, b: &str) -> usize {
         }
     }
     row[b.len()]
+}
+
+/// Whether Kubernetes sets `name` in every container beside a service that is called `frontrow` or `frontrow-server`:
+/// `FRONTROW_SERVICE_HOST`, `FRONTROW_SERVER_SERVICE_PORT_HTTP`, `FRONTROW_PORT_7410_TCP_ADDR`, `FRONTROW_PORT=tcp://...`.
+fn of_an_orchestrator(name: &str, text: &str) -> bool {
+    let of_service = name.ends_with("_SERVICE_HOST")
+        || name.split_once("_SERVICE_PORT").is_some_and(|(_, rest)| rest.is_empty() || rest.starts_with('_'));
+    let of_port = |(_, rest): (&str, &str)| rest.starts_with(|it: char| it.is_ascii_digit());
+    of_service
+        || name.split_once("_PORT_").is_some_and(of_port)
+        || (name.ends_with("_PORT") && text.contains("://"))
 }

@@ -147,7 +147,10 @@ fn the_environment_overrides_the_file_and_says_so() {
         ("FRONTROW_EVENTS__HOLD", "90s"),
         ("FRONTROW_LOG_OUTPUT__LEVEL", "debug"),
         ("FRONTROW_CONFIG", "not ours to judge"),
-        ("FRONTROW_SERVICE_HOST", "set by an orchestrator"),
+        ("FRONTROW_SERVICE_HOST", "10.1.2.3"),
+        ("FRONTROW_SERVICE_PORT_HTTP", "7410"),
+        ("FRONTROW_SERVER_PORT", "tcp://10.1.2.3:7410"),
+        ("FRONTROW_SERVER_PORT_7410_TCP_ADDR", "10.1.2.3"),
         ("PATH", "/bin"),
     ];
     let config = case.read(toml, &env).into_result().unwrap();
@@ -370,4 +373,37 @@ etcd = ["http://127.0.0.1:2379", "http://127.0.0.1:3379"]
     assert_eq!(neither.len(), 1, "its default is not spoken of: {neither:?}");
     let alone = case.mistakes("[cluster]\netcd = [\"http://127.0.0.1:2379\"]\n", &[]);
     assert!(alone[0].contains("set replication.listen"), "{alone:?}");
+}
+
+#[test]
+fn kafka_is_told_what_it_may_be_told_and_its_settings_are_not_shown() {
+    let case = Case::new();
+    let toml =
+        "[kafka]\nbrokers = \"k1:9092\"\n[kafka.settings]\n\"sasl.password\" = \"hunter2\"\nlinger.ms = 5\n";
+    let config = case.read(toml, &[("FRONTROW_KAFKA__SETTINGS__COMPRESSION__CODEC", "none")]);
+    let config = config.into_result().unwrap();
+    let told = [("compression.codec", "none"), ("linger.ms", "5"), ("sasl.password", "hunter2")];
+    assert_eq!(config.kafka.settings, told.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+    let explained = config.explain();
+    assert!(explained.contains("Kafka at k1:9092") && !explained.contains("hunter2"), "{explained}");
+    let wrong = case.mistakes(
+        "[log]\ndurability = \"memory\"\n[kafka]\nbrokers = \"k1:9092\"\nsettings = { acks = 1 }\n",
+        &[("FRONTROW_KAFKA__PREFIX", "a b")],
+    );
+    assert!(wrong.iter().any(|it| it.contains("log.durability: is `memory`")), "{wrong:?}");
+    assert!(wrong.iter().any(|it| it.contains("kafka.prefix: topics cannot be called")), "{wrong:?}");
+    let wrong = case.mistakes("[kafka]\nformat = \"avro\"\n", &[]);
+    assert!(wrong.len() == 1 && wrong[0].contains("kafka.registry: is not set"), "{wrong:?}");
+    let wrong = case.mistakes("[kafka]\nregistry = \"https://r:8081\"\n", &[]);
+    assert!(wrong[0].contains("frontrow.toml:2: kafka.registry: https:// is not spoken"), "{wrong:?}");
+    let wrong = case.mistakes("[kafka]\nformat = \"protobuf\"\n", &[]);
+    assert!(wrong[0].contains("kafka.format") && wrong[0].contains("json, avro"), "{wrong:?}");
+    let avro = "[kafka]\nbrokers = \"k1:9092\"\nformat = \"avro\"\nregistry = \"http://me:hunter2@r:8081\"\n";
+    let config = case.read(avro, &[]).into_result().unwrap();
+    assert_eq!(config.kafka.client(7).unwrap().registry.as_deref(), Some("http://me:hunter2@r:8081"));
+    let explained = config.explain();
+    assert!(explained.contains("as Avro") && !explained.contains("hunter2"), "{explained}");
+    let wrong = case.mistakes("[kafka]\nsettings = { acks = 1 }\n", &[]);
+    assert_eq!(wrong.len(), 1, "{wrong:?}");
+    assert!(wrong[0].contains("frontrow.toml:2: kafka.settings: acks is Frontrow's own to set"), "{wrong:?}");
 }

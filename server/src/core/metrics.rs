@@ -134,12 +134,18 @@ pub fn render(cores: &[Arc<super::start::CoreMetrics>]) -> String {
         ),
         ("frontrow_busy_total", "counter", "Requests refused because a queue was full.", |m| &m.busy),
         ("frontrow_expired_total", "counter", "Holds that ran out.", |m| &m.expired),
-        ("frontrow_log_read_only", "gauge", "1 while the disk is full and nothing new is sold.", |m| {
-            &m.read_only
-        }),
-        ("frontrow_read_only_total", "counter", "Requests refused because the disk was full.", |m| {
-            &m.refused_full
-        }),
+        (
+            "frontrow_log_read_only",
+            "gauge",
+            "1 while the disk is full or the log at its limit, and nothing new is sold.",
+            |m| &m.read_only,
+        ),
+        (
+            "frontrow_read_only_total",
+            "counter",
+            "Requests refused because the disk was full or the log at its limit.",
+            |m| &m.refused_full,
+        ),
         ("frontrow_pushes_total", "counter", "Offers and other news pushed to users.", |m| &m.pushes),
         ("frontrow_deltas_total", "counter", "Row changes sent to watchers.", |m| &m.deltas),
         ("frontrow_connections", "gauge", "Open connections.", |m| &m.connections),

@@ -76,7 +76,7 @@ fn step<E: Engine>(core: &Rc<Core<E>>) -> bool {
     let now = core.now_ms();
     space::look(core, state);
     if !unstall(core, state) {
-        if state.read_only {
+        if state.disk_full {
             // Not even the reserve is left.
             space::refuse(core, state, 0);
         }

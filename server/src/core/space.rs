@@ -2,6 +2,8 @@
 //! them is a reserve: purchases, releases and holds that run out may use it, and whoever wants something new is told
 //! to come back. Nothing that was promised is lost, and seats go on coming free. When there is space again the
 //! core goes on by itself.
+//!
+//! The same when the log has grown to its limit because somebody who reads it is away ([`crate::feed`]).
 
 use super::message::{Ask, Job};
 use super::metrics::Metrics;
@@ -17,15 +19,20 @@ pub(crate) const WANTING: usize = 2;
 /// What they are told to wait.
 const RETRY_MS: u32 = 2000;
 
-/// Sees whether the log can still grow.
+/// Sees whether the log can still grow, and may.
 pub(crate) fn look<E: Engine>(core: &Core<E>, state: &mut State<E>) {
     let space = state.appender.space();
-    let full = matches!(space, Space::Full(_));
-    if full == state.read_only {
+    let disk_full = matches!(space, Space::Full(_));
+    let read_only = disk_full || core.shared.log_full.load(Ordering::Relaxed);
+    if read_only != state.read_only {
+        state.read_only = read_only;
+        core.counters().read_only.store(u64::from(read_only), Ordering::Relaxed);
+    }
+    // That the limit is reached, and not any more, is told by whoever counts.
+    if disk_full == state.disk_full {
         return;
     }
-    state.read_only = full;
-    core.counters().read_only.store(u64::from(full), Ordering::Relaxed);
+    state.disk_full = disk_full;
     match space {
         Space::Full(reason) => tracing::error!(
             core = core.me,
@@ -39,7 +46,7 @@ pub(crate) fn look<E: Engine>(core: &Core<E>, state: &mut State<E>) {
 
 /// Once a second: is there room again?
 pub(crate) fn try_again<E: Engine>(state: &mut State<E>) {
-    if state.read_only {
+    if state.disk_full {
         state.appender.retry_space();
     }
 }

@@ -27,7 +27,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -62,6 +62,8 @@ pub(crate) struct Shared {
     durable: Vec<OnceLock<Arc<AtomicU64>>>,
     addresses: OnceLock<Vec<CoreAddress>>,
     host: Host,
+    /// Whether the log is at its limit, because somebody who reads it is away.
+    pub(crate) log_full: Arc<AtomicBool>,
     /// The wall clock when the process started, and the monotonic clock then: after that the wall clock may step
     /// as it likes.
     wall_ms: Millis,
@@ -208,6 +210,11 @@ impl Threads {
         self.shared.durable.iter().filter_map(OnceLock::get).map(Arc::clone).collect()
     }
 
+    /// To be set while the log is at its limit: then nothing new is sold.
+    pub(crate) fn log_full(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.shared.log_full)
+    }
+
     pub(crate) fn progress(&self) -> Arc<Progress> {
         Arc::clone(&self.shared.progress)
     }
@@ -301,6 +308,7 @@ pub fn plan<E: Engine>(setup: Setup<'_>, tcp: SocketAddr) -> Result<Plan, CoreEr
         metrics: (0..cores).map(|_| Arc::default()).collect(),
         progress: Arc::default(),
         durable: (0..cores).map(|_| OnceLock::new()).collect(),
+        log_full: Arc::default(),
         addresses: OnceLock::new(),
         host,
         wall_ms: now_ms.unwrap_or_else(Clock::wall_ms).max(latest),
@@ -551,6 +559,7 @@ fn prepare<E: Engine>(seat: Seat) -> Result<Prepared<E>, CoreError> {
         tick_due: true,
         expiring: false,
         read_only: false,
+        disk_full: false,
         expire_next: 0,
         memory_only,
         checked: 0,

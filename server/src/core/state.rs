@@ -128,8 +128,10 @@ pub(crate) struct State<E: Engine> {
     pub(crate) tick_due: bool,
     /// Whether more holds may be due than the last turns could end.
     pub(crate) expiring: bool,
-    /// The disk is full: see `space`.
+    /// Nothing new is sold: see `space`.
     pub(crate) read_only: bool,
+    /// Whether that is because the disk is full.
+    pub(crate) disk_full: bool,
     /// Index in `own` of the partition whose holds are ended next.
     pub(crate) expire_next: usize,
     pub(crate) memory_only: bool,

@@ -1,4 +1,5 @@
-//! What the log says, on its way to those who read bookings: a thread that follows the log and writes to a sink.
+//! What the log says, on its way to those who read bookings: for each sink a thread that follows the log and writes to it.
+//! One that is away holds no other up.
 //!
 //! The shards take no part in it, and know nothing of it but how much of the log is still waiting. Nothing is told that is
 //! not durable, nor, where answers wait for a standby, before the standby has it: what a promotion could cut is never told.
@@ -6,21 +7,24 @@
 //! | file | what it knows |
 //! | --- | --- |
 //! | `mod` | the thread: when to read, write and settle, and what becomes of an error |
-//! | `open` | the table in the data directory, and whether it is of this log's history |
+//! | `open` | which sinks there are; the table in the data directory, and whether it is of this log's history |
 //! | `stand_in` | what stands for a log that does not go back so far: snapshots, and archives of events that are over |
+//! | `limit` | how much log may wait for it, and what happens then |
 //! | `progress` | how far it is, for metrics, operators and the trimming of the log |
 
+mod limit;
 mod open;
 mod progress;
 mod stand_in;
 
-pub(crate) use open::{Opened, open};
-pub(crate) use progress::{FeedStatus, Progress};
+pub(crate) use limit::LogLimit;
+pub(crate) use open::{Opened, Way, open};
+pub(crate) use progress::{FeedStatus, Progress, metrics};
 
 use crate::replication::Hub;
-use frontrow_cdc::{Batch, Begun, FollowError, Follower, Marks, Sink, SinkError};
+use frontrow_cdc::{Batch, Begun, FollowError, Follower, Mark, Marks, Sink, SinkError};
 use frontrow_engine::Clock;
-use frontrow_shard::Limits;
+use frontrow_shard::{Limits, Lsn};
 use frontrow_wal::{DataDir, History, Position};
 use rustix::thread::CpuSet;
 use stand_in::Begin;
@@ -32,8 +36,6 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Changes in a batch, about.
-const CHANGES_MAX: usize = 4096;
 /// Between two looks at the log while something happens, and while nothing does.
 const BUSY: Duration = Duration::from_millis(20);
 const IDLE: Duration = Duration::from_millis(100);
@@ -47,6 +49,7 @@ const SETTLE_NS: u64 = 10_000_000_000;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// What is followed, and what of.
+#[derive(Clone)]
 pub(crate) struct Parts {
     pub(crate) dir: DataDir,
     pub(crate) history: History,
@@ -60,35 +63,49 @@ pub(crate) struct Parts {
     pub(crate) events: PathBuf,
     /// Events that are over and not in memory any more.
     pub(crate) archived: Vec<frontrow_shard::EventId>,
+    /// How much log may wait.
+    pub(crate) limit: Arc<LogLimit>,
+    /// By partition, the last record at the start.
+    pub(crate) recovered: Vec<Lsn>,
 }
 
-/// The running thread.
+/// The running threads.
 pub(crate) struct Feed {
-    stop: Sender<()>,
-    thread: JoinHandle<()>,
+    ways: Vec<(Sender<()>, JoinHandle<()>)>,
 }
 
 impl Feed {
-    /// Starts it. `cpus` are those it may use.
-    pub(crate) fn start(
-        parts: Parts,
-        sink: Box<dyn Sink>,
-        progress: Arc<Progress>,
-        cpus: Option<CpuSet>,
-    ) -> std::io::Result<Self> {
-        let (stop, stopped) = channel();
-        let thread = std::thread::Builder::new().name("frontrow-feed".into()).spawn(move || {
-            let _ = cpus.is_none_or(|cpus| rustix::thread::sched_setaffinity(None, &cpus).is_ok());
-            Feeding { parts, sink, progress, stopped, batch: Batch::default() }.run();
-        })?;
-        Ok(Self { stop, thread })
+    /// Starts one for each sink, and one that counts what waits for them. `cpus` are those they may use.
+    pub(crate) fn start(parts: &Parts, sinks: Vec<Way>, cpus: Option<CpuSet>) -> std::io::Result<Self> {
+        let counted: Vec<_> = sinks.iter().map(|way| Arc::clone(&way.progress)).collect();
+        let start = |Way { sink, progress }| {
+            let (stop, stopped) = channel();
+            let parts = parts.clone();
+            let thread =
+                std::thread::Builder::new().name(format!("feed-{}", progress.sink)).spawn(move || {
+                    let _ = cpus.is_none_or(|cpus| rustix::thread::sched_setaffinity(None, &cpus).is_ok());
+                    Feeding { parts, sink, progress, stopped, batch: Batch::default() }.run();
+                })?;
+            Ok((stop, thread))
+        };
+        let mut ways = sinks.into_iter().map(start).collect::<std::io::Result<Vec<_>>>()?;
+        if !counted.is_empty() {
+            let (stop, stopped) = channel();
+            let parts = parts.clone();
+            let count = move || limit::watch(&parts, &counted, &stopped);
+            ways.push((stop, std::thread::Builder::new().name("feed-limit".into()).spawn(count)?));
+        }
+        Ok(Self { ways })
     }
 
-    /// The cores have ended: what they wrote is written, if the sink takes it at once; then the thread ends.
+    /// The cores have ended: what they wrote is written, if a sink takes it at once; then the threads end.
     pub(crate) fn stop(self) {
-        drop(self.stop);
-        if self.thread.join().is_err() {
-            tracing::error!("the feed of bookings ended with a panic");
+        let (stops, threads): (Vec<_>, Vec<_>) = self.ways.into_iter().unzip();
+        drop(stops);
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a feed of bookings ended with a panic");
+            }
         }
     }
 }
@@ -118,7 +135,8 @@ impl Feeding {
             match self.live() {
                 Ok(()) => return,
                 Err(FeedError::Sink(error @ (SinkError::Fenced { .. } | SinkError::Unfit(_)))) => {
-                    tracing::error!(%error, "bookings are fed no more; selling goes on, and the log keeps what they lack");
+                    let sink = self.progress.sink;
+                    tracing::error!(%error, sink, "bookings are fed no more; selling goes on, and the log keeps what they lack");
                     self.progress.trouble(Some(error.to_string()));
                     // Until the end: nothing here would mend it.
                     let _ = self.stopped.recv();
@@ -128,7 +146,8 @@ impl Feeding {
                     self.progress
                         .behind(&|stream| safe(&self.parts.durable, self.parts.hub.as_deref(), stream));
                     if self.progress.trouble(Some(error.to_string())) {
-                        tracing::warn!(%error, "bookings wait; selling goes on, and the log keeps what they lack");
+                        let sink = self.progress.sink;
+                        tracing::warn!(%error, sink, "bookings wait; selling goes on, and the log keeps what they lack");
                     }
                     if self.is_over(PAUSE) {
                         return;
@@ -146,7 +165,13 @@ impl Feeding {
     /// From a beginning at the sink to an error, or the end.
     fn live(&mut self) -> Result<(), FeedError> {
         self.batch.clear();
-        let mut begun = self.sink.begin(self.parts.history.epoch())?;
+        let epoch = self.parts.history.epoch();
+        let mut begun = self.sink.begin(epoch)?;
+        if self.is_foreign(&begun.marks) {
+            self.sink.forget()?;
+            begun = self.sink.begin(epoch)?;
+        }
+        self.progress.stands(&begun.places);
         loop {
             match self.follow(&mut begun) {
                 Err(FeedError::Follow(error @ FollowError::OtherHistory { .. })) => {
@@ -154,12 +179,21 @@ impl Feeding {
                     return Err(error.into());
                 }
                 Err(FeedError::Follow(error)) if error.needs_state() => {
-                    tracing::warn!(%error, "bookings are taken from snapshots");
+                    tracing::warn!(%error, sink = self.progress.sink, "bookings are taken from snapshots");
                     self.stand_in(&mut begun.marks, &error)?;
                 }
                 ended => return ended,
             }
         }
+    }
+
+    /// Whether more was told than this log has: it was cut, or put back.
+    fn is_foreign(&self, marks: &Marks) -> bool {
+        let Parts { history, recovered, .. } = &self.parts;
+        let had = |of: u16| recovered.get(usize::from(of)).copied().unwrap_or(0);
+        let is_ahead = |(of, mark): (&u16, &Mark)| mark.epoch < history.epoch() && mark.lsn > had(*of);
+        let last = marks.values().map(|mark| mark.epoch).max().unwrap_or(0);
+        marks.iter().any(is_ahead) || (last > 0 && history.entry(last).is_none())
     }
 
     fn write_if(&mut self, any: bool) -> Result<(), SinkError> {
@@ -204,7 +238,7 @@ impl Feeding {
         let (mut settled_ns, mut unsettled) = (None::<u64>, true);
         loop {
             let sink = &*self.sink;
-            let taken = follower.take(&safe, (&|kind| sink.takes(kind), CHANGES_MAX), &mut self.batch);
+            let taken = follower.take(&safe, (&|kind| sink.takes(kind), sink.most()), &mut self.batch);
             let more = taken.inspect_err(|_| {
                 begun.marks = (0..).zip(follower.taken().iter().copied()).collect();
                 begun.places = follower.places();
@@ -215,6 +249,7 @@ impl Feeding {
             {
                 self.batch.places = follower.places();
                 self.sink.write(&self.batch)?;
+                self.progress.stands(&self.batch.places);
                 self.progress.wrote(&self.batch);
                 self.batch.clear();
                 written = follower.positions(cores).collect();

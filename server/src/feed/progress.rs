@@ -1,14 +1,17 @@
 //! How far the feed is: for metrics, for operators, and for the trimming of the log.
 
-use frontrow_cdc::Batch;
+use frontrow_cdc::{Batch, Places};
 use frontrow_wal::Position;
+use std::fmt::Write as _;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-/// Shared by the feed and whoever looks.
+/// Shared by a feed and whoever looks.
 #[derive(Debug)]
 pub(crate) struct Progress {
+    /// What is fed, as metrics and logs name it.
+    pub(super) sink: &'static str,
     /// By stream, up to where the sink has the epoch under way for good; 0 before.
     settled: Vec<AtomicU64>,
     /// By stream, up to where it is read.
@@ -18,13 +21,18 @@ pub(crate) struct Progress {
     changes: AtomicU64,
     records: AtomicU64,
     lag: AtomicU64,
+    /// Before which everything is there, as far as is known.
+    places: Mutex<Places>,
+    /// Log bytes that are kept for it, and at how many nothing new is sold.
+    kept: AtomicU64,
+    most: u64,
     trouble: Mutex<Option<String>>,
 }
 
-/// How the feed of bookings is doing.
+/// How a feed is doing.
 #[derive(Clone, Debug, serde::Serialize, utoipa::ToSchema)]
 pub(crate) struct FeedStatus {
-    /// Whether everything was in the table once since this start; before, nothing is answered from it.
+    /// Whether everything was there once since this start; before, nothing is answered from a table.
     pub complete: bool,
     /// Log bytes that are durable and not read yet.
     pub lag_bytes: u64,
@@ -36,16 +44,25 @@ pub(crate) struct FeedStatus {
 }
 
 impl Progress {
-    pub(crate) fn new(streams: u16) -> Self {
+    pub(crate) fn new(sink: &'static str, streams: u16, most: u64) -> Self {
         Self {
+            sink,
             settled: (0..streams).map(|_| AtomicU64::new(0)).collect(),
             read: (0..streams).map(|_| AtomicU64::new(0)).collect(),
             complete: AtomicBool::new(false),
             changes: AtomicU64::new(0),
             records: AtomicU64::new(0),
             lag: AtomicU64::new(0),
+            places: Mutex::default(),
+            kept: AtomicU64::new(0),
+            most,
             trouble: Mutex::default(),
         }
+    }
+
+    /// What is fed.
+    pub(crate) fn sink(&self) -> &'static str {
+        self.sink
     }
 
     /// Up to where the log of a stream may be forgotten.
@@ -60,26 +77,6 @@ impl Progress {
             changes: self.changes.load(Relaxed),
             trouble: self.lock().clone(),
         }
-    }
-
-    /// Metrics in the OpenMetrics text format.
-    pub(crate) fn metrics(&self, out: &mut String) {
-        use std::fmt::Write as _;
-        let FeedStatus { lag_bytes, changes, trouble, .. } = self.status();
-        let waits = u8::from(trouble.is_some());
-        // Writing into a string cannot fail.
-        let _ = write!(
-            out,
-            "# HELP frontrow_bookings_lag_bytes Durable log that the bookings have not read yet.\n\
-             # TYPE frontrow_bookings_lag_bytes gauge\nfrontrow_bookings_lag_bytes {lag_bytes}\n\
-             # HELP frontrow_bookings_waits Whether something keeps the bookings from going on.\n\
-             # TYPE frontrow_bookings_waits gauge\nfrontrow_bookings_waits {waits}\n\
-             # HELP frontrow_bookings_changes Changes written to the bookings' table.\n\
-             # TYPE frontrow_bookings_changes counter\nfrontrow_bookings_changes_total {changes}\n\
-             # HELP frontrow_bookings_records Records of the log that were read for it.\n\
-             # TYPE frontrow_bookings_records counter\nfrontrow_bookings_records_total {}\n",
-            self.records.load(Relaxed)
-        );
     }
 
     pub(super) fn wrote(&self, batch: &Batch) {
@@ -99,6 +96,20 @@ impl Progress {
     pub(super) fn behind(&self, safe: &dyn Fn(u16) -> Position) {
         let of = |(read, stream): (&AtomicU64, u16)| safe(stream).saturating_sub(read.load(Relaxed));
         self.lag.store(self.read.iter().zip(0..).map(of).sum(), Relaxed);
+    }
+
+    /// Everything before `places` is there.
+    pub(super) fn stands(&self, places: &Places) {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).clone_from(places);
+    }
+
+    pub(super) fn places(&self) -> Places {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// So many log bytes are kept for it.
+    pub(super) fn kept(&self, bytes: u64) {
+        self.kept.store(bytes, Relaxed);
     }
 
     /// Everything that was durable is in the table.
@@ -129,5 +140,31 @@ impl Progress {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<String>> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Metrics of all feeds in the OpenMetrics text format.
+pub(crate) fn metrics(feeds: &[Arc<Progress>], out: &mut String) {
+    type Pick = fn(&Progress) -> u64;
+    let all: [(&str, &str, &str, Pick); 6] = [
+        ("lag_bytes", "gauge", "Durable log that has not been read for it yet.", |it| it.lag.load(Relaxed)),
+        ("kept_bytes", "gauge", "Log that is kept until it has been written to it.", |it| {
+            it.kept.load(Relaxed)
+        }),
+        ("keep_bytes", "gauge", "How much that may be (log.keep); past it nothing new is sold.", |it| {
+            it.most
+        }),
+        ("waits", "gauge", "Whether something keeps it from going on.", |it| it.lock().is_some().into()),
+        ("changes", "counter", "Changes written to it.", |it| it.changes.load(Relaxed)),
+        ("records", "counter", "Records of the log that were read for it.", |it| it.records.load(Relaxed)),
+    ];
+    for (name, kind, help, pick) in all.iter().filter(|_| !feeds.is_empty()) {
+        let total = if *kind == "counter" { "_total" } else { "" };
+        // Writing into a string cannot fail.
+        let _ =
+            writeln!(out, "# HELP frontrow_bookings_{name} {help}\n# TYPE frontrow_bookings_{name} {kind}");
+        for feed in feeds {
+            let _ = writeln!(out, "frontrow_bookings_{name}{total}{{sink=\"{}\"}} {}", feed.sink, pick(feed));
+        }
     }
 }

@@ -3,7 +3,7 @@
 use super::Http;
 use super::error::ApiError;
 use super::websocket::bearer;
-use crate::feed::{FeedStatus, Progress};
+use crate::feed::Progress;
 use crate::identity::{AdminKey, Verifier};
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -46,6 +46,12 @@ impl Gate for Keys {
     }
 }
 
+/// The keys of a server, before a service of its own.
+pub fn gate(keys: &crate::identity::Keys) -> Arc<dyn Gate> {
+    let clock = frontrow_engine::Clock::wall_ms;
+    Arc::new(Keys { verifier: keys.verifier.clone(), admin: keys.admin.clone(), clock })
+}
+
 /// The routes of the table, if there is one.
 pub(super) fn routes(http: &Arc<Http>) -> Router<Arc<Http>> {
     let Some(table) = &http.table else {
@@ -67,14 +73,4 @@ pub(super) fn routes(http: &Arc<Http>) -> Router<Arc<Http>> {
         complete: Box::new(move || progress.is_complete()),
     };
     frontrow_bookings::routes(Arc::new(service)).with_state(())
-}
-
-impl Table {
-    pub(super) fn status(&self) -> FeedStatus {
-        self.progress.status()
-    }
-
-    pub(super) fn metrics(&self, out: &mut String) {
-        self.progress.metrics(out);
-    }
 }

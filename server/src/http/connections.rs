@@ -63,6 +63,11 @@ impl Connections {
     pub fn count(&self) -> u32 {
         self.inner.lock().all
     }
+
+    /// How many there may be, in all and of each address (0: no limit of its own).
+    pub fn limits(&self) -> (u32, u32) {
+        (self.inner.most, self.inner.most_per_address)
+    }
 }
 
 impl Inner {

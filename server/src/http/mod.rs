@@ -19,6 +19,7 @@ mod websocket;
 #[cfg(test)]
 mod tests;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ use frontrow_shard::{EventId, EventRules, Millis};
 
 pub(crate) use archive::keep;
 pub(crate) use bookings::Table;
+pub use bookings::gate;
 pub(crate) use browse::section_answer;
 pub use connections::{Connections, NoRoom, Place};
 pub(crate) use error::ApiError;
@@ -81,6 +83,8 @@ pub struct Http {
     pub hub: Option<Arc<Hub>>,
     /// The table of bookings, and how its feed is doing, if there is one.
     pub(crate) table: Option<Table>,
+    /// How every feed is doing.
+    pub(crate) feeds: Vec<Arc<crate::feed::Progress>>,
     /// The archives of events that are over.
     pub cold: Arc<Archives>,
     /// How long after its closing an event is archived by itself.
@@ -128,6 +132,7 @@ impl Http {
             clock,
             hub: None,
             table: None,
+            feeds: Vec::new(),
             cold: Arc::new(Archives::new(0)),
             archive_after: config.archive_after,
             unfinished: Vec::new(),
@@ -153,6 +158,13 @@ pub(crate) fn browsing() -> Router<Arc<Http>> {
 /// In development mode, tokens for whoever asks.
 pub(crate) fn tokens() -> Router<Arc<Http>> {
     Router::new().route("/v1/dev/token", post(ops::dev_token))
+}
+
+/// The same for a service of its own that listens at `address`: never where strangers could ask.
+pub fn dev_tokens(keys: &Keys, address: SocketAddr) -> Router {
+    let minter = keys.minter.clone().filter(|_| address.ip().is_loopback());
+    let tokens = ops::Tokens { minter, clock: frontrow_engine::Clock::wall_ms };
+    Router::new().route("/v1/dev/token", post(ops::dev_token)).with_state(tokens)
 }
 
 /// Bounds every request over `http` in time and size, and counts its answer.

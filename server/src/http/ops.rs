@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
+use axum::extract::{FromRef, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use frontrow_shard::UserId;
+use frontrow_shard::{Millis, UserId};
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 use super::Http;
 use super::error::ApiError;
 use super::sales::CoreStatus;
+use crate::identity::Minter;
 
 /// How long a development token lasts if nothing else is asked for, in seconds.
 const DEV_TOKEN_S: u64 = 24 * 3600;
@@ -74,6 +75,14 @@ pub(super) async fn metrics(State(http): State<Arc<Http>>) -> Result<Response, A
     let count = |n: u64| ConstGauge::new(i64::try_from(n).unwrap_or(i64::MAX));
     registry.register("http_answers", "Answers given over HTTP, by status", http.counters.answers.clone());
     registry.register("connections", "Open connections of clients", count(http.connections.count().into()));
+    // Whoever plans a sale reads here how many may come.
+    let (most, of_address) = http.connections.limits();
+    registry.register("connections_limit", "limits.connections", count(most.into()));
+    registry.register(
+        "connections_per_address_limit",
+        "limits.connections_per_address; 0 for none",
+        count(of_address.into()),
+    );
     registry.register(
         "events",
         "Events in the catalogue",
@@ -84,12 +93,23 @@ pub(super) async fn metrics(State(http): State<Arc<Http>>) -> Result<Response, A
         |_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "metrics", "the metrics could not be written");
     prometheus_client::encoding::text::encode_registry(&mut out, &registry).map_err(failed)?;
     http.sales.metrics(&mut out);
-    if let Some(table) = &http.table {
-        table.metrics(&mut out);
-    }
+    crate::feed::metrics(&http.feeds, &mut out);
     out.push_str("# EOF\n");
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, kind)], out).into_response())
+}
+
+/// What tokens are made with.
+#[derive(Clone)]
+pub(super) struct Tokens {
+    pub(super) minter: Option<Minter>,
+    pub(super) clock: fn() -> Millis,
+}
+
+impl FromRef<Arc<Http>> for Tokens {
+    fn from_ref(http: &Arc<Http>) -> Self {
+        Self { minter: http.minter.clone(), clock: http.clock }
+    }
 }
 
 /// Who wants a token.
@@ -122,10 +142,10 @@ pub(super) struct TokenGrant {
     responses((status = 200, body = TokenGrant), (status = 400), (status = 404, description = "not in development mode")))]
 /// A token for any user: in development mode only.
 pub(super) async fn dev_token(
-    State(http): State<Arc<Http>>,
+    State(tokens): State<Tokens>,
     body: Result<Json<TokenWish>, JsonRejection>,
 ) -> Result<Json<TokenGrant>, ApiError> {
-    let Some(minter) = &http.minter else {
+    let Some(minter) = &tokens.minter else {
         let message = "this server is not in development mode; get a token from your issuer";
         return Err(ApiError::new(StatusCode::NOT_FOUND, "not_in_development", message));
     };
@@ -138,6 +158,7 @@ pub(super) async fn dev_token(
     };
     let user =
         user.ok_or_else(|| ApiError::bad_request(format!("a user is a number below 2^64; {usage}")))?;
-    let (now_s, lasts_s) = (http.now_s(), wish.lasts_s.unwrap_or(DEV_TOKEN_S).min(DEV_TOKEN_S_MAX));
+    let now_s = (tokens.clock)() / 1000;
+    let lasts_s = wish.lasts_s.unwrap_or(DEV_TOKEN_S).min(DEV_TOKEN_S_MAX);
     Ok(Json(TokenGrant { token: minter.mint(user, now_s, lasts_s), expires_s: now_s + lasts_s }))
 }

@@ -8,8 +8,8 @@ use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::Http;
 use super::error::ApiError;
-use super::{Http, Table};
 use crate::feed::FeedStatus;
 use crate::replication::{Hub, StandbyStatus};
 
@@ -30,12 +30,15 @@ pub(super) struct Node {
     replication: Option<StandbyStatus>,
     /// How the feed of its table of bookings is doing; nothing if it keeps none.
     bookings: Option<FeedStatus>,
+    /// How its feed of Kafka is doing; nothing if there is none.
+    kafka: Option<FeedStatus>,
 }
 
 #[utoipa::path(get, path = "/v1/status", tag = "operate", responses((status = 200, body = Node)))]
 /// What this node is, and who follows it.
 pub(super) async fn node(State(http): State<Arc<Http>>) -> Json<Node> {
     let cores = http.sales.status();
+    let feed = |sink| http.feeds.iter().find(|feed| feed.sink() == sink).map(|feed| feed.status());
     Json(Node {
         role: "primary",
         epoch: cores.iter().map(|core| core.epoch).max().unwrap_or(0),
@@ -43,7 +46,8 @@ pub(super) async fn node(State(http): State<Arc<Http>>) -> Json<Node> {
         events: http.catalogue.search("", None).len(),
         connections: http.connections.count(),
         replication: http.hub.as_ref().map(|hub| hub.status()),
-        bookings: http.table.as_ref().map(Table::status),
+        bookings: feed("embedded"),
+        kafka: feed("kafka"),
     })
 }
 

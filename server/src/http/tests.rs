@@ -415,9 +415,13 @@ async fn orchestrators_and_monitoring_are_answered() {
     assert_eq!(house.get("/readyz").await.status, 503);
     assert_eq!(house.get("/healthz").await.status, 200);
     let text = String::from_utf8(house.get("/metrics").await.body).unwrap();
-    for line in
-        ["frontrow_http_answers_total{status=\"503\"} 1", "frontrow_claims_total 7", "frontrow_connections 0"]
-    {
+    for line in [
+        "frontrow_http_answers_total{status=\"503\"} 1",
+        "frontrow_claims_total 7",
+        "frontrow_connections 0",
+        "frontrow_connections_limit ",
+        "frontrow_connections_per_address_limit ",
+    ] {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }
     assert!(text.ends_with("# EOF\n") && text.matches("# EOF").count() == 1, "{text}");

@@ -78,8 +78,5 @@ pub(crate) fn cut_to_causes(dir: &DataDir, limits: Limits) -> Result<(), WalErro
             }
         }
     }
-    for (stream, at) in applier.into_applied().cuts {
-        dir.cut_stream(stream, at)?;
-    }
-    Ok(())
+    dir.cut_streams(&applier.into_applied().cuts)
 }

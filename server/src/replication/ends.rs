@@ -388,7 +388,8 @@ impl StandbyEnd {
     /// How far each stream is, in words, for who finds it stuck.
     pub fn progress(&self) -> String {
         let state = self.shared.lock();
-        format!("{:?}; {}", state.streams, self.applier.standing())
+        let trouble = state.trouble.as_deref().unwrap_or("it follows");
+        format!("{:?}; {}; {trouble}", state.streams, self.applier.standing())
     }
 
     /// An operator makes it the primary: everything that has come is applied, and the next epoch opened. All

@@ -3,7 +3,6 @@
 use super::closed::Closed;
 use super::link::Link;
 use crate::cluster::{Fence, Seen};
-use frontrow_plant::{Bug, planted};
 use frontrow_wal::stream::{CONTROL, Hello};
 use frontrow_wal::{Agreed, DataDir, Floor, History, NodeId, Position, WalError};
 use std::collections::BTreeMap;
@@ -480,7 +479,7 @@ impl Hub {
             }
             return;
         }
-        if !(0..self.streams).all(whole) && !planted(Bug::HalfStandbyCounts) {
+        if !(0..self.streams).all(whole) {
             return;
         }
         state.whole = true;

@@ -378,7 +378,9 @@ impl Known {
                     return odd("the first segment is not the one that was asked for");
                 }
                 let next = SEGMENT_HEADER_BYTES + (want.position - first_position);
-                Ok(Current { start, next: next as u32, sealed: want.sealed })
+                // A seal that ends where this one begins is that of the segment before.
+                let sealed = want.sealed && want.position > first_position;
+                Ok(Current { start, next: next as u32, sealed })
             }
             Some(before) if before.start.epoch == epoch => {
                 let last = before.start;

@@ -181,14 +181,15 @@ pub(crate) fn written(
     len: usize,
 ) -> Vec<Owned> {
     let (dir, wakes, mut hand) = (open(path), Wakes::default(), Hand::default());
+    dir.begin_history(false).unwrap();
     let mut log = dir.open_stream(0, options, wakes.callback()).unwrap();
     let mut out = Vec::new();
     for lsn in 1..=records {
         out.push(settle_by(&mut hand, &mut log, &wakes, lsn, len).unwrap());
         if lsn % per_commit == 0 {
-            // One may be in flight already, for a segment had to be waited for.
+            // One may be in flight already, for a segment had to be waited for; and it may have taken all there is with it.
             wait_durable(&mut hand, &mut log, &wakes);
-            assert!(hand.commit(&mut log, &RealDisk).unwrap());
+            let _ = hand.commit(&mut log, &RealDisk).unwrap();
             wait_durable(&mut hand, &mut log, &wakes);
         }
     }

@@ -101,6 +101,27 @@ pub(crate) struct Batch {
     pub(crate) visits_won: u64,
     pub(crate) people: u64,
     pub(crate) people_missed: u64,
+    /// How long it took those who booked, from when they came first.
+    pub(crate) to_booked: Vec<Nanos>,
+    /// How long those stood in a queue who are out of it.
+    pub(crate) queued: Vec<Nanos>,
     /// When the thread's arrivals began, if it was since it last spoke.
     pub(crate) began_ns: Option<Nanos>,
+}
+
+impl Batch {
+    /// The same with nothing in it: what its lists have grown to is kept, so that a batch costs no allocation.
+    pub(crate) fn emptied(mut self) -> Self {
+        self.entries.clear();
+        self.violations.clear();
+        self.to_booked.clear();
+        self.queued.clear();
+        Self {
+            entries: self.entries,
+            violations: self.violations,
+            to_booked: self.to_booked,
+            queued: self.queued,
+            ..Self::default()
+        }
+    }
 }

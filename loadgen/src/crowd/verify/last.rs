@@ -74,7 +74,7 @@ impl Ledger {
             ));
         }
         self.checks.add(Check::Winners, 1);
-        let told = self.books.seats_booked;
+        let told = self.told;
         if sold > told || told > sold + unsure || shown < sold || shown > sold + unsure {
             self.violation(format!(
                 "{told} seats were told to be booked, {sold} of them at the end (and perhaps {unsure}), and the server \

@@ -6,6 +6,7 @@ use super::checks::{Check, Counts};
 use super::facts::{Batch, Entry, Fact, Grant};
 use super::fences::Nonces;
 use super::left::Waited;
+use super::lived::Lived;
 use super::queues::Queues;
 use super::seats::Floor;
 use super::{Books, KEPT_VIOLATIONS};
@@ -31,11 +32,14 @@ pub(crate) struct Ledger {
     queues: Queues,
     nonces: Nonces,
     visits: Vec<Vec<Has>>,
-    spare: Vec<Vec<Entry>>,
+    spare: Vec<Batch>,
     pub(super) books: Books,
+    pub(super) lived: Lived,
     pub(super) checks: Counts,
     violations: Vec<String>,
     free_seats: u64,
+    /// Seats of bookings that were told, less those of cancellations: by bookings, not by seats.
+    pub(super) told: u64,
 }
 
 impl Ledger {
@@ -48,39 +52,40 @@ impl Ledger {
             visits: vec![Vec::new(); usize::from(threads.max(1))],
             spare: Vec::new(),
             books: Books::default(),
+            lived: Lived::default(),
             checks: Counts::default(),
             violations: Vec::new(),
             free_seats: u64::from(hall.free_seats()),
+            told: 0,
             hall,
         }
     }
 
-    /// An empty list that has had room before.
-    pub(crate) fn spare(&mut self) -> Vec<Entry> {
+    /// An empty batch whose lists have had room before.
+    pub(crate) fn spare(&mut self) -> Batch {
         self.spare.pop().unwrap_or_default()
     }
 
-    pub(crate) fn take(&mut self, batch: Batch) {
+    pub(crate) fn take(&mut self, mut batch: Batch) {
         let thread = usize::from(batch.thread);
         self.checks.merge(&batch.checks);
         self.books.visits += batch.visits;
         self.books.visits_won += batch.visits_won;
         self.books.people += batch.people;
         self.books.people_missed += batch.people_missed;
+        self.lived.add(&batch.to_booked, &batch.queued);
         self.books.violations += batch.violation_count.saturating_sub(batch.violations.len() as u64);
         if let Some(began) = batch.began_ns {
             self.books.began_ns = Some(self.books.began_ns.map_or(began, |known| known.min(began)));
         }
-        for words in batch.violations {
+        for words in batch.violations.drain(..) {
             self.violation(words);
         }
         for entry in &batch.entries {
             self.fact(thread, entry);
         }
         if self.spare.len() < SPARE {
-            let mut entries = batch.entries;
-            entries.clear();
-            self.spare.push(entries);
+            self.spare.push(batch.emptied());
         }
         self.collect();
     }
@@ -119,12 +124,11 @@ impl Ledger {
             }
             Fact::Part(row, seats) => {
                 self.books.seats_granted += u64::from(seats.count());
-                self.books.seats_held += u64::from(seats.count());
-                self.note_the_last_seat();
                 self.floor.part(has.span, has.section, row, seats);
+                self.note_the_last_seat();
             }
             Fact::Closed => {
-                self.closed(has.span);
+                self.floor.close(has.span);
                 self.visits[thread][at].span = NONE;
             }
             Fact::Joined(joining) => {
@@ -150,8 +154,6 @@ impl Ledger {
     fn granted(&mut self, grant: &Grant) -> u32 {
         let count = u64::from(grant.seats.count());
         self.books.seats_granted += count;
-        self.books.seats_held += count;
-        self.note_the_last_seat();
         self.checks.add(Check::FreshToken, 1);
         if !self.nonces.is_fresh(grant.nonce) {
             self.violation(format!(
@@ -162,12 +164,14 @@ impl Ledger {
         if !grant.offered && !grant.place.is_section() {
             self.queues.direct(grant.place, grant.at);
         }
-        self.floor.grant(grant)
+        let span = self.floor.grant(grant);
+        self.note_the_last_seat();
+        span
     }
 
     /// Notes how many people it took until no seat was left, once.
     fn note_the_last_seat(&mut self) {
-        if self.books.seats_held + self.books.seats_booked >= self.free_seats {
+        if self.floor.held + self.floor.booked >= self.free_seats {
             self.books.people_until_gone.get_or_insert(self.books.people);
         }
     }
@@ -177,17 +181,8 @@ impl Ledger {
         let Some(span) = self.floor.span(at) else { return };
         let (count, was_booked) = (span.count(), span.booked);
         match fact {
-            Fact::Booked(_, heard_ns) if !was_booked => {
-                self.books.seats_held = self.books.seats_held.saturating_sub(count);
-                self.books.seats_booked += count;
-                if self.books.seats_booked >= self.free_seats && self.books.sold_out_at.is_none() {
-                    self.books.sold_out_at = Some(heard_ns);
-                }
-            }
-            Fact::Ended(..) if was_booked => {
-                self.books.seats_booked = self.books.seats_booked.saturating_sub(count);
-            }
-            Fact::Ended(..) => self.books.seats_held = self.books.seats_held.saturating_sub(count),
+            Fact::Booked(..) if !was_booked => self.told += count,
+            Fact::Ended(..) if was_booked => self.told = self.told.saturating_sub(count),
             _ => {}
         }
         self.floor.learn(at, |span| match fact {
@@ -210,18 +205,16 @@ impl Ledger {
             }
             _ => {}
         });
-    }
-
-    fn closed(&mut self, at: u32) {
-        let Some(span) = self.floor.span(at) else { return };
-        if !span.booked && span.ended.is_none() {
-            self.books.seats_held = self.books.seats_held.saturating_sub(span.count());
+        if let Fact::Booked(_, heard_ns) = fact
+            && self.floor.booked >= self.free_seats
+        {
+            self.books.sold_out_at.get_or_insert(heard_ns);
         }
-        self.floor.close(at);
     }
 
     pub(crate) fn books(&self) -> Books {
-        Books { waiting: self.queues.waiting(), ..self.books }
+        let (seats_held, seats_booked) = (self.floor.held, self.floor.booked);
+        Books { seats_held, seats_booked, waiting: self.queues.waiting(), ..self.books }
     }
 
     /// Who waits at present.

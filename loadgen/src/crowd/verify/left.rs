@@ -56,7 +56,7 @@ pub(crate) fn why(hall: &Hall, seats: &[FinalSeat], waited: &[Waited], told: u64
     if !reserved.is_empty() {
         let _ = write!(
             words,
-            "; {} accessible, given only to who names or asks for such a seat; {} for one",
+            "; {} accessible, given only to people who name or ask for such a seat; {} for one",
             are(reserved.len() as u64, free),
             match waited.iter().filter(asks).count() as u64 {
                 0 => "nobody waited".to_owned(),
@@ -71,8 +71,9 @@ pub(crate) fn why(hall: &Hall, seats: &[FinalSeat], waited: &[Waited], told: u64
         let alone = runs.values().flatten().filter(|run| **run == 1).count() as u64;
         let _ = write!(
             words,
-            "; {} without a free seat beside it. {}",
+            "; {} alone, with no free seat beside {}. {}",
             are(alone, free),
+            if alone > 1 { "them" } else { "it" },
             who_waited(&runs, &others).trim_end_matches('.')
         );
     }
@@ -82,6 +83,7 @@ pub(crate) fn why(hall: &Hall, seats: &[FinalSeat], waited: &[Waited], told: u64
 /// `3 of them are`; `all of them are`.
 fn are(some: u64, all: u64) -> String {
     match some {
+        0 if all == 1 => "it is not".to_owned(),
         0 => "none of them is".to_owned(),
         1 if all == 1 => "it is".to_owned(),
         1 => "1 of them is".to_owned(),
@@ -188,10 +190,11 @@ mod tests {
         let words = |waited: &[Waited]| why(&hall, &left, waited, 10).expect("some were left");
         let nobody = words(&[]);
         assert!(
-            nobody.starts_with("4 seats left, 1 still held by somebody; 2 of them are without"),
+            nobody.starts_with("4 seats left, 1 still held by somebody; 2 of them are alone"),
             "{nobody}"
         );
         assert!(nobody.ends_with("Nobody waited when people stopped coming."), "{nobody}");
+        assert!(nobody.contains("alone, with no free seat beside them. "), "{nobody}");
         let elsewhere = words(&[party(1, 2)]);
         assert!(
             elsewhere.contains("1 party waited, all for rows or sections without a free seat"),
@@ -212,7 +215,7 @@ mod tests {
         let words = why(&hall, &left, &[party(0, 1)], 5).expect("one is left");
         assert!(
             words.ends_with(
-                "it is accessible, given only to who names or asks for such a seat; nobody waited for one."
+                "it is accessible, given only to people who name or ask for such a seat; nobody waited for one."
             ),
             "they waited for others: {words}"
         );

@@ -11,12 +11,14 @@ mod fences;
 mod last;
 mod ledger;
 mod left;
+mod lived;
 mod queues;
 mod seats;
 
 pub use facts::Kind;
 pub use last::{FinalSeat, SeatState};
 pub use left::Waited;
+pub use lived::Lived;
 
 use super::hall::Hall;
 use crate::report::model::Verified;
@@ -32,7 +34,7 @@ pub(crate) const KEPT_VIOLATIONS: usize = 100;
 pub struct Books {
     /// Seats booked, less those cancelled.
     pub seats_booked: u64,
-    /// Seats held and not booked. A hold that nobody ended counts until its time is over.
+    /// Seats held and not booked. A hold that nobody ended counts until its time is over, or the next one has the seat.
     pub seats_held: u64,
     /// Parties in queues.
     pub waiting: u64,
@@ -77,9 +79,8 @@ impl Shared {
     pub(crate) fn take(&self, batch: &mut Batch) {
         let thread = batch.thread;
         let mut ledger = self.ledger.try_lock().ok();
-        let spare = ledger.as_mut().map_or_else(Vec::new, |ledger| ledger.spare());
-        let empty = Batch { thread, entries: spare, ..Batch::default() };
-        let full = std::mem::replace(batch, empty);
+        let spare = ledger.as_mut().map_or_else(Batch::default, |ledger| ledger.spare());
+        let full = std::mem::replace(batch, Batch { thread, ..spare });
         lock(&self.inbox).push(full);
         if let Some(ledger) = &mut ledger {
             self.work_off(ledger);
@@ -117,6 +118,13 @@ impl Verifier {
         ledger.books()
     }
 
+    /// What people lived through so far.
+    pub fn lived(&self) -> Lived {
+        let mut ledger = lock(&self.shared.ledger);
+        self.shared.work_off(&mut ledger);
+        ledger.lived.clone()
+    }
+
     /// How many holds, doubts and parties are remembered: bounded by the hall and by who is there.
     pub fn remembered(&self) -> usize {
         lock(&self.shared.ledger).remembered()
@@ -134,7 +142,7 @@ impl Verifier {
     pub fn why_left(&self, seats: &[FinalSeat], waited: &[Waited]) -> Option<String> {
         let mut ledger = lock(&self.shared.ledger);
         self.shared.work_off(&mut ledger);
-        left::why(&ledger.hall, seats, waited, ledger.books.seats_booked)
+        left::why(&ledger.hall, seats, waited, ledger.told)
     }
 
     /// What has been checked so far, and what was wrong.

@@ -78,12 +78,27 @@ enum Verdict {
     Wrong,
 }
 
+/// What a seat is counted as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Standing {
+    #[default]
+    Free,
+    Held,
+    Booked,
+}
+
 /// All seats, and who had them lately.
 pub(crate) struct Floor {
     hall: Arc<Hall>,
     spans: Slab<Span>,
     doubts: Slab<Doubt>,
     cells: Vec<[u32; PER_SEAT]>,
+    /// What each seat is at present. Of a hold that ran out its holder may hear after the next one has the seat: counted by
+    /// holds, such a seat would be two.
+    standing: Vec<Standing>,
+    /// Seats that are held, and booked, by that.
+    pub(crate) held: u64,
+    pub(crate) booked: u64,
     pub(crate) violations: Vec<String>,
     pub(crate) compared: u64,
     /// Pairs that have been told of.
@@ -95,9 +110,19 @@ const TOLD: usize = 10_000;
 
 impl Floor {
     pub(crate) fn new(hall: Arc<Hall>) -> Self {
-        let cells = vec![[NONE; PER_SEAT]; hall.seats() as usize];
-        let (spans, doubts) = (Slab::default(), Slab::default());
-        Self { hall, spans, doubts, cells, violations: Vec::new(), compared: 0, told: HashSet::new() }
+        let seats = hall.seats() as usize;
+        Self {
+            hall,
+            spans: Slab::default(),
+            doubts: Slab::default(),
+            cells: vec![[NONE; PER_SEAT]; seats],
+            standing: vec![Standing::Free; seats],
+            held: 0,
+            booked: 0,
+            violations: Vec::new(),
+            compared: 0,
+            told: HashSet::new(),
+        }
     }
 
     pub(crate) fn span(&self, at: u32) -> Option<&Span> {
@@ -148,6 +173,38 @@ impl Floor {
                 self.compare(other, span, (row, place));
             }
             self.put(cell, span);
+            self.recount(cell);
+        }
+    }
+
+    /// Counts a seat as what its holds make of it now.
+    fn recount(&mut self, cell: usize) {
+        let holds =
+            || self.cells[cell].iter().filter_map(|at| self.spans.get(*at)).filter(|it| it.ended.is_none());
+        let now = match () {
+            () if holds().any(|span| span.booked) => Standing::Booked,
+            () if holds().any(|span| !span.closed) => Standing::Held,
+            () => Standing::Free,
+        };
+        let before = std::mem::replace(&mut self.standing[cell], now);
+        let counted = |standing| (u64::from(before == standing), u64::from(now == standing));
+        let ((was_held, is_held), (was_booked, is_booked)) =
+            (counted(Standing::Held), counted(Standing::Booked));
+        self.held = self.held + is_held - was_held;
+        self.booked = self.booked + is_booked - was_booked;
+    }
+
+    /// Counts the seats of a hold again.
+    fn recount_all(&mut self, at: u32) {
+        let rows = self.spans.get(at).map_or(0, |span| span.more.len() + 1);
+        for i in 0..rows {
+            let Some(span) = self.spans.get(at) else { return };
+            let (row, seats) = if i == 0 { span.first } else { span.more[i - 1] };
+            for place in seats.places() {
+                if let Some(cell) = self.cell(row, place) {
+                    self.recount(cell);
+                }
+            }
         }
     }
 
@@ -286,6 +343,7 @@ impl Floor {
         change(span);
         let newly_booked = span.booked && !was_booked;
         let of_section = span.of_section;
+        self.recount_all(at);
         self.settle(at);
         self.compare_again(at, newly_booked, of_section);
     }
@@ -400,6 +458,24 @@ mod tests {
         let earlier = of_section(&mut floor, 9, 807, 200);
         booked(&mut floor, earlier, 300);
         assert_eq!(floor.violations, [""; 0]);
+    }
+
+    #[test]
+    fn a_seat_is_one_thing_at_a_time() {
+        let mut floor = floor();
+        let run_out = of_section(&mut floor, 9, 807, 100);
+        let next = of_section(&mut floor, 19, 910, 200);
+        assert_eq!(
+            (floor.held, floor.booked),
+            (1, 0),
+            "the holder of the first has not heard that it ran out"
+        );
+        booked(&mut floor, next, 300);
+        assert_eq!((floor.held, floor.booked), (0, 1));
+        ended(&mut floor, run_out, 900, 150);
+        assert_eq!((floor.held, floor.booked), (0, 1), "that says nothing of the next");
+        floor.learn(next, |span| span.ended = Some((1, 1000)));
+        assert_eq!((floor.held, floor.booked), (0, 0), "cancelled");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A standby whose log cannot be gone on with begins anew: from the primary's snapshots, and its log from there.
 
-use super::{FollowError, Standby, Wire};
+use super::wire::Wire;
+use super::{FollowError, Standby};
 use crate::replication::files::Intake;
 use crate::replication::status::State;
 use frontrow_engine::Clock;

@@ -1,0 +1,170 @@
+use super::memory::{MemorySource, MemoryTopic, is_drained};
+use super::*;
+use frontrow_cdc::avro::UnknownSchema;
+use frontrow_cdc::{Change, Mark, Message};
+use std::cell::RefCell;
+
+/// Remembers what is written, and fails as often as it is told to.
+#[derive(Default)]
+struct Paper {
+    places: BTreeMap<i32, Place>,
+    rows: Vec<u64>,
+    failures: Vec<TableError>,
+}
+
+impl Table for Paper {
+    fn begin(&mut self, _: &str, partitions: i32) -> Result<(), TableError> {
+        self.places.extend(
+            (0..partitions)
+                .filter(|it| !self.places.contains_key(it))
+                .map(|it| (it, Place::default()))
+                .collect::<Vec<_>>(),
+        );
+        Ok(())
+    }
+
+    fn places(&mut self, partitions: &[i32]) -> Result<BTreeMap<i32, Place>, TableError> {
+        Ok(partitions.iter().map(|partition| (*partition, self.places[partition].clone())).collect())
+    }
+
+    fn write(&mut self, plan: &Plan) -> Result<(), TableError> {
+        if let Some(failure) = self.failures.pop() {
+            return Err(failure);
+        }
+        if plan.moves.iter().any(|one| self.places[&one.partition].next != one.from) {
+            return Err(TableError::Overtaken);
+        }
+        for one in &plan.moves {
+            self.places.insert(one.partition, one.to.clone());
+        }
+        for step in &plan.steps {
+            let Step::Rows(rows) = step else { continue };
+            self.rows.extend(rows.iter().map(|row| row.booking.user));
+        }
+        Ok(())
+    }
+}
+
+fn booked(user: u64) -> Message {
+    let document = serde_json::json!({
+        "partition": 1, "epoch": 1, "lsn": user, "n": 0, "type": "booked", "time_ms": 1, "event": 7, "section": 0, "row": 3,
+        "seats": [2], "user": user, "hold": {"epoch": 1, "lsn": user, "slot": 3},
+    });
+    Message::Change(serde_json::from_value::<Change>(document).unwrap())
+}
+
+fn topic() -> MemoryTopic {
+    let topic = MemoryTopic::new(2);
+    (1..=10).for_each(|user| topic.send(&booked(user)));
+    topic.send(&Message::Upto([(1, Mark { epoch: 1, lsn: 10 })].into()));
+    topic
+}
+
+fn run(
+    mut source: MemorySource,
+    table: &mut Paper,
+    progress: &Progress,
+) -> (Result<(), ConsumeError>, Vec<Duration>) {
+    let (drained, waits) = (source.drained(), RefCell::new(Vec::new()));
+    let is_over = |pause: Duration| {
+        if !pause.is_zero() {
+            waits.borrow_mut().push(pause);
+        }
+        is_drained(&drained)
+    };
+    let ended = consume(&mut source, table, Running { is_over: &is_over, progress, batch: 4 });
+    (ended, waits.into_inner())
+}
+
+#[test]
+fn a_table_that_is_away_costs_time_and_nothing_else() {
+    let (topic, mut table, progress) = (topic(), Paper::default(), Progress::default());
+    table.failures = vec![TableError::Away("it is down".into()); 3];
+    let (ended, waits) = run(topic.reader(&[0, 1]), &mut table, &progress);
+    assert_eq!(ended, Ok(()));
+    assert_eq!(waits, [100, 200, 400].map(Duration::from_millis), "longer each time");
+    table.rows.sort_unstable();
+    assert_eq!(table.rows, (1..=10).collect::<Vec<_>>(), "once each");
+    assert!(table.places.values().all(|place| place.complete && place.reached[&1].mark.lsn == 10));
+    assert_eq!((progress.trouble(), progress.retries.load(Relaxed)), (None, 3));
+    assert!(progress.partitions().values().all(|standing| standing.lag() == 0 && standing.complete));
+    assert!(
+        progress.to_string().starts_with("2 partitions, 0 records behind; 10 changes written"),
+        "{progress}"
+    );
+}
+
+#[test]
+fn who_was_overtaken_goes_on_behind_the_other_one() {
+    let (topic, mut table, progress) = (topic(), Paper::default(), Progress::default());
+    table.failures = vec![TableError::Overtaken];
+    assert_eq!(run(topic.reader(&[0, 1]), &mut table, &progress).0, Ok(()));
+    assert_eq!((table.rows.len(), progress.overtaken.load(Relaxed)), (10, 1));
+}
+
+#[test]
+fn a_topic_that_is_away_is_tried_again_and_one_that_lacks_records_is_not() {
+    let (topic, mut table, progress) = (topic(), Paper::default(), Progress::default());
+    topic.fail(SourceError::Away("no broker".into()));
+    assert_eq!(run(topic.reader(&[0, 1]), &mut table, &progress).0, Ok(()));
+    assert_eq!(table.rows.len(), 10);
+    topic.fail(SourceError::Unfit("offset 7 is gone".into()));
+    let (ended, _) = run(topic.reader(&[0, 1]), &mut table, &progress);
+    assert_eq!(ended, Err(ConsumeError::Source("offset 7 is gone".into())));
+    assert!(progress.trouble().unwrap().contains("offset 7 is gone"));
+}
+
+#[test]
+fn a_later_version_ends_it_once_what_is_before_is_written() {
+    let (topic, mut table, progress) = (topic(), Paper::default(), Progress::default());
+    let mut later = topic.records()[0][0].clone();
+    later.headers[0].1 = b"2".to_vec();
+    topic.add(later);
+    let (ended, _) = run(topic.reader(&[0]), &mut table, &progress);
+    assert_eq!(ended, Err(ConsumeError::Later { partition: 0, offset: 6, version: 2 }));
+    assert_eq!(table.places[&0].next, Some(6));
+}
+
+#[test]
+fn partitions_that_are_taken_away_are_written_no_more() {
+    let (topic, mut table, progress) = (topic(), Paper::default(), Progress::default());
+    let mut source = topic.reader(&[0, 1]);
+    source.news.push_back(Polled::Revoked(vec![1]));
+    assert_eq!(run(source, &mut table, &progress).0, Ok(()));
+    assert_eq!((table.places[&0].next, table.places[&1].next), (Some(6), None));
+    assert_eq!(progress.partitions().len(), 1);
+}
+
+#[test]
+fn poison_is_kept_aside_before_anything_goes_past_it() {
+    let (topic, mut table, progress) = (topic(), Paper::default(), Progress::default());
+    topic.add(Record { partition: 1, value: b"?".to_vec(), ..Record::default() });
+    table.failures = vec![TableError::Away("it is down".into())];
+    assert_eq!(run(topic.reader(&[1]), &mut table, &progress).0, Ok(()));
+    let aside = topic.aside();
+    assert_eq!((aside.len(), progress.aside.load(Relaxed)), (1, 1));
+    assert_eq!((aside[0].0.offset, aside[0].1.as_str()), (6, "it has no header 'version'"));
+}
+
+/// A schema later than this program's is asked for once, and what the registry knows nothing of is set aside.
+#[test]
+fn what_is_avro_is_read_and_later_schemas_are_asked_for() {
+    let (topic, mut table, progress) = (MemoryTopic::new(1), Paper::default(), Progress::default());
+    topic.send_avro(&booked(1)).unwrap();
+    let own = topic.records()[0][0].clone();
+    let later = |id: u8| {
+        let mut record = own.clone();
+        record.value[4] = id;
+        record.headers.retain(|(name, _)| name != "schema");
+        record.headers.push(("schema".to_owned(), b"2".to_vec()));
+        topic.add(record);
+    };
+    topic.register(UnknownSchema(9), frontrow_cdc::avro::SCHEMA);
+    [9, 8, 9].into_iter().for_each(later);
+    topic.send(&booked(2));
+    assert_eq!(run(topic.reader(&[0]), &mut table, &progress).0, Ok(()));
+    assert_eq!((table.rows.len(), table.places[&0].next), (2, Some(5)));
+    let aside = topic.aside();
+    assert_eq!(aside.len(), 1, "{aside:?}");
+    assert!(aside[0].1.contains("the registry knows of no schema 8"), "{}", aside[0].1);
+}

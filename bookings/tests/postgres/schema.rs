@@ -1,0 +1,57 @@
+use crate::common::{booked, database, drain, name, server, take, upto};
+use frontrow_bookings::consume::memory::MemoryTopic;
+use frontrow_bookings::consume::{ConsumeError, Table};
+use frontrow_bookings::postgres::PostgresTable;
+
+fn versions(of: &str) -> String {
+    let sql = "SELECT string_agg(version::text, ',' ORDER BY version) FROM frontrow.migrations";
+    server().unwrap().sql(of, sql).unwrap()
+}
+
+#[test]
+fn the_tables_are_made_from_nothing_and_from_every_earlier_version() {
+    let Some(settings) = database() else { return };
+    let (server, own) = (server().unwrap(), name(&settings));
+    let mut table = PostgresTable::new(&settings).unwrap();
+    table.begin("t", 4).unwrap();
+    table.begin("t", 4).unwrap();
+    assert_eq!(versions(own), "1,2");
+    assert_eq!(server.sql(own, "SELECT count(*) FROM frontrow.applied").unwrap(), "4");
+    // As the first version left it, or a migration that was cut off before its first step.
+    for before in [
+        "DROP INDEX frontrow.by_event; DELETE FROM frontrow.migrations WHERE version > 1",
+        "DROP SCHEMA frontrow CASCADE; CREATE SCHEMA frontrow; \
+         CREATE TABLE frontrow.migrations (version integer PRIMARY KEY, at timestamptz NOT NULL DEFAULT now())",
+    ] {
+        server.sql(own, before).unwrap();
+        table.begin("t", 4).unwrap();
+        assert_eq!(versions(own), "1,2");
+        server.sql(own, "SELECT 'frontrow.by_event'::regclass").unwrap();
+    }
+}
+
+#[test]
+fn many_consumers_that_start_at_once_make_them_once() {
+    let Some(settings) = database() else { return };
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| PostgresTable::new(&settings).unwrap().begin("t", 8).unwrap());
+        }
+    });
+    assert_eq!(versions(name(&settings)), "1,2");
+}
+
+#[test]
+fn tables_of_a_later_version_and_of_another_topic_are_left_alone() {
+    let Some(settings) = database() else { return };
+    let topic = MemoryTopic::new(1);
+    topic.send(&booked(42, 1, 5));
+    topic.send(&upto(1, 5));
+    take(&settings, &topic);
+    let mut table = PostgresTable::new(&settings).unwrap();
+    let other = table.begin("other", 1).unwrap_err().to_string();
+    assert!(other.contains("frontrow.bookings") && other.contains("give another database"), "{other}");
+    server().unwrap().sql(name(&settings), "INSERT INTO frontrow.migrations VALUES (99)").unwrap();
+    let Err(ConsumeError::Table(why)) = drain(&settings, topic.reader(&[0])) else { panic!("it is refused") };
+    assert!(why.contains("version 99") && why.contains("newer program"), "{why}");
+}

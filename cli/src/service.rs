@@ -1,0 +1,23 @@
+//! Running the bookings service.
+
+use crate::args::ServiceArgs;
+use crate::failure::Failure;
+use crate::serve::{end_on_panic, log, refused};
+use crate::show::Out;
+use frontrow_server::{config, signals};
+use serde_json::json;
+
+pub(crate) fn run(args: &ServiceArgs, out: Out) -> Result<(), Failure> {
+    end_on_panic();
+    let config = config::load(args.config.as_deref()).map_err(|mistakes| refused(mistakes.to_string()))?;
+    log(&config);
+    let running = frontrow_service::start(&config).map_err(|error| refused(error.to_string()))?;
+    let http = running.http;
+    let text =
+        format!("Bookings are answered at http://{http}/v1/bookings, status at http://{http}/v1/status");
+    out.say(&json!({"ok": true, "http": http, "text": text}), &text);
+    signals::until_told(std::future::pending())
+        .map_err(|error| refused(format!("no signals can be waited for: {error}")))?;
+    running.stop();
+    Ok(())
+}

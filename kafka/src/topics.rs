@@ -1,0 +1,126 @@
+//! Making the topics, and how many partitions they have.
+
+use crate::context::Context;
+use crate::settings::Settings;
+use frontrow_cdc::SinkError;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::{Client, ClientContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseProducer, Producer};
+use std::time::Duration;
+
+/// For one answer.
+const ANSWER: Duration = Duration::from_secs(1);
+/// Answers that may be waited for.
+const ANSWERS: usize = 10;
+/// Between two looks at a topic that is being made.
+const LOOK: Duration = Duration::from_millis(20);
+const LOOKS: usize = 250;
+
+/// How many partitions each has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Partitions {
+    pub(crate) changes: u32,
+    pub(crate) bookings: u32,
+    pub(crate) positions: u32,
+}
+
+/// Partitions of a topic; none if there is no such topic, or not yet everywhere. `reports` lets the client say what it
+/// has to say to `context`.
+pub(crate) fn count<C: ClientContext>(
+    (client, context): (&Client<C>, &Context),
+    reports: &dyn Fn(),
+    topic: &str,
+    settings: &Settings,
+) -> Result<Option<u32>, SinkError> {
+    let mut why = String::new();
+    for _ in 0..ANSWERS {
+        match client.fetch_metadata(Some(topic), ANSWER) {
+            Ok(metadata) => {
+                let Some(found) = metadata.topics().iter().find(|it| it.name() == topic) else {
+                    return Ok(None);
+                };
+                let all_lead = found.partitions().iter().all(|it| it.leader() >= 0);
+                let is_there = found.error().is_none() && all_lead && !found.partitions().is_empty();
+                return Ok(is_there.then(|| found.partitions().len() as u32));
+            }
+            Err(KafkaError::MetadataFetch(
+                RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic,
+            )) => return Ok(None),
+            Err(error) => {
+                reports();
+                why = context.why(error);
+            }
+        }
+        if context.is_down() {
+            break;
+        }
+    }
+    Err(SinkError::Away(settings.away(why)))
+}
+
+/// Makes the topics that are not there.
+pub(crate) fn ready(producer: &BaseProducer<Context>, settings: &Settings) -> Result<Partitions, SinkError> {
+    let names = settings.topics();
+    let topics = [&names.changes, &names.bookings, &names.positions];
+    let counts = || -> Result<_, SinkError> {
+        let mut counts = [None; 3];
+        for (count, topic) in counts.iter_mut().zip(topics) {
+            *count = self::count(
+                (producer.client(), producer.context()),
+                &|| producer.poll(LOOK),
+                topic,
+                settings,
+            )?;
+        }
+        Ok(counts)
+    };
+    let mut found = counts()?;
+    if found.contains(&None) {
+        make(settings)?;
+    }
+    for _ in 0..LOOKS {
+        if let [Some(changes), Some(bookings), Some(positions)] = found {
+            return Ok(Partitions { changes, bookings, positions });
+        }
+        producer.poll(LOOK);
+        found = counts()?;
+    }
+    Err(SinkError::Away(settings.away(format!("the topics {}.* have no leader yet", settings.prefix))))
+}
+
+/// Asks for all of them: those that are there stay as they are.
+fn make(settings: &Settings) -> Result<(), SinkError> {
+    let away = |why: String| SinkError::Away(settings.away(why));
+    let names = settings.topics();
+    let replication = || TopicReplication::Fixed(i32::from(settings.replication));
+    let many = |name| NewTopic::new(name, i32::from(settings.partitions), replication());
+    // Read as a whole at every start, so it is kept short.
+    let compacted = NewTopic::new(&names.positions, 1, replication())
+        .set("cleanup.policy", "compact")
+        .set("segment.bytes", "16777216")
+        .set("min.cleanable.dirty.ratio", "0.1");
+    let wanted = [many(&names.changes), many(&names.bookings), many(&names.dead), compacted];
+    let admin: AdminClient<Context> = settings
+        .admin()
+        .create_with_context(Context::default())
+        .map_err(|error| SinkError::Unfit(format!("kafka.settings: {error}")))?;
+    let options = AdminOptions::new().request_timeout(Some(Duration::from_secs(10)));
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = runtime.map_err(|error| away(error.to_string()))?;
+    let made =
+        runtime.block_on(admin.create_topics(&wanted, &options)).map_err(|error| away(error.to_string()))?;
+    for one in made {
+        match one {
+            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((topic, code @ RDKafkaErrorCode::InvalidReplicationFactor)) => {
+                let why = format!(
+                    "{topic} cannot be made: {code}; set kafka.replication to at most as many as Kafka has nodes"
+                );
+                return Err(away(why));
+            }
+            Err((topic, code)) => return Err(away(format!("{topic} cannot be made: {code}"))),
+        }
+    }
+    Ok(())
+}

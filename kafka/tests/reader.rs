@@ -1,0 +1,244 @@
+//! The reader against a real Kafka.
+
+mod common;
+
+use common::{PARTITIONS, anew, batch, change, read_raw, settings};
+use frontrow_cdc::source::{Polled, Record, Source, SourceError};
+use frontrow_cdc::{Change, Message, Sink};
+use frontrow_kafka::{Reader, Settings, Writer};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_millis(100);
+/// Looks until something must have happened.
+const LOOKS: usize = 600;
+
+/// What one reader has been given.
+#[derive(Default)]
+struct Heard {
+    own: BTreeSet<i32>,
+    records: Vec<Record>,
+    ends: BTreeMap<i32, i64>,
+}
+
+impl Heard {
+    /// One look; whatever is assigned is read from where `from` says.
+    fn look(&mut self, reader: &mut Reader, from: &BTreeMap<i32, i64>) {
+        match reader.poll(1000, PATIENCE).expect("Kafka is there") {
+            Polled::Records(records) => {
+                for record in &records {
+                    assert!(self.own.contains(&record.partition), "not before it is assigned");
+                    self.ends.remove(&record.partition);
+                }
+                self.records.extend(records);
+            }
+            Polled::Assigned(partitions) => {
+                let start = |of: &i32| (*of, from.get(of).copied());
+                // Nobody asks where nothing goes on.
+                if partitions.is_empty() {
+                    return;
+                }
+                reader.start(&partitions.iter().map(start).collect::<Vec<_>>()).expect("it is ours");
+                self.own.extend(partitions);
+            }
+            Polled::Revoked(gone) => self.own.retain(|of| !gone.contains(of)),
+            Polled::End { partition, offset } => drop(self.ends.insert(partition, offset)),
+        }
+    }
+
+    fn all_ended(&self) -> bool {
+        self.ends.len() == usize::from(PARTITIONS)
+    }
+
+    fn bookings(&self) -> BTreeSet<(u64, u64)> {
+        let of = |record: &Record| match Message::read(&record.value).expect("a message") {
+            Message::Change(Change { user, position, .. }) => Some((user?, position.lsn)),
+            _ => None,
+        };
+        self.records.iter().filter_map(of).collect()
+    }
+}
+
+fn written(settings: &Settings, lsns: std::ops::Range<u64>) -> Writer {
+    let mut writer = Writer::new(settings.clone());
+    writer.begin(1).unwrap();
+    writer.write(&batch(lsns.map(|lsn| change(0, (1, lsn), "booked", lsn, lsn)).collect())).unwrap();
+    writer
+}
+
+#[test]
+fn it_reads_from_where_it_is_told_and_says_when_that_was_all() {
+    let settings = settings("read", 21);
+    drop(written(&settings, 1..100));
+    let mut reader = Reader::new(settings.clone(), "one").unwrap();
+    assert_eq!(reader.partitions().unwrap(), i32::from(PARTITIONS));
+    assert_eq!(reader.topic(), "test.read.bookings");
+    let mut heard = Heard::default();
+    (0..LOOKS).find(|_| {
+        heard.look(&mut reader, &BTreeMap::new());
+        heard.all_ended()
+    });
+    assert_eq!(heard.bookings(), (1..100).map(|lsn| (lsn, lsn)).collect());
+    let one = heard.records.iter().find(|it| it.key == b"42").unwrap();
+    assert!(one.headers.contains(&("lsn".to_owned(), b"42".to_vec())));
+    for (&partition, &offset) in &heard.ends {
+        assert_eq!(reader.high(partition), Some(offset), "nothing is to come");
+    }
+    // Once more from the middle of each.
+    let middle: Vec<_> = heard.ends.iter().map(|(&of, &end)| (of, Some(end / 2))).collect();
+    reader.start(&middle).unwrap();
+    let wanted = |it: &&Record| middle.iter().any(|(of, at)| *of == it.partition && Some(it.offset) >= *at);
+    let wanted: BTreeSet<_> =
+        heard.records.iter().filter(wanted).map(|it| (it.partition, it.offset)).collect();
+    let mut again = Heard { own: heard.own.clone(), ..Heard::default() };
+    (0..LOOKS).find(|_| {
+        again.look(&mut reader, &BTreeMap::new());
+        again.all_ended()
+    });
+    let found: BTreeSet<_> = again.records.iter().map(|it| (it.partition, it.offset)).collect();
+    assert_eq!((found.len(), found), (again.records.len(), wanted));
+    // What is not there any more, or not yet.
+    let (partition, end) = (0, heard.ends[&0]);
+    reader.start(&[(partition, Some(end + 1000))]).unwrap();
+    let odd = (0..LOOKS).find_map(|_| reader.poll(10, PATIENCE).err()).expect("nothing is there");
+    assert!(matches!(&odd, SourceError::Unfit(why) if why.contains("does not have the records")), "{odd}");
+}
+
+#[test]
+fn two_readers_share_the_partitions_and_one_takes_over_from_the_other() {
+    let settings = settings("share", 22);
+    let mut writer = written(&settings, 1..100);
+    let mut first = Reader::new(settings.clone(), "two").unwrap();
+    let (mut heard, none) = (Heard::default(), BTreeMap::new());
+    (0..LOOKS).find(|_| {
+        heard.look(&mut first, &none);
+        heard.own.len() == usize::from(PARTITIONS)
+    });
+    let mut second = Reader::new(settings.clone(), "two").unwrap();
+    let mut other = Heard::default();
+    (0..LOOKS).find(|_| {
+        heard.look(&mut first, &none);
+        other.look(&mut second, &none);
+        other.own.len() == 2 && heard.own.len() == 2
+    });
+    assert!(heard.own.is_disjoint(&other.own), "{:?} {:?}", heard.own, other.own);
+    drop(first);
+    (0..LOOKS).find(|_| {
+        other.look(&mut second, &none);
+        other.all_ended()
+    });
+    writer.write(&batch((100..120).map(|lsn| change(0, (1, lsn), "booked", lsn, lsn)).collect())).unwrap();
+    (0..LOOKS).find(|_| {
+        other.look(&mut second, &none);
+        other.bookings().len() == 119
+    });
+    assert_eq!(other.bookings(), (1..120).map(|lsn| (lsn, lsn)).collect());
+}
+
+/// Both may be told that nothing comes to them, and nobody must wait for that; nor does one end late that never took what came.
+#[test]
+fn more_readers_than_partitions_leave_each_other_in_peace() {
+    let settings = settings("many", 33);
+    let mut writer = written(&settings, 1..100);
+    let mut readers: Vec<_> = (0..usize::from(PARTITIONS))
+        .map(|_| (Reader::new(settings.clone(), "many").unwrap(), Heard::default()))
+        .collect();
+    let none = BTreeMap::new();
+    let each = |readers: &mut Vec<(Reader, Heard)>| {
+        for (reader, heard) in readers {
+            heard.look(reader, &none);
+        }
+    };
+    (0..LOOKS).find(|_| {
+        each(&mut readers);
+        readers.iter().all(|(_, heard)| heard.own.len() == 1)
+    });
+    assert!(readers.iter().all(|(_, heard)| heard.own.len() == 1), "one each");
+    // Two more, to whom nothing is left; one of them never asks what came.
+    readers.push((Reader::new(settings.clone(), "many").unwrap(), Heard::default()));
+    let silent = Reader::new(settings.clone(), "many").unwrap();
+    for _ in 0..10 {
+        each(&mut readers);
+    }
+    writer.write(&batch((100..120).map(|lsn| change(0, (1, lsn), "booked", lsn, lsn)).collect())).unwrap();
+    let all = |readers: &[(Reader, Heard)]| -> BTreeSet<(u64, u64)> {
+        readers.iter().flat_map(|(_, heard)| heard.bookings()).collect()
+    };
+    (0..LOOKS).find(|_| {
+        each(&mut readers);
+        all(&readers).len() == 119
+    });
+    assert_eq!(all(&readers), (1..120).map(|lsn| (lsn, lsn)).collect());
+    drop(silent);
+    // What a member had goes to the others.
+    readers.drain(..2);
+    (0..LOOKS).find(|_| {
+        each(&mut readers);
+        readers.iter().map(|(_, heard)| heard.own.len()).sum::<usize>() == usize::from(PARTITIONS)
+    });
+    assert_eq!(readers.iter().map(|(_, heard)| heard.own.len()).sum::<usize>(), usize::from(PARTITIONS));
+}
+
+/// A partition came, and was never taken, as where the table is away.
+#[test]
+fn a_reader_ends_that_never_took_what_came() {
+    let settings = settings("untaken", 34);
+    let _writer = written(&settings, 1..10);
+    let mut reader = Reader::new(settings.clone(), "untaken").unwrap();
+    let came = (0..LOOKS).find_map(|_| match reader.poll(100, Duration::from_millis(100)) {
+        Ok(Polled::Assigned(which)) if !which.is_empty() => Some(which),
+        _ => None,
+    });
+    assert!(came.is_some(), "it is given partitions");
+    drop(reader);
+    let (mut next, mut heard) = (Reader::new(settings, "untaken").unwrap(), Heard::default());
+    (0..LOOKS).find(|_| {
+        heard.look(&mut next, &BTreeMap::new());
+        heard.bookings().len() == 9
+    });
+    assert_eq!(heard.bookings().len(), 9, "whoever comes next has them");
+}
+
+#[test]
+fn what_nothing_can_be_done_with_is_set_aside_unchanged() {
+    let settings = settings("aside", 23);
+    let mut missing =
+        Reader::new(Settings { prefix: "test.nothing".into(), ..settings.clone() }, "three").unwrap();
+    let Err(SourceError::Away(why)) = missing.partitions() else { panic!("there is no such topic") };
+    assert!(why.contains("there is no topic test.nothing.bookings yet"), "{why}");
+    drop(written(&settings, 1..2));
+    let mut reader = Reader::new(settings.clone(), "three").unwrap();
+    let headers = vec![("version".to_owned(), b"1".to_vec()), ("type".to_owned(), vec![0xff])];
+    let record =
+        Record { partition: 1, offset: 7, key: b"42".to_vec(), headers, value: b"{\"type\":\"?\"}".to_vec() };
+    reader.set_aside(&record, "no message").unwrap();
+    reader.set_aside(&Record { key: Vec::new(), ..record.clone() }, "again").unwrap();
+    let kept = read_raw(&settings, &settings.topics().dead);
+    assert_eq!(kept.len(), 2);
+    let one = kept.iter().find(|it| it.key == record.key).unwrap();
+    let more = [("reason".to_owned(), b"no message".to_vec()), ("from".to_owned(), b"1/7".to_vec())];
+    assert_eq!(one.headers, record.headers.iter().cloned().chain(more).collect::<Vec<_>>());
+    assert_eq!(one.value, record.value);
+}
+
+/// Bookings from an archive have no record; they must not look older than what stands before them.
+#[test]
+fn what_comes_out_of_an_archive_is_told_at_the_mark_of_its_partition() {
+    let settings = settings("archive", 24);
+    let mut writer = written(&settings, 1..9);
+    let mut old = anew(0, 7, vec![change(0, (0, 0), "booked", 5, 3)]);
+    old.upto.clear();
+    writer.write(&old).unwrap();
+    let told = read_raw(&settings, &settings.topics().bookings);
+    let told: Vec<_> = told.iter().map(|it| (it.partition, Message::read(&it.value).unwrap())).collect();
+    let at = told.iter().position(|(_, it)| matches!(it, Message::Change(it) if it.position.n > 0)).unwrap();
+    let partition = told[at].0;
+    let around: Vec<_> = told.iter().filter(|it| it.0 == partition).collect();
+    let at =
+        around.iter().position(|(_, it)| matches!(it, Message::Change(it) if it.position.n > 0)).unwrap();
+    let Message::Anew(anew) = &around[at - 1].1 else { panic!("it is told anew before") };
+    assert_eq!((anew.epoch, anew.lsn), (1, 8));
+    let Message::Change(booked) = &around[at].1 else { unreachable!("it was found as one") };
+    assert_eq!((booked.position.epoch, booked.position.lsn), (1, 8));
+    assert!(matches!(&around[at + 1].1, Message::Upto(marks) if marks[&0].lsn == 8));
+}

@@ -1,0 +1,163 @@
+//! The routes, who may ask, and how the service is doing.
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use frontrow_bookings::consume::Progress;
+use frontrow_bookings::consume::progress::Standing;
+use frontrow_bookings::{Service, Store, api};
+use frontrow_server::config::Config;
+use frontrow_server::http::{dev_tokens, gate};
+use frontrow_server::identity::Keys;
+use serde_json::json;
+use std::fmt::Write as _;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::watch;
+use utoipa::OpenApi as _;
+
+/// How long open requests may go on after the stop.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+type All = Arc<Vec<Arc<Progress>>>;
+
+/// Bookings as a server answers them, and this service's own health.
+pub(crate) fn routes(
+    config: &Config,
+    keys: &Keys,
+    store: Arc<dyn Store>,
+    consumers: Vec<Arc<Progress>>,
+) -> Router {
+    let tokens = dev_tokens(keys, config.service.http);
+    let service = Service {
+        store,
+        gate: gate(keys),
+        partitions: config.partitions.count,
+        patience: api::PATIENCE,
+        // The table says so itself.
+        complete: Box::new(|| true),
+    };
+    let own = Router::new()
+        .route("/v1/status", get(status))
+        .route("/metrics", get(metrics))
+        .route("/health/live", get(|| async { "alive\n" }))
+        .route("/health/ready", get(ready))
+        .route("/openapi.json", get(|| async { Json(api::Api::openapi()) }))
+        .with_state(All::new(consumers));
+    frontrow_bookings::routes(Arc::new(service)).merge(own).merge(tokens)
+}
+
+/// How far every consumer is.
+async fn status(State(all): State<All>) -> Json<serde_json::Value> {
+    let one = |progress: &Arc<Progress>| {
+        let partitions = progress.partitions();
+        json!({
+            "partitions": partitions.len(),
+            "lag_records": lag(&partitions),
+            "applied": progress.applied.load(Relaxed),
+            "set_aside": progress.aside.load(Relaxed),
+            "trouble": progress.trouble(),
+            "text": progress.to_string(),
+        })
+    };
+    Json(json!({ "role": "bookings", "consumers": all.iter().map(one).collect::<Vec<_>>() }))
+}
+
+fn lag(partitions: &std::collections::BTreeMap<i32, Standing>) -> u64 {
+    partitions.values().map(Standing::lag).sum()
+}
+
+/// Whether nothing keeps it from taking bookings over.
+async fn ready(State(all): State<All>) -> Response {
+    match all.iter().find_map(|progress| progress.trouble()) {
+        None => "ready\n".into_response(),
+        Some(trouble) => (StatusCode::SERVICE_UNAVAILABLE, trouble + "\n").into_response(),
+    }
+}
+
+/// Metrics in the OpenMetrics text format.
+async fn metrics(State(all): State<All>) -> Response {
+    let mut out = String::new();
+    type Of = fn(&Progress) -> &AtomicU64;
+    let counters: [(&str, &str, Of); 6] = [
+        ("applied", "Changes written to the table.", |it| &it.applied),
+        ("known", "Changes that were in the table already.", |it| &it.known),
+        ("set_aside", "Records put into the dead-letter topic.", |it| &it.aside),
+        ("batches", "Transactions written.", |it| &it.batches),
+        ("overtaken", "Transactions that another consumer was before.", |it| &it.overtaken),
+        ("retries", "Times that Kafka or PostgreSQL was away.", |it| &it.retries),
+    ];
+    // Writing into a string cannot fail.
+    for (name, help, of) in counters {
+        let sum: u64 = all.iter().map(|one| of(one).load(Relaxed)).sum();
+        let _ = write!(
+            out,
+            "# HELP frontrow_service_{name} {help}\n# TYPE frontrow_service_{name} counter\nfrontrow_service_{name}_total {sum}\n"
+        );
+    }
+    let waits = all.iter().filter(|one| one.trouble().is_some()).count();
+    let _ = write!(
+        out,
+        "# HELP frontrow_service_waits Consumers that something keeps from going on.\n# TYPE frontrow_service_waits gauge\n\
+         frontrow_service_waits {waits}\n# HELP frontrow_service_lag_records Records of the topic that are not in the table yet.\n\
+         # TYPE frontrow_service_lag_records gauge\n"
+    );
+    for (partition, standing) in all.iter().flat_map(|one| one.partitions()) {
+        let _ = writeln!(out, "frontrow_service_lag_records{{partition=\"{partition}\"}} {}", standing.lag());
+    }
+    out.push_str("# EOF\n");
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], out).into_response()
+}
+
+/// The thread that answers.
+pub(crate) struct Serving {
+    stop: watch::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Serving {
+    pub(crate) fn start(listener: TcpListener, routes: Router) -> std::io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let (stop, stopped) = watch::channel(());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let asked = |mut stopped: watch::Receiver<()>| async move {
+            // Nothing is ever sent: the sender's end is the word.
+            while stopped.changed().await.is_ok() {}
+        };
+        let listener = {
+            let _inside = runtime.enter();
+            tokio::net::TcpListener::from_std(listener)?
+        };
+        let thread = std::thread::Builder::new().name("bookings-http".into()).spawn(move || {
+            runtime.block_on(async {
+                let farewell = asked(stopped.clone());
+                let serve = axum::serve(listener, routes).with_graceful_shutdown(asked(stopped));
+                let late = async {
+                    farewell.await;
+                    tokio::time::sleep(FAREWELL).await;
+                };
+                tokio::select! {
+                    ended = serve => if let Err(error) = ended {
+                        tracing::error!(%error, "bookings are answered no more");
+                    },
+                    () = late => {}
+                }
+            });
+        })?;
+        Ok(Self { stop, thread })
+    }
+
+    pub(crate) fn stop(self) {
+        drop(self.stop);
+        if self.thread.join().is_err() {
+            tracing::error!("the thread that answers ended with a panic");
+        }
+    }
+}

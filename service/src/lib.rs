@@ -1,0 +1,96 @@
+//! The bookings service: `frontrow bookings serve`. It takes bookings out of Kafka into PostgreSQL, and answers from there, so
+//! that buyers, finance, mail and check-in read them without a word to the servers that sell.
+//!
+//! Several may run, with the same `service.group`: Kafka divides the topic among them, and each answers for all of it.
+//!
+//! | file | what it knows |
+//! | --- | --- |
+//! | `lib` | starting and stopping |
+//! | `consumers` | the threads that take bookings over |
+//! | `http` | the routes, who may ask, and how the service is doing |
+
+mod consumers;
+mod http;
+
+use consumers::Consumers;
+use frontrow_bookings::postgres::{self, Postgres, PostgresError};
+use frontrow_cdc::source::SourceError;
+use frontrow_kafka::BadSetting;
+use frontrow_server::config::Config;
+use frontrow_server::identity::{Keys, KeysError};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Why it does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// Something is not set that must be.
+    #[error("{0} is not set: the bookings service reads Kafka and writes PostgreSQL (docs/bookings.md)")]
+    Missing(&'static str),
+    /// Keys.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// PostgreSQL's settings.
+    #[error("service.postgres, service.replicas: {0}")]
+    Postgres(#[from] PostgresError),
+    /// Kafka's settings.
+    #[error(transparent)]
+    Kafka(#[from] BadSetting),
+    /// Kafka's client.
+    #[error(transparent)]
+    Reader(#[from] SourceError),
+    /// The address is somebody else's.
+    #[error(
+        "service.http: cannot listen on {address}: {source}; stop who listens there, or choose another address"
+    )]
+    Http {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The system.
+    #[error("a thread could not be started: {0}")]
+    Thread(std::io::Error),
+}
+
+/// The running service.
+pub struct Service {
+    /// Where it answers.
+    pub http: SocketAddr,
+    consumers: Consumers,
+    serving: http::Serving,
+}
+
+/// Starts it. Kafka and PostgreSQL need not be there yet: it goes on by itself once they are.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the age of a connection to a replica, which nothing is decided by"
+)]
+pub fn start(config: &Config) -> Result<Service, ServiceError> {
+    let primary = config.service.postgres.clone().ok_or(ServiceError::Missing("service.postgres"))?;
+    // Whose changes it has is told by what is there.
+    let kafka = config.kafka.client(0).ok_or(ServiceError::Missing("kafka.brokers"))?;
+    kafka.check()?;
+    let settings =
+        postgres::Settings { replicas: config.service.replicas.clone(), ..postgres::Settings::of(primary) };
+    let keys = Keys::open(config)?;
+    let address = config.service.http;
+    let listener = TcpListener::bind(address).map_err(|source| ServiceError::Http { address, source })?;
+    let at = listener.local_addr().map_err(|source| ServiceError::Http { address, source })?;
+    let begun = Instant::now();
+    let table = Postgres::open(&settings, move || begun.elapsed().as_millis() as u64)?;
+    let consumers = Consumers::start(config, &kafka, &settings)?;
+    let routes = http::routes(config, &keys, Arc::new(table), consumers.progress());
+    let serving = http::Serving::start(listener, routes).map_err(ServiceError::Thread)?;
+    Ok(Service { http: at, consumers, serving })
+}
+
+impl Service {
+    /// No new connections, and nothing more is taken over; what was under way is ended.
+    pub fn stop(self) {
+        self.serving.stop();
+        self.consumers.stop();
+    }
+}
