@@ -137,15 +137,23 @@ fn word<'a>(of: &'a Value, key: &str) -> &'a str {
 
 /// How a primary's standby is doing, in words.
 fn followed(of: &Value) -> String {
-    format!(
+    let mut text = format!(
         "Answers wait for: {} (by the configuration: {}). Standby: {} of {} streams, {}.",
         word(of, "acknowledge"),
         word(of, "policy"),
         of["following"],
         of["streams"],
         if of["caught_up"] == true { "caught up" } else { "not caught up" }
-    )
+    );
+    if of["acknowledge"] == "backup" && of["following"] != of["streams"] {
+        let _ = write!(text, "\n{UNANSWERED}");
+    }
+    text
 }
+
+/// Said of a primary whose answers wait for a standby that does not follow.
+const UNANSWERED: &str = "NOTHING IS ACKNOWLEDGED NOW: no standby follows all of the log, and answers wait for one. Start it \
+                          (`frontrow backup`), or go on without (`frontrow replication alone`).";
 
 /// What the node is, and how far.
 pub(crate) async fn node(session: &Session, out: Out) -> Result<(), Failure> {

@@ -281,8 +281,13 @@ fn accept_loss(view: &DirView, yes: bool, out: Out) -> Result<(), Failure> {
     for ((epoch, stream), position) in &agreed {
         let _ = writeln!(text, "epoch {epoch}, stream {stream}: both nodes had it up to position {position}");
     }
+    let ended = view.read_ends().err().filter(|error| matches!(error, WalError::EndLost { .. }));
+    if let Some(lost) = &ended {
+        let _ = writeln!(text, "{lost}");
+    }
     let _ = match &lack {
         Some(lack) => writeln!(text, "{lack}"),
+        None if ended.is_some() => Ok(()),
         None => writeln!(
             text,
             "all of it is here; this node may then follow one that lacks some of it, and what that one lacks is cut (kept in cut/)"
@@ -306,11 +311,15 @@ fn accept_loss(view: &DirView, yes: bool, out: Out) -> Result<(), Failure> {
                 "a new history is begun, in the name of a new node: a standby of this one is to be made anew"
             )
         }
+        None if yes && ended.is_some() => {
+            write!(text, "given up; HISTORY says of each epoch now that it ended where it can be read up to")
+        }
         None if yes => write!(text, "nothing was noted, so nothing is given up"),
         None => write!(text, "nothing was changed; to give it up: the same with --yes"),
     };
     let json = json!({
-        "ok": true, "given_up": kept.is_some(), "kept": kept, "lacks": lack, "history_begun": yes && begun.is_some(),
+        "ok": true, "given_up": kept.is_some() || (yes && ended.is_some()), "kept": kept, "lacks": lack,
+        "ended_early": ended.map(|lost| lost.to_string()), "history_begun": yes && begun.is_some(),
         "both_had": agreed.iter().map(|((epoch, stream), position)| json!({
             "epoch": epoch, "stream": stream, "position": position,
         })).collect::<Vec<_>>(),

@@ -94,12 +94,16 @@ impl DataDir {
             .map_err(WalError::io("cannot write what both nodes have in", self.path()))
     }
 
-    /// For an operator who accepts that what both nodes had is given up: it is not asked for any more. The note itself is
-    /// kept in `cut/`; where it is now, if there was any. A history that is lost is begun anew, in the name of a new node.
+    /// For an operator who accepts that what both nodes had, or an epoch's end, is given up: it is not asked for any more.
+    /// The note itself is kept in `cut/`; where it is now, if there was any. A history that is lost is begun anew, in the
+    /// name of a new node.
     pub fn accept_loss(&self) -> Result<Option<PathBuf>, WalError> {
         let _one_at_a_time = self.agreeing();
-        if self.history()?.is_none() {
-            self.write_history(&History::new(self.cluster(), crate::dir::new_node()?, Role::Primary))?;
+        match self.history()? {
+            None => {
+                self.write_history(&History::new(self.cluster(), crate::dir::new_node()?, Role::Primary))?;
+            }
+            Some(history) => self.accept_ends(history)?,
         }
         let (path, folder) = (self.path().join(AGREED), self.path().join(CUT));
         if !path.exists() {
@@ -114,6 +118,23 @@ impl DataDir {
             self.disk().sync_dir(dir).map_err(WalError::io("cannot sync", dir))?;
         }
         Ok(Some(aside))
+    }
+}
+
+impl DataDir {
+    /// Notes as an epoch's end how far it can be read, wherever that is less than the history says.
+    fn accept_ends(&self, mut history: History) -> Result<(), WalError> {
+        let (ends, mark) = (self.ends(|_| true)?, self.view().mark()?);
+        let mut is_less = false;
+        for entry in &mut history.epochs {
+            for (&stream, end) in &mut entry.ends {
+                let own = ends.get(&(entry.epoch, stream)).map_or(0, |own| own.position);
+                let own = own.max(mark.up_to(stream, entry.epoch));
+                is_less |= own < *end;
+                *end = own.min(*end);
+            }
+        }
+        if is_less && history.role == Role::Primary { self.write_history(&history) } else { Ok(()) }
     }
 }
 

@@ -195,6 +195,25 @@ pub enum WalError {
         /// Up to where it went.
         end: u64,
     },
+    /// A disk lost the end of an epoch that was over.
+    #[error(
+        "{path} has lost records: stream {stream} of epoch {epoch} ended at position {end}, and can be read up to {own} only. \
+         Take them from the other node with `frontrow wal repair --data {path} --from ITS_DIR`, restore log/ from a copy, or \
+         promote the other node and follow it. To go on without them: `frontrow wal accept-loss --data {path} --yes`. What is \
+         in the log was not changed"
+    )]
+    EndLost {
+        /// The data directory.
+        path: PathBuf,
+        /// The epoch.
+        epoch: u32,
+        /// The stream.
+        stream: u16,
+        /// Up to where its records can be read.
+        own: u64,
+        /// Where it ended.
+        end: u64,
+    },
     /// A standby that does not have all of the epochs that have ended.
     #[error(
         "{path} has stream {stream} of epoch {epoch} up to position {own} only, it ended at {end}: it had not caught up and \

@@ -140,11 +140,14 @@ impl Past {
         }
     }
 
-    /// Whether the segment that is here ends before what both nodes had, and the other's goes further.
+    /// Whether the segment that is here ends before what both nodes had, or before where this node's history says that
+    /// its epoch ended, and the other's goes further.
     fn ends_early(&self, view: &DirView, path: &Path, theirs: &SegmentInfo) -> bool {
         let agreed = self.agreed.get(&(theirs.epoch(), theirs.stream())).copied().unwrap_or(0);
-        let is_over = self.end(theirs).is_some_and(|end| end < agreed);
-        if agreed <= theirs.first_position() || is_over || !self.is_common(theirs.epoch()) {
+        let ended = self.end(theirs);
+        let is_over = ended.is_some_and(|end| end < agreed);
+        let had = agreed.max(ended.unwrap_or(0));
+        if had <= theirs.first_position() || is_over || !self.is_common(theirs.epoch()) {
             return false;
         }
         let parts = (theirs.stream(), theirs.epoch(), theirs.number());
@@ -153,7 +156,7 @@ impl Past {
         let Some(own) = view.read_info(path.into(), parts).ok().as_ref().and_then(end) else {
             return false;
         };
-        own < agreed && end(theirs).is_some_and(|theirs| theirs > own)
+        own < had && end(theirs).is_some_and(|theirs| theirs > own)
     }
 }
 

@@ -100,8 +100,8 @@ fn look(view: &DirView) -> Verified {
         out.bad(view.snap(), &error);
         Vec::new()
     });
-    let indexes = read_log(view, &mut out);
-    let spans = spans(view.partitions(), indexes.iter());
+    let log = read_log(view, &mut out);
+    let spans = spans(view.partitions(), log.iter().map(|(_, index)| index));
     for file in &files {
         read_snapshot(view, file, &mut out);
     }
@@ -110,6 +110,11 @@ fn look(view: &DirView) -> Verified {
     {
         let damaged_itself = matches!(error, WalError::BadHistory { .. } | WalError::HistoryMissing { .. });
         out.bad(if damaged_itself { view.path().join(HISTORY) } else { view.log() }, &error);
+    }
+    if !out.is_bad()
+        && let Err(error) = view.check_ends(log.iter().map(|(info, index)| (info, index)))
+    {
+        out.bad(view.log(), &error);
     }
     // A note that nobody can read is its own finding.
     if !out.is_bad()
@@ -138,7 +143,7 @@ fn look(view: &DirView) -> Verified {
     out
 }
 
-fn read_log(view: &DirView, out: &mut Verified) -> Vec<SegmentIndex> {
+fn read_log(view: &DirView, out: &mut Verified) -> Vec<(SegmentInfo, SegmentIndex)> {
     let log = view.log();
     let mark = view.mark().unwrap_or_else(|error| {
         out.bad(view.path().join(crate::mark::TRIM), &error);
@@ -168,7 +173,7 @@ fn read_log(view: &DirView, out: &mut Verified) -> Vec<SegmentIndex> {
     if let Err(error) = linked {
         out.bad(log, &error);
     }
-    infos.iter().filter_map(|info| read_segment(info, out)).collect()
+    infos.into_iter().filter_map(|info| read_segment(&info, out).map(|index| (info, index))).collect()
 }
 
 fn read_segment(info: &SegmentInfo, out: &mut Verified) -> Option<SegmentIndex> {

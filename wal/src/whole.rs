@@ -2,10 +2,13 @@
 //! emptied, looks like a log that never was: without this, a server would begin anew and sell everything twice.
 
 use crate::error::WalError;
-use crate::format::parse_file_name;
+use crate::format::{Position, RECORD_HEADER_BYTES, parse_file_name};
 use crate::history::{HISTORY, History, Role};
+use crate::index::SegmentIndex;
 use crate::mark::TrimMark;
+use crate::reader::{Segment, Tail};
 use crate::view::{DirView, SegmentInfo, list_names};
+use std::collections::HashMap;
 
 /// What is to be thought of an epoch without files.
 pub(crate) const NO_FILES: &str =
@@ -50,6 +53,41 @@ impl DirView {
             tracing::warn!(epoch, "{NO_FILES}");
         }
         Ok(())
+    }
+
+    /// Compares what was read of all segments with where the history says that epochs ended: a disk that loses the end
+    /// of a segment leaves its header, and nothing that reads like damage. Errors: [`WalError::EndLost`].
+    pub fn check_ends<'a>(
+        &self,
+        read: impl Iterator<Item = (&'a SegmentInfo, &'a SegmentIndex)>,
+    ) -> Result<(), WalError> {
+        let history = History::read(self.path(), self.cluster())?;
+        let Some(history) = history.filter(|history| history.role == Role::Primary) else { return Ok(()) };
+        let mark = self.mark()?;
+        let mut ends: HashMap<(u32, u16), Position> = HashMap::new();
+        for (info, index) in read {
+            let seal = if index.tail == Tail::Sealed { RECORD_HEADER_BYTES as u64 } else { 0 };
+            let end = ends.entry((info.epoch(), info.stream())).or_default();
+            *end = (*end).max(info.first_position() + index.bytes + seal);
+        }
+        for entry in &history.epochs {
+            for (&stream, &end) in &entry.ends {
+                let own = ends.get(&(entry.epoch, stream)).copied().unwrap_or(0);
+                let own = own.max(mark.up_to(stream, entry.epoch));
+                if own < end {
+                    let (path, epoch) = (self.path().into(), entry.epoch);
+                    return Err(WalError::EndLost { path, epoch, stream, own, end });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// [`Self::check_ends`] for who has not read the log yet: reads all of it.
+    pub fn read_ends(&self) -> Result<(), WalError> {
+        let read = |info: SegmentInfo| Ok((SegmentIndex::scan(&Segment::open(&info)?)?, info));
+        let all = self.segments()?.into_iter().map(read).collect::<Result<Vec<_>, WalError>>()?;
+        self.check_ends(all.iter().map(|(index, info)| (info, index)))
     }
 
     /// The last epoch that was opened here, if the log has no file of it.

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Wakes, append, open, segment_path, written};
+use common::{Wakes, append, copy_all, open, segment_path, written};
 use frontrow_wal::{DirView, Durability, Finding, LogOptions, Mended, Verdict, WalError, repair, verify};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,24 +13,8 @@ fn two_nodes() -> (tempfile::TempDir, PathBuf, PathBuf) {
     let (here, there) = (folder.path().join("here"), folder.path().join("there"));
     let options = LogOptions { durability: Durability::Mapped, ..LogOptions::small() };
     written(&here, &options, 400, 10, 700);
-    copy(&here, &there);
+    copy_all(&here, &there);
     (folder, here, there)
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let (path, to) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
-        if path.is_dir() {
-            copy(&path, &to);
-        } else {
-            // Beside a writer a file that is being made gets its name, or goes, between two steps.
-            match fs::copy(&path, &to) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                copied => drop(copied.unwrap()),
-            }
-        }
-    }
 }
 
 fn flip(path: &Path, at: usize) {
@@ -119,7 +103,7 @@ fn a_segment_that_was_only_prepared_is_not_missed() {
     log.flush().unwrap();
     let ready = segment_path(&here, 1, 1);
     wakes.wait_until(|| ready.exists());
-    copy(&here, &there);
+    copy_all(&here, &there);
     drop((log, dir));
     fs::remove_file(ready).unwrap_or_default();
     let (view, other) = views(&here, &there);

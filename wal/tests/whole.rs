@@ -3,7 +3,7 @@
 mod common;
 
 use common::{open, written};
-use frontrow_wal::{DirView, Durability, LogOptions, Verdict, WalError, verify};
+use frontrow_wal::{DirView, Durability, LogOptions, Mended, Verdict, WalError, repair, verify};
 use std::fs;
 use std::path::Path;
 
@@ -43,6 +43,46 @@ fn an_epoch_s_last_segments_are_missed() {
     let removed = remove(folder.path(), |name| !name.ends_with("00000000.seg"));
     assert!(0 < removed && removed < most);
     is_refused(folder.path());
+}
+
+/// Zeros over the end of the last written segment, as of a disk that said it had it.
+fn lose_an_end(path: &Path) {
+    use std::os::unix::fs::FileExt;
+    let infos = DirView::open(path).unwrap().segments().unwrap();
+    let mut last =
+        infos.iter().filter(|info| fs::read(info.path()).unwrap()[4096..].iter().any(|byte| *byte != 0));
+    let path = last.next_back().unwrap().path();
+    let end = fs::read(path).unwrap().iter().rposition(|byte| *byte != 0).unwrap();
+    fs::File::options().write(true).open(path).unwrap().write_all_at(&[0; 700], end as u64 - 699).unwrap();
+}
+
+fn misses_an_end(view: &DirView) -> bool {
+    let findings = verify(view).findings;
+    findings.iter().any(|it| it.verdict == Verdict::Bad && it.text.contains("has lost records"))
+}
+
+/// What no header tells: the last records of an epoch that is over.
+#[test]
+fn an_epoch_s_last_records_are_missed_brought_back_or_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let (here, there) = (folder.path().join("here"), folder.path().join("there"));
+    two_epochs(&here);
+    common::copy_all(&here, &there);
+    lose_an_end(&here);
+    let view = DirView::open(&here).unwrap();
+    assert!(matches!(view.read_ends(), Err(WalError::EndLost { stream: 0, .. })));
+    assert!(misses_an_end(&view));
+
+    let repaired = folder.path().join("repaired");
+    common::copy_all(&here, &repaired);
+    let view = DirView::open(&repaired).unwrap();
+    let mended = repair(&view, &DirView::open(&there).unwrap()).unwrap();
+    assert!(matches!(&mended[..], [Mended::Replaced { kept: Some(_), .. }]), "{mended:?}");
+    assert!(!misses_an_end(&view) && view.read_ends().is_ok());
+
+    open(&here).accept_loss().unwrap();
+    let view = DirView::open(&here).unwrap();
+    assert!(!misses_an_end(&view) && view.read_ends().is_ok());
 }
 
 #[test]

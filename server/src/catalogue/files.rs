@@ -9,7 +9,8 @@ use frontrow_shard::EventId;
 use serde_json::Value;
 
 use super::head::{Head, MARK, Stamp};
-use super::{CatalogueError, VERSION};
+use super::sealed::{self, Seal};
+use super::{CatalogueError, UNSEALED, VERSION};
 
 /// What an unfinished file's name ends in.
 const UNFINISHED: &str = ".new";
@@ -120,7 +121,8 @@ pub(super) fn sync_folder(folder: &Path) -> std::io::Result<()> {
 }
 
 pub(super) fn write_head(folder: &Path, head: &Head) -> Result<(), CatalogueError> {
-    write(folder, &head_name(head.id), |out| Ok(serde_json::to_writer(out, head)?)).map(|_| ())
+    write(folder, &head_name(head.id), |out| out.write_all(&sealed::seal(serde_json::to_vec(head)?)))
+        .map(|_| ())
 }
 
 pub(super) fn read_head(folder: &Path, id: EventId) -> Result<Head, CatalogueError> {
@@ -136,7 +138,11 @@ pub(super) fn read_head(folder: &Path, id: EventId) -> Result<Head, CatalogueErr
 /// a damaged head, not a foreign file: moved away, it would be missed.
 pub(super) fn decode_head(path: &Path, id: EventId, bytes: &[u8]) -> Result<Head, CatalogueError> {
     let damaged = |why: &str| CatalogueError::Damaged { path: path.to_path_buf(), why: why.to_owned() };
-    let value: Value = match serde_json::from_slice(bytes) {
+    let seal = sealed::look(bytes);
+    if seal == Seal::Broken {
+        return Err(damaged("its checksum does not fit"));
+    }
+    let mut value: Value = match serde_json::from_slice(bytes) {
         Ok(value) => value,
         Err(error) if error.is_eof() => return Err(damaged("it is cut short")),
         Err(_) => return Err(damaged("it is not JSON")),
@@ -145,11 +151,18 @@ pub(super) fn decode_head(path: &Path, id: EventId, bytes: &[u8]) -> Result<Head
         return Err(damaged("it is not marked as an event of Frontrow"));
     }
     let version = value.get("version").and_then(Value::as_u64).unwrap_or(0);
-    if version != u64::from(VERSION) {
+    if ![UNSEALED, VERSION].map(u64::from).contains(&version) {
         return Err(CatalogueError::Version { path: path.to_path_buf(), found: version });
+    }
+    if seal == Seal::Missing && version != u64::from(UNSEALED) {
+        return Err(damaged("its checksum is missing"));
     }
     if value.get("id").and_then(Value::as_u64) != Some(u64::from(id)) {
         return Err(damaged("the number in it is not that of its name"));
+    }
+    if let Some(fields) = value.as_object_mut() {
+        fields.remove("crc32c");
+        fields.insert("version".to_owned(), VERSION.into());
     }
     let head: Result<Head, _> = serde_json::from_value(value);
     head.map_err(|error| damaged(&error.to_string()))

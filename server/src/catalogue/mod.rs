@@ -1,7 +1,7 @@
 //! What is on sale: every event with its plan, kept in the data directory.
 //!
 //! An event is three files below `events/`: `7.plan.json` (the plan as imported), `7.map.json` (what
-//! buyers' seat maps draw) and `7.json` (name, rules, sums, and the checksums of the other two). An event
+//! buyers' seat maps draw) and `7.json` (name, rules, sums, and the checksums of the other two and of itself). An event
 //! that is over has a fourth, `7.archive` ([`crate::cold`]). Each is written whole under another name,
 //! synced and renamed; `7.json`, the last one, makes the event exist. The plan is not kept in memory and
 //! the map is memory-mapped, so ten million seats cost a few pages.
@@ -9,6 +9,7 @@
 mod files;
 mod head;
 mod map;
+mod sealed;
 pub(crate) mod sound;
 mod specs;
 mod verify;
@@ -29,8 +30,10 @@ use head::{Head, Standing};
 pub use specs::{SpecError, recordable, sellable, specs};
 pub use verify::{Finding, verify};
 
-/// The version of the files written here.
-const VERSION: u32 = 1;
+/// The version of the heads written here.
+const VERSION: u32 = 2;
+/// The version of heads without a checksum of their own: still read, and written anew when their event changes.
+const UNSEALED: u32 = 1;
 
 /// One event on sale, without its plan.
 #[derive(Debug)]
@@ -132,7 +135,7 @@ pub enum CatalogueError {
         why: String,
     },
     /// A file of another version.
-    #[error("{} is of version {found}, this server reads {VERSION}; start the server that wrote it", path.display())]
+    #[error("{} is of version {found}, this server reads {UNSEALED} and {VERSION}; start the server that wrote it", path.display())]
     Version {
         /// The file.
         path: PathBuf,

@@ -136,7 +136,7 @@ fn plans_that_shards_cannot_sell_are_refused() {
 #[test]
 fn damaged_and_foreign_files_are_named() {
     type Break = fn(&Path);
-    let table: [(&str, Break, &str); 9] = [
+    let table: [(&str, Break, &str); 12] = [
         ("a head cut short", |it| cut(&it.join("1.json"), 40), "cut short"),
         ("an empty head", |it| cut(&it.join("1.json"), 0), "cut short"),
         ("a head of nothing", |it| fs::write(it.join("1.json"), "{}").unwrap(), "not marked as an event"),
@@ -147,8 +147,23 @@ fn damaged_and_foreign_files_are_named() {
         ),
         (
             "another version",
-            |it| replace(&it.join("1.json"), "\"version\":1", "\"version\":2"),
-            "of version 2, this server reads 1",
+            |it| write_again(&it.join("1.json"), "\"version\":2", "\"version\":3"),
+            "of version 3, this server reads 1 and 2",
+        ),
+        (
+            "a head with another name in it",
+            |it| replace(&it.join("1.json"), "\"name\":\"Gala\"", "\"name\":\"Gbla\""),
+            "1.json is damaged (its checksum does not fit)",
+        ),
+        (
+            "a head whose checksum has another name",
+            |it| replace(&it.join("1.json"), "\"crc32c\":\"", "\"crc32d\":\""),
+            "1.json is damaged (its checksum",
+        ),
+        (
+            "a head said to be too old for a checksum",
+            |it| replace(&it.join("1.json"), "\"version\":2", "\"version\":1"),
+            "1.json is damaged (its checksum does not fit)",
         ),
         (
             "a plan cut short",
@@ -188,6 +203,32 @@ fn replace(path: &Path, from: &str, to: &str) {
     let text = fs::read_to_string(path).unwrap();
     assert!(text.contains(from), "{from} is not in {}", path.display());
     fs::write(path, text.replacen(from, to, 1)).unwrap();
+}
+
+/// As a server would have written it, without a checksum.
+fn unsealed(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap();
+    format!("{}}}", &text[..text.rfind(",\"crc32c\"").unwrap()])
+}
+
+fn write_again(path: &Path, from: &str, to: &str) {
+    let text = unsealed(path);
+    assert!(text.contains(from), "{from} is not in {}", path.display());
+    fs::write(path, sealed::seal(text.replacen(from, to, 1).into_bytes())).unwrap();
+}
+
+#[test]
+fn a_head_from_before_there_were_checksums_is_read_and_gets_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = Catalogue::open(folder.path()).unwrap().create("Gala", &hall(), rules(), 1).unwrap();
+    let path = folder.path().join("events/1.json");
+    let old = unsealed(&path).replacen("\"version\":2", "\"version\":1", 1);
+    fs::write(&path, old).unwrap();
+    let catalogue = Catalogue::open(folder.path()).unwrap();
+    assert_eq!(catalogue.get(1).unwrap().head, first.head);
+    catalogue.set_state(1, EventState::Open, 9).unwrap();
+    assert_eq!(sealed::look(&fs::read(&path).unwrap()), sealed::Seal::Whole);
+    assert_eq!(Catalogue::open(folder.path()).unwrap().get(1).unwrap().state(), EventState::Open);
 }
 
 #[test]

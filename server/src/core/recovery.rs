@@ -66,6 +66,7 @@ pub fn recover(dir: &DataDir, limits: Limits) -> Result<Recovered, RecoveryError
     let segments = dir.segments()?;
     let indexes = index_all(&segments, threads)?;
     refuse_unknown(count, &segments, &indexes)?;
+    dir.view().check_ends(segments.iter().zip(indexes.iter().map(|index| &**index)))?;
     let log = Log { dir, limits, segments: &segments, indexes: &indexes, files: dir.snapshots()? };
     let parts = on_threads(threads, |worker| log.replay_share(worker, threads))?;
     let mut recovered = Recovered {

@@ -28,7 +28,7 @@ const TICK: Duration = Duration::from_millis(20);
 /// How often it says that it lives.
 const HEARTBEAT_NS: u64 = 500_000_000;
 /// How often it is noted durably what both nodes have.
-pub(super) const NOTE_NS: u64 = 10_000_000_000;
+pub(super) const NOTE_NS: u64 = 1_000_000_000;
 /// Bytes of a batch in one frame; a longer record has a frame of its own.
 const PIECE_BYTES: usize = 4 << 20;
 /// Bytes that are gathered before they are sent.

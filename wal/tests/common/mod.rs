@@ -200,3 +200,20 @@ pub(crate) fn written(
 pub(crate) fn segment_path(path: &Path, epoch: u32, number: u32) -> PathBuf {
     path.join(format!("log/s0000-e{epoch:08}-{number:08}.seg"))
 }
+
+/// Copies a data directory.
+pub(crate) fn copy_all(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (path, to) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
+        if path.is_dir() {
+            copy_all(&path, &to);
+        } else {
+            // Beside a writer a file that is being made gets its name, or goes, between two steps.
+            match std::fs::copy(&path, &to) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                copied => drop(copied.unwrap()),
+            }
+        }
+    }
+}
