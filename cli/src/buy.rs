@@ -9,6 +9,10 @@ use frontrow_client::{
     Claim as Claimed, Client, ClientError, Code, Held, RowRef, Seats, SeatsError, Waiting,
 };
 use serde_json::json;
+use std::time::Duration;
+
+/// How long `book` stays until the table of bookings has it, at most.
+const SEEN_WITHIN: Duration = Duration::from_secs(3);
 
 pub(crate) async fn claim(session: &Session, args: &Claim, out: Out) -> Result<(), Failure> {
     let at = session.locate(&args.at.event, &args.at.section, args.at.row.as_deref()).await?;
@@ -120,11 +124,24 @@ pub(crate) async fn with_token(session: &Session, deed: Deed, args: &Token, out:
                 &json,
                 format_args!("Booked: {seats}. Keep the token, a cancellation needs it.\n  token  {token}"),
             );
+            see(session, &held).await;
         }
         Deed::Release => say_over(&client.release(&held).await.map_err(label)?, "Released", &labels, out),
         Deed::Cancel => say_over(&client.cancel(&held).await.map_err(label)?, "Cancelled", &labels, out),
     }
     Ok(())
+}
+
+/// So that `frontrow bookings`, typed next, shows it: the table is some tens of milliseconds behind. Only a courtesy: the
+/// booking stands, whatever becomes of this question.
+async fn see(session: &Session, held: &Held) {
+    let (place, fence) = (held.place, &held.fence);
+    let row = if place.is_section() { "s".to_owned() } else { place.row.to_string() };
+    let (event, section, epoch, lsn, slot) = (place.event, place.section, fence.epoch, fence.lsn, fence.slot);
+    let id = format!("{event}-{section}-{row}-{epoch}-{lsn}-{slot}");
+    let Ok(token) = session.token().await else { return };
+    let seen = session.http.as_user(token);
+    let _ = tokio::time::timeout(SEEN_WITHIN, seen.booking_seen(&id)).await;
 }
 
 fn say_over(reply: &frontrow_client::Reply, word: &str, labels: &Labels, out: Out) {

@@ -267,3 +267,25 @@ fn a_server_without_a_table_says_so() {
         );
     });
 }
+
+/// Typed one after the other, as fast as programs start: the list has what was booked just before.
+#[test]
+fn what_was_booked_at_the_terminal_is_listed_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    within(120, async {
+        let server = Server::start(folder.path(), &settings(0));
+        let typed = |words: &[&str]| {
+            let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_frontrow"));
+            program.args(["--server", &server.url, "--user", "77", "--json"]).args(words);
+            let output = program.output().expect("it runs");
+            assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8(output.stdout).expect("text")
+        };
+        for booked in 1..=12 {
+            let claimed: serde_json::Value =
+                serde_json::from_str(&typed(&["claim", "1", "Block A", "--best", "1"])).expect("JSON");
+            typed(&["book", claimed["token"].as_str().expect("a token")]);
+            assert_eq!(typed(&["bookings"]).lines().count(), booked);
+        }
+    });
+}

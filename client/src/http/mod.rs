@@ -246,6 +246,13 @@ impl Http {
         self.get(&format!("/v1/bookings/{}", escaped(id))).await
     }
 
+    /// Waits until a booking of one's own ([`Http::as_user`]) is in the table that the answers come from.
+    pub async fn booking_seen(&self, id: &str) -> Result<(), HttpError> {
+        let page: Result<OwnBookings, _> =
+            self.get(&format!("/v1/bookings?most=1&seen={}", escaped(id))).await;
+        page.map(drop)
+    }
+
     /// What has been sold of an event, section by section, for operators.
     pub async fn sales(&self, event: EventId) -> Result<Value, HttpError> {
         self.get(&format!("/v1/admin/events/{event}/sales")).await
