@@ -91,11 +91,16 @@ fn beside(k: u32) -> String {
 fn void(report: &RunReport, sold: Sold) -> String {
     let hold = Scenario::parse(&report.scenario).ok().map(|scenario| seconds(scenario.event.hold_s.into()));
     match (sold, hold) {
-        (Sold::Out(..) | Sold::Most(..), Some(hold)) => {
-            format!("the time until sold out holds for holds of {hold} and is void if yours are longer")
-        }
-        (Sold::Out(..) | Sold::Most(..), None) => {
-            "the time until sold out is void if seats are held for longer than in this run".to_owned()
+        (Sold::Out(early, late) | Sold::Most(_, early, late), hold) => {
+            let after = if seconds(early) == seconds(late) {
+                seconds(late)
+            } else {
+                format!("{} to {}", seconds(early), seconds(late))
+            };
+            let held = hold.map_or_else(|| "as in this run".to_owned(), |hold| format!("{hold} at most"));
+            format!(
+                "the seats are sold after about {after}, if holds last {held}, and later if yours last longer"
+            )
         }
         (Sold::Few(_), _) => "they are too few to buy all seats".to_owned(),
         (Sold::Enough | Sold::Unknown, _) => "how soon the seats are sold this run does not tell".to_owned(),

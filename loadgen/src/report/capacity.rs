@@ -390,7 +390,7 @@ fn other_pressure(report: &RunReport, question: Question, notes: &mut Notes) {
     }
     notes.caveats.push(format!(
         "You ask about {} buyers for each seat; in this run {} came for each. Refusals and queues are others then. To play \
-         such a crowd: `{}`.",
+         such a crowd: `{}`; a hall of another size: `--seats`, there as in the question.",
         number(asked),
         number(played),
         follow_up(

@@ -108,8 +108,9 @@ fn from_processor_time(report: &RunReport, question: Question, notes: &mut Notes
     ));
     notes.caveats.push(format!(
         "What a core holds was computed, for people who behave as in this run; the run did not bring the server to its \
-         limit. `{}` measures it.",
-        follow_up(report, question, "search ", &objective(report))
+         limit. `{}` measures it{}.",
+        follow_up(report, question, "search ", &objective(report)),
+        if objective(report).is_empty() { "" } else { " (`busy`: the share of answers that say so)" }
     ));
     Some(PerCore { per_s: 1e6 / mean_us, low_per_s: 1e6 / high_us, basis: Basis::Computed })
 }

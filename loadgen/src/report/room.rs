@@ -76,17 +76,26 @@ fn connected(report: &RunReport, question: Question) -> Option<Bound> {
     })
 }
 
-/// Memory, as if all of it grew with the load.
+/// The server's memory in bytes: when the run began, and at most.
+fn resident(report: &RunReport) -> Option<(f64, f64)> {
+    let mut seen = report.series.iter().filter_map(|sample| sample.server_rss).filter(|bytes| *bytes > 0);
+    let first = seen.next()?;
+    Some((first as f64, seen.max().unwrap_or(first).max(first) as f64))
+}
+
+/// Memory, as if what came with the load grew with it. Arenas and the event are there before anybody comes.
 fn memory(report: &RunReport, times: f64) -> Option<Bound> {
-    let used = report.series.iter().filter_map(|sample| sample.server_rss).max()? as f64;
+    let (first, used) = resident(report)?;
     let all = report.machine.memory_mib as f64 * 1024.0 * 1024.0;
-    let full = ratio(all, used);
-    (used > 0.0 && all > 0.0 && times > 0.0).then(|| Bound {
+    let full = ratio(all - first, used - first);
+    (used > first && all > used && times > 0.0).then(|| Bound {
         holds: full / times,
         words: format!(
-            "memory: {} of the machine's {} were used, so it is full at {} times this run's load if all of it grew with that",
+            "memory: {} of the machine's {} were used, {} of it since people came; if that grows with them it is full at {} times \
+             this run's load",
             bytes(used),
             bytes(all),
+            bytes(used - first),
             number(full)
         ),
     })
@@ -100,15 +109,14 @@ pub(super) fn machine(report: &RunReport, cores: u32, demand: Demand) -> String 
     };
     let played = rates::busiest(report).map_or(0.0, |second| second.due);
     let times = ratio(demand.headline(), played).max(1.0);
-    let used = report.series.iter().filter_map(|sample| sample.server_rss).max().map(|used| used as f64);
-    let memory = used.filter(|used| *used > 0.0).map_or_else(
+    let memory = resident(report).map_or_else(
         || "memory as this run does not tell".to_owned(),
-        |used| {
+        |(first, used)| {
             if times < 1.05 {
                 return format!("{} of memory for the server, as here", bytes(used));
             }
-            let (all, here) = (bytes(used * times), bytes(used));
-            format!("{all} of memory for the server, {} times its {here} here", number(times))
+            let (all, came) = (bytes(first + (used - first) * times), bytes(used - first));
+            format!("{all} of memory for the server ({} here, {came} of it since people came)", bytes(used))
         },
     );
     format!("in all a machine with at least {} CPUs {like} and {memory}", cores + 1)

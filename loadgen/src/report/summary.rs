@@ -151,11 +151,17 @@ fn sums(out: &mut String, report: &RunReport) {
     for interruption in interruptions(report) {
         let _ = writeln!(out, "the server   {interruption}");
     }
+    let turns = match report.verified.checks.get("fifo") {
+        Some(&served) if served > 0 && report.verified.violation_count == 0 => {
+            format!("; queues served {} times, each time in turn", count(served))
+        }
+        _ => String::new(),
+    };
     let checks: u64 = report.verified.checks.values().fold(0, |sum, checks| sum.saturating_add(*checks));
     let _ = writeln!(out, "sold twice   {}", sold_twice(report));
     let _ = writeln!(
         out,
-        "verified     {} in all, {}",
+        "verified     {} in all, {}{turns}",
         plural(checks, "check"),
         plural(report.verified.violation_count, "violation")
     );

@@ -143,12 +143,15 @@ fn who_waited(runs: &Runs, waited: &[Waited]) -> String {
             "{stood}; of these {} waited where seats were left, each for more than were left together there.",
             count(some)
         ),
-        (some, fit) => format!(
-            "{stood}; of these {} waited where seats were left, and {} might have had one by staying: it came back when they \
-             went home.",
-            count(some),
-            count(fit)
-        ),
+        (some, fit) => {
+            let left: u64 = runs.values().flatten().sum();
+            format!(
+                "{stood}; of these {} waited where seats were left, and {} might have had some by staying: these came back when \
+                 they went home.",
+                count(some),
+                count(fit.min(left))
+            )
+        }
     }
 }
 
@@ -203,9 +206,9 @@ mod tests {
         let large = words(&[party(0, 2), party(2, 3), party(1, 1)]);
         assert!(large.contains("of these 2 waited where seats were left, each for more"), "{large}");
         let fits = words(&[party(0, 1), party(2, 2)]);
-        assert!(fits.contains("2 might have had one by staying"), "{fits}");
+        assert!(fits.contains("2 might have had some by staying"), "{fits}");
         let apart = [Waited { place: RowRef::new(1, 0, RowRef::SECTION), count: 4, kind: Kind::Apart }];
-        assert!(words(&apart).contains("1 might have had one"), "{}", words(&apart));
+        assert!(words(&apart).contains("1 might have had some"), "{}", words(&apart));
     }
 
     #[test]
