@@ -73,6 +73,9 @@ pub trait Source {
     /// How many partitions it has.
     fn partitions(&mut self) -> Result<i32, SourceError>;
 
+    /// Whose it is by what stands beside it, as the header `cluster` has it; `None` if nothing there says so.
+    fn cluster(&mut self) -> Result<Option<String>, SourceError>;
+
     /// What comes next: at once if there is something, otherwise after at most `patience`. It does not wait until there are
     /// `most` records. An error loses nothing: what would have come before it has come, what comes after it comes later.
     fn poll(&mut self, most: usize, patience: Duration) -> Result<Polled, SourceError>;

@@ -5,6 +5,7 @@
 
 use crate::context::Context;
 use crate::native;
+use crate::positions;
 use crate::settings::{Settings, Topics};
 use crate::topics;
 use frontrow_cdc::avro::UnknownSchema;
@@ -34,6 +35,8 @@ pub struct Reader {
     settings: Settings,
     topics: Topics,
     group: String,
+    /// Whose topics these are, once that was found: it stays so.
+    cluster: Option<String>,
     consumer: BaseConsumer<Group>,
     aside: Option<BaseProducer<Context>>,
     /// Partitions that are read, and what comes next of each.
@@ -117,6 +120,16 @@ impl Source for Reader {
             )))
         };
         count.map(u32::cast_signed).ok_or_else(missing)
+    }
+
+    fn cluster(&mut self) -> Result<Option<String>, SourceError> {
+        if self.cluster.is_none() {
+            let (client, context) = (self.consumer.client(), &self.consumer.context().context);
+            let count = topics::count((client, context), &|| {}, &self.topics.positions, &self.settings)?;
+            let whose = |count| positions::whose(&self.settings, &self.group, count);
+            self.cluster = count.map(whose).transpose()?.flatten();
+        }
+        Ok(self.cluster.clone())
     }
 
     fn poll(&mut self, most: usize, patience: Duration) -> Result<Polled, SourceError> {
@@ -258,6 +271,7 @@ impl Reader {
             settings,
             topics,
             group: group.to_owned(),
+            cluster: None,
             consumer,
             aside: None,
             next,

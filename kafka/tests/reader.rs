@@ -73,6 +73,7 @@ fn it_reads_from_where_it_is_told_and_says_when_that_was_all() {
     let mut reader = Reader::new(settings.clone(), "one").unwrap();
     assert_eq!(reader.partitions().unwrap(), i32::from(PARTITIONS));
     assert_eq!(reader.topic(), "test.read.bookings");
+    assert_eq!(reader.cluster().unwrap(), Some(format!("{:032x}", settings.cluster)));
     let mut heard = Heard::default();
     (0..LOOKS).find(|_| {
         heard.look(&mut reader, &BTreeMap::new());
@@ -206,6 +207,7 @@ fn what_nothing_can_be_done_with_is_set_aside_unchanged() {
         Reader::new(Settings { prefix: "test.nothing".into(), ..settings.clone() }, "three").unwrap();
     let Err(SourceError::Away(why)) = missing.partitions() else { panic!("there is no such topic") };
     assert!(why.contains("there is no topic test.nothing.bookings yet"), "{why}");
+    assert_eq!(missing.cluster().unwrap(), None, "nor anything that says whose it is");
     drop(written(&settings, 1..2));
     let mut reader = Reader::new(settings.clone(), "three").unwrap();
     let headers = vec![("version".to_owned(), b"1".to_vec()), ("type".to_owned(), vec![0xff])];

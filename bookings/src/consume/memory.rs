@@ -13,17 +13,20 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+/// Whose records they are.
+pub const CLUSTER: &str = "0000000000000000000000000000feed";
 /// Records of one partition that come together.
 const TOGETHER: usize = 500;
 
 /// The topic, and its dead-letter topic.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct MemoryTopic {
     inner: Arc<Mutex<Inner>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
+    cluster: Option<String>,
     partitions: Vec<Vec<Record>>,
     aside: Vec<(Record, String)>,
     trouble: Option<SourceError>,
@@ -33,7 +36,13 @@ struct Inner {
 impl MemoryTopic {
     /// An empty one.
     pub fn new(partitions: usize) -> Self {
-        let inner = Inner { partitions: vec![Vec::new(); partitions], ..Inner::default() };
+        let inner = Inner {
+            cluster: Some(CLUSTER.to_owned()),
+            partitions: vec![Vec::new(); partitions],
+            aside: Vec::new(),
+            trouble: None,
+            registry: BTreeMap::new(),
+        };
         Self { inner: Arc::new(Mutex::new(inner)) }
     }
 
@@ -59,7 +68,9 @@ impl MemoryTopic {
 
     fn send_value(&self, message: &Message, value: &[u8], schema: Option<u32>) {
         let number = |name: &str, number: u32| (name.to_owned(), number.to_string().into_bytes());
-        let mut headers = vec![number("version", VERSION), ("type".to_owned(), message.kind().into())];
+        let text = |name: &str, text: &str| (name.to_owned(), text.into());
+        let mut headers =
+            vec![number("version", VERSION), text("cluster", CLUSTER), text("type", message.kind())];
         headers.extend(schema.map(|schema| number("schema", schema)));
         let user = if let Message::Change(change) = message { change.user } else { None };
         let key = user.map(|user| user.to_string().into_bytes()).unwrap_or_default();
@@ -98,6 +109,11 @@ impl MemoryTopic {
     /// Lets the next thing that is asked of any reader fail.
     pub fn fail(&self, error: SourceError) {
         self.inner().trouble = Some(error);
+    }
+
+    /// What is to stand beside the topic of whose it is.
+    pub fn belongs_to(&self, cluster: Option<&str>) {
+        self.inner().cluster = cluster.map(str::to_owned);
     }
 
     /// What the registry is to say of a schema.
@@ -151,6 +167,11 @@ impl Source for MemorySource {
     fn partitions(&mut self) -> Result<i32, SourceError> {
         self.trouble()?;
         Ok(self.topic.inner().partitions.len() as i32)
+    }
+
+    fn cluster(&mut self) -> Result<Option<String>, SourceError> {
+        self.trouble()?;
+        Ok(self.topic.inner().cluster.clone())
     }
 
     fn poll(&mut self, most: usize, _patience: Duration) -> Result<Polled, SourceError> {

@@ -55,6 +55,18 @@ pub enum ConsumeError {
         /// Theirs.
         version: u32,
     },
+    /// Topics of another cluster, as a whole.
+    #[error(
+        "the table is of cluster {table}, and the topic of bookings is of cluster {topic}: set kafka.brokers and kafka.prefix to \
+         the topics of {table}, or give the bookings of {topic} a database of their own (service.postgres); if those of {table} \
+         are wanted no more, drop the table (DROP SCHEMA frontrow CASCADE)"
+    )]
+    OtherCluster {
+        /// Whose bookings the table has.
+        table: String,
+        /// Whose topics these are.
+        topic: String,
+    },
     /// The topic.
     #[error("the topic of bookings: {0}")]
     Source(String),
@@ -106,8 +118,8 @@ pub fn consume(
     running: Running<'_>,
 ) -> Result<(), ConsumeError> {
     let (places, ends) = (BTreeMap::new(), BTreeMap::new());
-    let schemas = Schemas::default();
-    let mut own = Consumer { source, table, running, places, ends, placed: true, schemas };
+    let (schemas, cluster) = (Schemas::default(), None);
+    let mut own = Consumer { source, table, running, places, ends, placed: true, schemas, cluster };
     let mut pause = PAUSE;
     loop {
         let batches = running.progress.batches.load(Relaxed);
@@ -146,6 +158,8 @@ struct Consumer<'a> {
     placed: bool,
     /// Of records that are Avro.
     schemas: Schemas,
+    /// Whose bookings the table has, once that is known: nobody else's are taken.
+    cluster: Option<String>,
 }
 
 impl Consumer<'_> {
@@ -153,6 +167,7 @@ impl Consumer<'_> {
     fn live(&mut self) -> Result<(), Ended> {
         let partitions = self.source.partitions()?;
         self.table.begin(self.source.topic(), partitions)?;
+        self.belong()?;
         // A topic that was away goes on where it was: to move what is read disturbs the group, which has just met again.
         if !self.placed {
             self.place_all()?;
@@ -177,6 +192,19 @@ impl Consumer<'_> {
             self.running.progress.stand(&self.places, |partition| self.source.high(partition));
         }
         Ok(())
+    }
+
+    /// Finds out whose bookings the table has. Topics of another cluster are refused as such, not record by record.
+    fn belong(&mut self) -> Result<(), Ended> {
+        let told = self.source.cluster()?;
+        self.cluster = self.table.cluster(told.as_deref())?;
+        match (&self.cluster, told) {
+            (Some(table), Some(topic)) if *table != topic => {
+                let table = table.clone();
+                Err(Ended::For(ConsumeError::OtherCluster { table, topic }))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn place_all(&mut self) -> Result<(), Ended> {
@@ -205,7 +233,8 @@ impl Consumer<'_> {
 
     /// Sees to it that every schema that records are written by is known, or is known not to be.
     fn learn(&mut self, records: &[Record]) -> Result<(), Ended> {
-        for record in records.iter().filter(|record| decode::check_version(record).is_ok()) {
+        let own = self.cluster.as_deref();
+        for record in records.iter().filter(|record| decode::check(record, own).is_ok()) {
             if let Some(missing) = self.schemas.missing(record) {
                 let said = self.source.schema(missing)?;
                 self.schemas.learn(missing, said.as_deref());
@@ -216,10 +245,15 @@ impl Consumer<'_> {
 
     fn take(&mut self, records: &[Record]) -> Result<(), Ended> {
         self.placed = false;
+        if self.cluster.is_none() {
+            // Nothing beside the topic said it: the first record does.
+            let first = records.iter().find_map(decode::cluster);
+            self.cluster = first.map(|it| self.table.cluster(Some(it))).transpose()?.flatten();
+        }
         self.learn(records)?;
         let mut places = self.places.clone();
         self.end(&mut places);
-        let drafted = plan::draft(&mut places, records, &self.schemas);
+        let drafted = plan::draft(&mut places, records, (&self.schemas, self.cluster.as_deref()));
         for (n, reason) in &drafted.aside {
             let record = &records[*n];
             tracing::warn!(

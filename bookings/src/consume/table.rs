@@ -98,6 +98,9 @@ pub trait Table {
     /// Makes it ready for a topic of so many partitions; also after an error.
     fn begin(&mut self, topic: &str, partitions: i32) -> Result<(), TableError>;
 
+    /// Whose bookings it has: those of `told`, from now on, if it has had nobody's yet. Asked once it is ready.
+    fn cluster(&mut self, told: Option<&str>) -> Result<Option<String>, TableError>;
+
     /// Where these partitions stand.
     fn places(&mut self, partitions: &[i32]) -> Result<BTreeMap<i32, Place>, TableError>;
 

@@ -1,4 +1,4 @@
-use super::memory::{MemorySource, MemoryTopic, is_drained};
+use super::memory::{CLUSTER, MemorySource, MemoryTopic, is_drained};
 use super::*;
 use frontrow_cdc::avro::UnknownSchema;
 use frontrow_cdc::{Change, Mark, Message};
@@ -10,6 +10,7 @@ struct Paper {
     places: BTreeMap<i32, Place>,
     rows: Vec<u64>,
     failures: Vec<TableError>,
+    cluster: Option<String>,
 }
 
 impl Table for Paper {
@@ -21,6 +22,11 @@ impl Table for Paper {
                 .collect::<Vec<_>>(),
         );
         Ok(())
+    }
+
+    fn cluster(&mut self, told: Option<&str>) -> Result<Option<String>, TableError> {
+        self.cluster = self.cluster.take().or_else(|| told.map(str::to_owned));
+        Ok(self.cluster.clone())
     }
 
     fn places(&mut self, partitions: &[i32]) -> Result<BTreeMap<i32, Place>, TableError> {
@@ -167,4 +173,56 @@ fn what_is_avro_is_read_and_later_schemas_are_asked_for() {
     let aside = topic.aside();
     assert_eq!(aside.len(), 1, "{aside:?}");
     assert!(aside[0].1.contains("the registry knows of no schema 8"), "{}", aside[0].1);
+}
+
+const OTHER: &str = "000000000000000000000000000beef0";
+
+/// Sends what another cluster would: the same but for its header.
+fn send_as(topic: &MemoryTopic, cluster: &str, message: &Message) {
+    let single = MemoryTopic::new(1);
+    single.send(message);
+    let mut record = single.records()[0].pop().unwrap();
+    let header = record.headers.iter_mut().find(|(name, _)| name == "cluster").unwrap();
+    header.1 = cluster.into();
+    topic.add(record);
+}
+
+#[test]
+fn what_another_cluster_tells_is_set_aside() {
+    let (topic, mut table, progress) = (topic(), Paper::default(), Progress::default());
+    send_as(&topic, OTHER, &booked(11));
+    send_as(&topic, OTHER, &Message::Forgotten);
+    send_as(&topic, OTHER, &Message::Upto([(1, Mark { epoch: 9, lsn: 99 })].into()));
+    topic.send(&booked(12));
+    assert_eq!(run(topic.reader(&[0, 1]), &mut table, &progress).0, Ok(()));
+    table.rows.sort_unstable();
+    assert_eq!(table.rows, (1..=10).chain([12]).collect::<Vec<_>>());
+    assert_eq!(table.places[&0].reached[&1].mark, Mark { epoch: 1, lsn: 10 });
+    let aside = topic.aside();
+    let reason = format!("it is of cluster {OTHER}, and the table is of cluster {CLUSTER}");
+    assert_eq!(aside.iter().map(|it| it.1.as_str()).collect::<Vec<_>>(), [&*reason; 3]);
+}
+
+/// Also where nothing beside the topic says it, and where the table knew it from before.
+#[test]
+fn whose_the_table_is_the_first_record_says_if_nothing_else_does() {
+    let (topic, mut table, progress) = (topic(), Paper::default(), Progress::default());
+    topic.belongs_to(None);
+    send_as(&topic, OTHER, &booked(11));
+    assert_eq!(run(topic.reader(&[0, 1]), &mut table, &progress).0, Ok(()));
+    assert_eq!((table.rows.len(), table.cluster.as_deref()), (10, Some(CLUSTER)));
+    let mut known = Paper { cluster: Some(OTHER.to_owned()), ..Paper::default() };
+    assert_eq!(run(topic.reader(&[0, 1]), &mut known, &progress).0, Ok(()));
+    assert_eq!((known.rows, topic.aside().len()), (vec![11], 1 + 12));
+}
+
+#[test]
+fn topics_of_another_cluster_are_refused_and_none_of_them_is_set_aside() {
+    let (topic, progress) = (topic(), Progress::default());
+    let mut table = Paper { cluster: Some(OTHER.to_owned()), ..Paper::default() };
+    let (ended, _) = run(topic.reader(&[0, 1]), &mut table, &progress);
+    let wanted = ConsumeError::OtherCluster { table: OTHER.to_owned(), topic: CLUSTER.to_owned() };
+    assert_eq!(ended, Err(wanted));
+    assert!(progress.trouble().unwrap().contains("DROP SCHEMA frontrow CASCADE"));
+    assert!(topic.aside().is_empty() && table.rows.is_empty());
 }

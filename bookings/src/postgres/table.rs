@@ -43,6 +43,10 @@ const CANCEL: &str = "UPDATE bookings AS b SET cancelled_at = to_timestamp(0) + 
     AND b.lsn = s.lsn AND b.slot = s.slot \
     AND (s.change_epoch, s.change_lsn, s.change_n) > (b.change_epoch, b.change_lsn, b.change_n)";
 
+/// What is known stays.
+const CLUSTER: &str = "INSERT INTO topics AS t (topic, cluster) VALUES ($1, $2) \
+    ON CONFLICT (topic) DO UPDATE SET cluster = coalesce(t.cluster, excluded.cluster) RETURNING cluster";
+
 const ANEW: &str = "DELETE FROM bookings WHERE event = ANY($1) AND partition = $2 AND kafka_partition = $3";
 const FORGET: &str = "DELETE FROM bookings WHERE kafka_partition = $1";
 
@@ -114,6 +118,14 @@ impl Table for PostgresTable {
         topic.clone_into(&mut self.topic);
         self.connection = Some(connection);
         Ok(())
+    }
+
+    fn cluster(&mut self, told: Option<&str>) -> Result<Option<String>, TableError> {
+        let topic = self.topic.clone();
+        self.with(|connection| {
+            let found = connection.query(CLUSTER, &[&topic, &told])?;
+            Ok(found.first().and_then(|row| row.get(0)))
+        })
     }
 
     fn places(&mut self, partitions: &[i32]) -> Result<BTreeMap<i32, Place>, TableError> {

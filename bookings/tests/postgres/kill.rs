@@ -29,6 +29,10 @@ impl Source for Nudging {
         self.0.partitions()
     }
 
+    fn cluster(&mut self) -> Result<Option<String>, SourceError> {
+        self.0.cluster()
+    }
+
     fn poll(&mut self, most: usize, patience: Duration) -> Result<Polled, SourceError> {
         let polled = self.0.poll(most, patience)?;
         if matches!(&polled, Polled::Records(records) if !records.is_empty()) {

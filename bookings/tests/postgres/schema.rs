@@ -1,5 +1,5 @@
 use crate::common::{booked, database, drain, name, server, take, upto};
-use frontrow_bookings::consume::memory::MemoryTopic;
+use frontrow_bookings::consume::memory::{CLUSTER, MemoryTopic};
 use frontrow_bookings::consume::{ConsumeError, Table};
 use frontrow_bookings::postgres::PostgresTable;
 
@@ -15,17 +15,17 @@ fn the_tables_are_made_from_nothing_and_from_every_earlier_version() {
     let mut table = PostgresTable::new(&settings).unwrap();
     table.begin("t", 4).unwrap();
     table.begin("t", 4).unwrap();
-    assert_eq!(versions(own), "1,2");
+    assert_eq!(versions(own), "1,2,3");
     assert_eq!(server.sql(own, "SELECT count(*) FROM frontrow.applied").unwrap(), "4");
     // As the first version left it, or a migration that was cut off before its first step.
     for before in [
-        "DROP INDEX frontrow.by_event; DELETE FROM frontrow.migrations WHERE version > 1",
+        "DROP TABLE frontrow.topics; DROP INDEX frontrow.by_event; DELETE FROM frontrow.migrations WHERE version > 1",
         "DROP SCHEMA frontrow CASCADE; CREATE SCHEMA frontrow; \
          CREATE TABLE frontrow.migrations (version integer PRIMARY KEY, at timestamptz NOT NULL DEFAULT now())",
     ] {
         server.sql(own, before).unwrap();
         table.begin("t", 4).unwrap();
-        assert_eq!(versions(own), "1,2");
+        assert_eq!(versions(own), "1,2,3");
         server.sql(own, "SELECT 'frontrow.by_event'::regclass").unwrap();
     }
 }
@@ -38,7 +38,7 @@ fn many_consumers_that_start_at_once_make_them_once() {
             scope.spawn(|| PostgresTable::new(&settings).unwrap().begin("t", 8).unwrap());
         }
     });
-    assert_eq!(versions(name(&settings)), "1,2");
+    assert_eq!(versions(name(&settings)), "1,2,3");
 }
 
 #[test]
@@ -54,4 +54,29 @@ fn tables_of_a_later_version_and_of_another_topic_are_left_alone() {
     server().unwrap().sql(name(&settings), "INSERT INTO frontrow.migrations VALUES (99)").unwrap();
     let Err(ConsumeError::Table(why)) = drain(&settings, topic.reader(&[0])) else { panic!("it is refused") };
     assert!(why.contains("version 99") && why.contains("newer program"), "{why}");
+}
+
+/// Tables from before did not say it: the first who tells is believed, and nobody after.
+#[test]
+fn whose_the_tables_are_is_learnt_once_and_kept() {
+    let Some(settings) = database() else { return };
+    let topic = MemoryTopic::new(1);
+    topic.send(&booked(42, 1, 5));
+    topic.send(&upto(1, 5));
+    take(&settings, &topic);
+    let cluster = || server().unwrap().sql(name(&settings), "SELECT cluster FROM frontrow.topics").unwrap();
+    assert_eq!(cluster(), CLUSTER);
+    let before = "DROP TABLE frontrow.topics; DELETE FROM frontrow.migrations WHERE version > 2";
+    server().unwrap().sql(name(&settings), before).unwrap();
+    topic.belongs_to(None);
+    take(&settings, &topic);
+    assert_eq!(cluster(), "", "nothing has said it yet");
+    topic.send(&booked(43, 2, 7));
+    take(&settings, &topic);
+    assert_eq!(cluster(), CLUSTER);
+    topic.belongs_to(Some("another"));
+    let Err(ConsumeError::OtherCluster { table, .. }) = drain(&settings, topic.reader(&[0])) else {
+        panic!("it is refused")
+    };
+    assert_eq!((table.as_str(), cluster().as_str()), (CLUSTER, CLUSTER));
 }
