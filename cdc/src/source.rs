@@ -45,6 +45,15 @@ pub enum Polled {
     },
 }
 
+/// What a topic is beside its name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Whose it is by what stands beside it, as the header `cluster` has it; `None` if nothing there says so.
+    pub cluster: Option<String>,
+    /// Kafka's id of it, which one that is deleted and made anew has not; `None` if this Kafka gives none.
+    pub id: Option<String>,
+}
+
 /// Why nothing comes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
@@ -73,8 +82,8 @@ pub trait Source {
     /// How many partitions it has.
     fn partitions(&mut self) -> Result<i32, SourceError>;
 
-    /// Whose it is by what stands beside it, as the header `cluster` has it; `None` if nothing there says so.
-    fn cluster(&mut self) -> Result<Option<String>, SourceError>;
+    /// What it is now.
+    fn origin(&mut self) -> Result<Origin, SourceError>;
 
     /// What comes next: at once if there is something, otherwise after at most `patience`. It does not wait until there are
     /// `most` records. An error loses nothing: what would have come before it has come, what comes after it comes later.

@@ -9,7 +9,7 @@ use crate::positions;
 use crate::settings::{Settings, Topics};
 use crate::topics;
 use frontrow_cdc::avro::UnknownSchema;
-use frontrow_cdc::source::{Polled, Record, Source, SourceError};
+use frontrow_cdc::source::{Origin, Polled, Record, Source, SourceError};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
@@ -26,6 +26,9 @@ use std::time::Duration;
 /// A record that is set aside is kept within this many steps, or it is tried again.
 const STEP: Duration = Duration::from_millis(250);
 const STEPS: usize = 60;
+
+/// For the topic's id.
+const ID: Duration = Duration::from_secs(5);
 
 /// For seeing whether a node is there.
 const LOOK: Duration = Duration::from_secs(1);
@@ -113,23 +116,21 @@ impl Source for Reader {
         let (client, context) = (self.consumer.client(), &self.consumer.context().context);
         // It reports when it is polled, by the next call of `poll`.
         let count = topics::count((client, context), &|| {}, self.topic(), &self.settings)?;
-        let missing = || {
-            SourceError::Away(self.settings.away(format!(
-                "there is no topic {} yet; the server that is primary makes it, with kafka.brokers and kafka.prefix like these",
-                self.topic()
-            )))
-        };
-        count.map(u32::cast_signed).ok_or_else(missing)
+        count.map(u32::cast_signed).ok_or_else(|| SourceError::Away(self.missing()))
     }
 
-    fn cluster(&mut self) -> Result<Option<String>, SourceError> {
+    fn origin(&mut self) -> Result<Origin, SourceError> {
+        let id = native::topic_id(self.consumer.client(), self.topic(), ID).map_err(|code| match code {
+            RDKafkaErrorCode::UnknownTopicOrPartition => SourceError::Away(self.missing()),
+            code => self.away(code),
+        })?;
         if self.cluster.is_none() {
             let (client, context) = (self.consumer.client(), &self.consumer.context().context);
             let count = topics::count((client, context), &|| {}, &self.topics.positions, &self.settings)?;
             let whose = |count| positions::whose(&self.settings, &self.group, count);
             self.cluster = count.map(whose).transpose()?.flatten();
         }
-        Ok(self.cluster.clone())
+        Ok(Origin { cluster: self.cluster.clone(), id })
     }
 
     fn poll(&mut self, most: usize, patience: Duration) -> Result<Polled, SourceError> {
@@ -295,6 +296,13 @@ impl Reader {
 
     fn take_news(&self) -> Option<Polled> {
         self.consumer.context().news.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    fn missing(&self) -> String {
+        self.settings.away(format!(
+            "there is no topic {} yet; the server that is primary makes it, with kafka.brokers and kafka.prefix like these",
+            self.topic()
+        ))
     }
 
     fn away(&self, error: impl std::fmt::Display) -> SourceError {

@@ -5,7 +5,7 @@
 use frontrow_cdc::Message;
 use frontrow_cdc::avro::{self, UnknownSchema};
 use frontrow_cdc::message::VERSION;
-use frontrow_cdc::source::{Polled, Record, Source, SourceError};
+use frontrow_cdc::source::{Origin, Polled, Record, Source, SourceError};
 use frontrow_shard::UserId;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::AtomicBool;
@@ -26,7 +26,7 @@ pub struct MemoryTopic {
 
 #[derive(Debug)]
 struct Inner {
-    cluster: Option<String>,
+    origin: Origin,
     partitions: Vec<Vec<Record>>,
     aside: Vec<(Record, String)>,
     trouble: Option<SourceError>,
@@ -37,7 +37,7 @@ impl MemoryTopic {
     /// An empty one.
     pub fn new(partitions: usize) -> Self {
         let inner = Inner {
-            cluster: Some(CLUSTER.to_owned()),
+            origin: Origin { cluster: Some(CLUSTER.to_owned()), id: Some("first".to_owned()) },
             partitions: vec![Vec::new(); partitions],
             aside: Vec::new(),
             trouble: None,
@@ -113,7 +113,14 @@ impl MemoryTopic {
 
     /// What is to stand beside the topic of whose it is.
     pub fn belongs_to(&self, cluster: Option<&str>) {
-        self.inner().cluster = cluster.map(str::to_owned);
+        self.inner().origin.cluster = cluster.map(str::to_owned);
+    }
+
+    /// Deletes it, and makes it anew.
+    pub fn make_anew(&self, id: Option<&str>) {
+        let mut inner = self.inner();
+        inner.origin.id = id.map(str::to_owned);
+        inner.partitions.iter_mut().for_each(Vec::clear);
     }
 
     /// What the registry is to say of a schema.
@@ -169,9 +176,9 @@ impl Source for MemorySource {
         Ok(self.topic.inner().partitions.len() as i32)
     }
 
-    fn cluster(&mut self) -> Result<Option<String>, SourceError> {
+    fn origin(&mut self) -> Result<Origin, SourceError> {
         self.trouble()?;
-        Ok(self.topic.inner().cluster.clone())
+        Ok(self.topic.inner().origin.clone())
     }
 
     fn poll(&mut self, most: usize, _patience: Duration) -> Result<Polled, SourceError> {
@@ -188,7 +195,8 @@ impl Source for MemorySource {
         while any && records.len() < most {
             any = false;
             for (&partition, next) in &mut self.next {
-                let left = &inner.partitions[partition as usize][*next as usize..];
+                // Made anew, it may end before.
+                let left = inner.partitions[partition as usize].get(*next as usize..).unwrap_or_default();
                 let some = &left[..left.len().min(TOGETHER).min(most - records.len())];
                 records.extend_from_slice(some);
                 *next += some.len() as i64;

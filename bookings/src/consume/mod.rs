@@ -23,7 +23,7 @@ pub use progress::Progress;
 pub use table::{Move, Place, Plan, Reached, RowChange, Step, Table, TableError};
 
 use frontrow_cdc::avro::Schemas;
-pub use frontrow_cdc::source::{Polled, Record, Source, SourceError};
+pub use frontrow_cdc::source::{Origin, Polled, Record, Source, SourceError};
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -32,6 +32,8 @@ use std::time::Duration;
 pub const BATCH: usize = 8192;
 /// How long to wait for records before looking whether the end has come.
 const PATIENCE: Duration = Duration::from_millis(200);
+/// After so many it is looked whether the topic is still the same: 10 s, where nothing comes.
+const POLLS: u32 = 50;
 /// After an error; twice as long after each further one.
 const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -65,6 +67,19 @@ pub enum ConsumeError {
         /// Whose bookings the table has.
         table: String,
         /// Whose topics these are.
+        topic: String,
+    },
+    /// The places in the table are of a topic that is no more.
+    #[error(
+        "the topic of bookings was deleted and made anew: the table has bookings and places of the one with Kafka's id {table}, and \
+         this is {topic}, in which these places mean nothing. Stop every bookings service, drop the table (DROP SCHEMA frontrow \
+         CASCADE), and start them: the new topic is read from its beginning. If it does not have everything, stop the server that is \
+         primary as well, delete all four topics and drop the table: then it tells all of it anew"
+    )]
+    MadeAnew {
+        /// The id that the places are of.
+        table: String,
+        /// The id that the topic has.
         topic: String,
     },
     /// The topic.
@@ -119,7 +134,7 @@ pub fn consume(
 ) -> Result<(), ConsumeError> {
     let (places, ends) = (BTreeMap::new(), BTreeMap::new());
     let (schemas, cluster) = (Schemas::default(), None);
-    let mut own = Consumer { source, table, running, places, ends, placed: true, schemas, cluster };
+    let mut own = Consumer { source, table, running, places, ends, placed: true, schemas, cluster, polls: 0 };
     let mut pause = PAUSE;
     loop {
         let batches = running.progress.batches.load(Relaxed);
@@ -160,6 +175,8 @@ struct Consumer<'a> {
     schemas: Schemas,
     /// Whose bookings the table has, once that is known: nobody else's are taken.
     cluster: Option<String>,
+    /// Since it was last looked whether the table is this topic's.
+    polls: u32,
 }
 
 impl Consumer<'_> {
@@ -174,6 +191,10 @@ impl Consumer<'_> {
         }
         self.running.progress.troubled(None);
         while !(self.running.is_over)(Duration::ZERO) {
+            self.polls += 1;
+            if self.polls > POLLS {
+                self.belong()?;
+            }
             let polled = self.source.poll(self.running.batch, PATIENCE)?;
             match polled {
                 Polled::Records(records) if records.is_empty() => self.rest()?,
@@ -194,16 +215,20 @@ impl Consumer<'_> {
         Ok(())
     }
 
-    /// Finds out whose bookings the table has. Topics of another cluster are refused as such, not record by record.
+    /// Sees to it that the table is this topic's. Topics of another cluster are refused as such, not record by record; and of
+    /// one that was made anew nothing is read from a place of the old one.
     fn belong(&mut self) -> Result<(), Ended> {
-        let told = self.source.cluster()?;
-        self.cluster = self.table.cluster(told.as_deref())?;
-        match (&self.cluster, told) {
-            (Some(table), Some(topic)) if *table != topic => {
-                let table = table.clone();
-                Err(Ended::For(ConsumeError::OtherCluster { table, topic }))
-            }
-            _ => Ok(()),
+        self.polls = 0;
+        let told = self.source.origin()?;
+        let known = self.table.origin(&told)?;
+        self.cluster.clone_from(&known.cluster);
+        let differ = |table: Option<String>, topic: Option<String>| table.zip(topic).filter(|(a, b)| a != b);
+        if let Some((table, topic)) = differ(known.cluster, told.cluster) {
+            return Err(Ended::For(ConsumeError::OtherCluster { table, topic }));
+        }
+        match differ(known.id, told.id) {
+            Some((table, topic)) => Err(Ended::For(ConsumeError::MadeAnew { table, topic })),
+            None => Ok(()),
         }
     }
 
@@ -223,6 +248,8 @@ impl Consumer<'_> {
             self.places.insert(*partition, Place::default());
             self.ends.remove(partition);
         }
+        // A topic that is made anew is given out anew, too.
+        self.belong()?;
         self.places.extend(self.table.places(partitions)?);
         let from: Vec<_> =
             partitions.iter().map(|partition| (*partition, self.places[partition].next)).collect();
@@ -248,7 +275,9 @@ impl Consumer<'_> {
         if self.cluster.is_none() {
             // Nothing beside the topic said it: the first record does.
             let first = records.iter().find_map(decode::cluster);
-            self.cluster = first.map(|it| self.table.cluster(Some(it))).transpose()?.flatten();
+            if let Some(cluster) = first.map(str::to_owned) {
+                self.cluster = self.table.origin(&Origin { cluster: Some(cluster), id: None })?.cluster;
+            }
         }
         self.learn(records)?;
         let mut places = self.places.clone();

@@ -1,6 +1,7 @@
 //! Where bookings go, and what is to be changed there as one.
 
 use crate::booking::Booking;
+use frontrow_cdc::source::Origin;
 use frontrow_cdc::{Mark, Position};
 use frontrow_shard::{Epoch, EventId, PartitionId};
 use std::collections::BTreeMap;
@@ -98,8 +99,8 @@ pub trait Table {
     /// Makes it ready for a topic of so many partitions; also after an error.
     fn begin(&mut self, topic: &str, partitions: i32) -> Result<(), TableError>;
 
-    /// Whose bookings it has: those of `told`, from now on, if it has had nobody's yet. Asked once it is ready.
-    fn cluster(&mut self, told: Option<&str>) -> Result<Option<String>, TableError>;
+    /// What its bookings and places are of. What is not known yet is taken from `told`, and stays. Asked once it is ready.
+    fn origin(&mut self, told: &Origin) -> Result<Origin, TableError>;
 
     /// Where these partitions stand.
     fn places(&mut self, partitions: &[i32]) -> Result<BTreeMap<i32, Place>, TableError>;

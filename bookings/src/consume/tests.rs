@@ -2,7 +2,8 @@ use super::memory::{CLUSTER, MemorySource, MemoryTopic, is_drained};
 use super::*;
 use frontrow_cdc::avro::UnknownSchema;
 use frontrow_cdc::{Change, Mark, Message};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 
 /// Remembers what is written, and fails as often as it is told to.
 #[derive(Default)]
@@ -10,7 +11,9 @@ struct Paper {
     places: BTreeMap<i32, Place>,
     rows: Vec<u64>,
     failures: Vec<TableError>,
-    cluster: Option<String>,
+    origin: Origin,
+    /// What becomes of its next questions of whose it is.
+    origins: VecDeque<Result<(), TableError>>,
 }
 
 impl Table for Paper {
@@ -24,9 +27,12 @@ impl Table for Paper {
         Ok(())
     }
 
-    fn cluster(&mut self, told: Option<&str>) -> Result<Option<String>, TableError> {
-        self.cluster = self.cluster.take().or_else(|| told.map(str::to_owned));
-        Ok(self.cluster.clone())
+    fn origin(&mut self, told: &Origin) -> Result<Origin, TableError> {
+        self.origins.pop_front().unwrap_or(Ok(()))?;
+        let Origin { cluster, id } = &mut self.origin;
+        *cluster = cluster.take().or_else(|| told.cluster.clone());
+        *id = id.take().or_else(|| told.id.clone());
+        Ok(self.origin.clone())
     }
 
     fn places(&mut self, partitions: &[i32]) -> Result<BTreeMap<i32, Place>, TableError> {
@@ -177,6 +183,10 @@ fn what_is_avro_is_read_and_later_schemas_are_asked_for() {
 
 const OTHER: &str = "000000000000000000000000000beef0";
 
+fn other() -> Origin {
+    Origin { cluster: Some(OTHER.to_owned()), id: None }
+}
+
 /// Sends what another cluster would: the same but for its header.
 fn send_as(topic: &MemoryTopic, cluster: &str, message: &Message) {
     let single = MemoryTopic::new(1);
@@ -210,8 +220,8 @@ fn whose_the_table_is_the_first_record_says_if_nothing_else_does() {
     topic.belongs_to(None);
     send_as(&topic, OTHER, &booked(11));
     assert_eq!(run(topic.reader(&[0, 1]), &mut table, &progress).0, Ok(()));
-    assert_eq!((table.rows.len(), table.cluster.as_deref()), (10, Some(CLUSTER)));
-    let mut known = Paper { cluster: Some(OTHER.to_owned()), ..Paper::default() };
+    assert_eq!((table.rows.len(), table.origin.cluster.as_deref()), (10, Some(CLUSTER)));
+    let mut known = Paper { origin: other(), ..Paper::default() };
     assert_eq!(run(topic.reader(&[0, 1]), &mut known, &progress).0, Ok(()));
     assert_eq!((known.rows, topic.aside().len()), (vec![11], 1 + 12));
 }
@@ -219,10 +229,69 @@ fn whose_the_table_is_the_first_record_says_if_nothing_else_does() {
 #[test]
 fn topics_of_another_cluster_are_refused_and_none_of_them_is_set_aside() {
     let (topic, progress) = (topic(), Progress::default());
-    let mut table = Paper { cluster: Some(OTHER.to_owned()), ..Paper::default() };
+    let mut table = Paper { origin: other(), ..Paper::default() };
     let (ended, _) = run(topic.reader(&[0, 1]), &mut table, &progress);
     let wanted = ConsumeError::OtherCluster { table: OTHER.to_owned(), topic: CLUSTER.to_owned() };
     assert_eq!(ended, Err(wanted));
     assert!(progress.trouble().unwrap().contains("DROP SCHEMA frontrow CASCADE"));
     assert!(topic.aside().is_empty() && table.rows.is_empty());
+}
+
+#[test]
+fn of_a_topic_that_was_made_anew_nothing_is_read_from_a_place_of_the_old_one() {
+    let (topic, mut table, progress) = (topic(), Paper::default(), Progress::default());
+    assert_eq!(run(topic.reader(&[0, 1]), &mut table, &progress).0, Ok(()));
+    topic.make_anew(Some("second"));
+    (11..=30).for_each(|user| topic.send(&booked(user)));
+    let (ended, _) = run(topic.reader(&[0, 1]), &mut table, &progress);
+    let (first, second) = ("first".to_owned(), "second".to_owned());
+    assert_eq!(ended, Err(ConsumeError::MadeAnew { table: first, topic: second }));
+    assert!(progress.trouble().unwrap().contains("DROP SCHEMA frontrow CASCADE"));
+    assert_eq!(table.rows.len(), 10, "rather nothing than a part");
+}
+
+/// Where Kafka gives no ids there is none to compare; and one is taken as soon as there is one.
+#[test]
+fn a_table_without_an_identity_takes_the_one_that_is_there() {
+    let (topic, mut table, progress) = (topic(), Paper::default(), Progress::default());
+    topic.make_anew(None);
+    (1..=4).for_each(|user| topic.send(&booked(user)));
+    assert_eq!(run(topic.reader(&[0, 1]), &mut table, &progress).0, Ok(()));
+    assert_eq!((table.rows.len(), table.origin.id.take()), (4, None));
+    topic.make_anew(Some("third"));
+    assert_eq!(run(topic.reader(&[]), &mut table, &progress).0, Ok(()));
+    assert_eq!(table.origin.id.as_deref(), Some("third"));
+}
+
+/// Kafka tells of them once.
+#[test]
+fn partitions_that_came_while_the_table_was_away_are_read_once_it_is_back() {
+    let (topic, mut table, progress) = (topic(), Paper::default(), Progress::default());
+    table.origins = [Ok(()), Err(TableError::Away("it is down".into()))].into();
+    assert_eq!(run(topic.reader(&[0, 1]), &mut table, &progress).0, Ok(()));
+    assert_eq!((table.rows.len(), progress.retries.load(Relaxed)), (10, 1));
+}
+
+/// Kafka gives it out anew, or only a look tells: both while the consumer lives.
+#[test]
+fn a_topic_that_is_made_anew_meanwhile_is_noticed() {
+    for is_given_out in [true, false] {
+        let (topic, mut table, progress) = (topic(), Paper::default(), Progress::default());
+        let mut source = topic.reader(&[0, 1]);
+        let polls = Cell::new(0);
+        let is_over = |_: Duration| {
+            polls.set(polls.get() + 1);
+            if polls.get() == 3 {
+                topic.make_anew(Some("second"));
+            }
+            polls.get() > 3 * POLLS
+        };
+        if is_given_out {
+            source.news.extend([Polled::Revoked(vec![0, 1]), Polled::Assigned(vec![0, 1])]);
+        }
+        let ended =
+            consume(&mut source, &mut table, Running { is_over: &is_over, progress: &progress, batch: 4 });
+        assert!(matches!(ended, Err(ConsumeError::MadeAnew { .. })), "{ended:?}");
+        assert_eq!(polls.get() < POLLS, is_given_out);
+    }
 }

@@ -15,7 +15,7 @@ fn the_tables_are_made_from_nothing_and_from_every_earlier_version() {
     let mut table = PostgresTable::new(&settings).unwrap();
     table.begin("t", 4).unwrap();
     table.begin("t", 4).unwrap();
-    assert_eq!(versions(own), "1,2,3");
+    assert_eq!(versions(own), "1,2,3,4");
     assert_eq!(server.sql(own, "SELECT count(*) FROM frontrow.applied").unwrap(), "4");
     // As the first version left it, or a migration that was cut off before its first step.
     for before in [
@@ -25,7 +25,7 @@ fn the_tables_are_made_from_nothing_and_from_every_earlier_version() {
     ] {
         server.sql(own, before).unwrap();
         table.begin("t", 4).unwrap();
-        assert_eq!(versions(own), "1,2,3");
+        assert_eq!(versions(own), "1,2,3,4");
         server.sql(own, "SELECT 'frontrow.by_event'::regclass").unwrap();
     }
 }
@@ -38,7 +38,7 @@ fn many_consumers_that_start_at_once_make_them_once() {
             scope.spawn(|| PostgresTable::new(&settings).unwrap().begin("t", 8).unwrap());
         }
     });
-    assert_eq!(versions(name(&settings)), "1,2,3");
+    assert_eq!(versions(name(&settings)), "1,2,3,4");
 }
 
 #[test]
@@ -79,4 +79,31 @@ fn whose_the_tables_are_is_learnt_once_and_kept() {
         panic!("it is refused")
     };
     assert_eq!((table.as_str(), cluster().as_str()), (CLUSTER, CLUSTER));
+}
+
+/// And of which topic its places are.
+#[test]
+fn the_topics_identity_stands_beside_its_places() {
+    let Some(settings) = database() else { return };
+    let topic = MemoryTopic::new(1);
+    topic.make_anew(None);
+    topic.send(&booked(42, 1, 5));
+    take(&settings, &topic);
+    let id = || server().unwrap().sql(name(&settings), "SELECT id FROM frontrow.topics").unwrap();
+    assert_eq!(id(), "", "Kafka gives none");
+    topic.make_anew(Some("first"));
+    topic.send(&booked(42, 1, 5));
+    take(&settings, &topic);
+    assert_eq!(id(), "first");
+    topic.make_anew(Some("second"));
+    topic.send(&booked(42, 1, 5));
+    topic.send(&booked(43, 2, 7));
+    let Err(error @ ConsumeError::MadeAnew { .. }) = drain(&settings, topic.reader(&[0])) else {
+        panic!("it is refused")
+    };
+    assert!(error.to_string().contains("DROP SCHEMA frontrow CASCADE"), "{error}");
+    // What it says helps.
+    server().unwrap().sql(name(&settings), "DROP SCHEMA frontrow CASCADE").unwrap();
+    assert_eq!(take(&settings, &topic).applied.into_inner(), 2);
+    assert_eq!(id(), "second");
 }
