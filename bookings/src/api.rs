@@ -4,7 +4,7 @@
 
 #![allow(unused_qualifications, reason = "utoipa writes so")]
 
-use crate::booking::{Booking, BookingId, BookingView, NoBookingId};
+use crate::booking::{Booking, BookingId, BookingView, LAST_LSN, LAST_MS, NoBookingId};
 use crate::export;
 use crate::store::{After, Since, Store, StoreError};
 use axum::extract::rejection::QueryRejection;
@@ -25,6 +25,8 @@ const PAGE: usize = 100;
 const PAGE_MAX: usize = 1000;
 /// How long an answer waits for what was just bought, usually.
 pub const PATIENCE: Duration = Duration::from_secs(2);
+/// What an LSN from 2^63 on is told: a table would take it for one below 0, which everything is behind.
+const NO_LSN: &str = "no record has an lsn of 9223372036854775808 (2^63) or above: give the one that the answer to the booking had";
 /// How often it looks meanwhile.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -158,7 +160,7 @@ pub struct PageQuery {
     /// Not before this booking is in the table: what was just bought is in the answer.
     #[param(example = "7-0-12-2-4711-17")]
     seen: Option<String>,
-    /// Not before the table has this record of a partition: `partition.lsn`, as in the change topic.
+    /// Not before the table has this record of a partition: `partition.lsn`, as in the change topic. An LSN is below 2^63.
     #[param(example = "3.4711")]
     after: Option<String>,
 }
@@ -220,7 +222,9 @@ fn write_cursor(last: &Booking) -> String {
 fn read_cursor(text: &str) -> Result<After, Refusal> {
     let read = || {
         let (booked_ms, id) = text.split_once('_')?;
-        Some(After { booked_ms: booked_ms.parse().ok()?, id: id.parse().ok()? })
+        let after = After { booked_ms: booked_ms.parse().ok()?, id: id.parse().ok()? };
+        // No table could compare it with what it has.
+        (after.booked_ms <= LAST_MS && after.id.hold.lsn <= LAST_LSN).then_some(after)
     };
     read().ok_or_else(|| Refusal::bad_request("that is no cursor; give the `next` of the page before"))
 }
@@ -229,7 +233,10 @@ fn read_cursor(text: &str) -> Result<After, Refusal> {
 fn wanted(query: &PageQuery, partitions: PartitionId) -> Result<Since, Refusal> {
     let named =
         |text: &str| text.parse().map_err(|error: NoBookingId| Refusal::bad_request(error.to_string()));
-    let seen = query.seen.as_deref().map(named).transpose()?;
+    let seen: Option<BookingId> = query.seen.as_deref().map(named).transpose()?;
+    if let Some(id) = seen.filter(|id| id.hold.lsn > LAST_LSN) {
+        return Err(Refusal::bad_request(format!("seen is {id}, and {NO_LSN}")));
+    }
     let after = query.after.as_deref().map(|text| read_record(text, partitions)).transpose()?;
     Ok(Since { seen, after })
 }
@@ -243,7 +250,11 @@ fn read_record(text: &str, partitions: PartitionId) -> Result<(PartitionId, Lsn)
         let message = format!("after is partition.lsn with a partition below {partitions}, as in 3.4711");
         Refusal::bad_request(message)
     };
-    read().ok_or_else(wrong)
+    let (partition, lsn) = read().ok_or_else(wrong)?;
+    if lsn > LAST_LSN {
+        return Err(Refusal::bad_request(format!("after is {partition}.{lsn}, and {NO_LSN}")));
+    }
+    Ok((partition, lsn))
 }
 
 #[utoipa::path(get, path = "/v1/bookings/{id}", tag = "bookings", security(("token" = [])),

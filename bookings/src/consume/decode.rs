@@ -1,16 +1,10 @@
 //! What a record says, or why it cannot be used.
 
-use crate::booking::Booking;
+use crate::booking::{Booking, LAST_LSN, LAST_MS};
 use frontrow_cdc::avro::Schemas;
 use frontrow_cdc::message::{Anew, VERSION};
 use frontrow_cdc::source::Record;
 use frontrow_cdc::{Change, Kind, Marks, Message, Position};
-use frontrow_shard::{Lsn, Millis};
-
-/// The last moment a table can hold: the year 294,246. What says a later one is damaged.
-const LAST_MS: Millis = 9_224_318_015_999_999;
-/// The last number a record may have: they are given without gaps from 1, so a greater one is damaged.
-const LAST_LSN: Lsn = i64::MAX as Lsn;
 
 /// What a record says.
 #[derive(Debug)]
