@@ -91,6 +91,8 @@ pub struct Service {
     pub partitions: PartitionId,
     /// How long an answer waits for what was just bought.
     pub patience: Duration,
+    /// Whether there is such an event; `None` where nobody knows, which says nothing of what is not in the table.
+    pub event: Option<Box<dyn Fn(EventId) -> bool + Send + Sync>>,
     /// Whether the table has had everything once: what is made again is not answered from by halves.
     pub complete: Box<dyn Fn() -> bool + Send + Sync>,
 }
@@ -306,21 +308,29 @@ pub struct SalesView {
     sections: Vec<SectionView>,
 }
 
-fn event_of(id: &str) -> Result<EventId, Refusal> {
-    id.parse().map_err(|_| Refusal::bad_request("an event is a number; the events are at /v1/events"))
+/// The event that a path names, if there is one.
+fn event_of(service: &Service, id: &str) -> Result<EventId, Refusal> {
+    let wrong = |_| Refusal::bad_request("an event is a number; the events are at /v1/events");
+    let event = id.parse().map_err(wrong)?;
+    if service.event.as_ref().is_some_and(|is_there| !is_there(event)) {
+        let message = format!("there is no event {event}; list the events at /v1/events");
+        return Err(Refusal::new(StatusCode::NOT_FOUND, "unknown_event", message));
+    }
+    Ok(event)
 }
 
 #[utoipa::path(get, path = "/v1/admin/events/{id}/sales", tag = "admin", security(("operator" = [])),
     params(("id" = i64, Path, minimum = 0, maximum = 4_294_967_295_i64, description = "the event")),
-    responses((status = 200, body = SalesView), (status = 400), (status = 401), (status = 503)))]
-/// What has been sold of an event, section by section.
+    responses((status = 200, body = SalesView), (status = 400), (status = 401), (status = 404), (status = 503)))]
+/// What has been sold of an event, section by section. A server says 404 of an event that there is none of; the bookings service
+/// knows of bookings only, and of such an event that nothing was sold.
 async fn sales(
     State(service): Shared,
     headers: HeaderMap,
     Path(id): Path<String>,
 ) -> Result<Json<SalesView>, Refusal> {
     service.gate.organiser(&headers)?;
-    let event = event_of(&id)?;
+    let event = event_of(&service, &id)?;
     let found = service.ask(move |store| store.sales(event)).await?;
     let view = |it: &crate::store::SectionSales| SectionView {
         section: it.section,
@@ -336,7 +346,8 @@ async fn sales(
 
 #[utoipa::path(get, path = "/v1/admin/events/{id}/sales.csv", tag = "admin", security(("operator" = [])),
     params(("id" = i64, Path, minimum = 0, maximum = 4_294_967_295_i64, description = "the event")),
-    responses((status = 200, content_type = "text/csv", body = String), (status = 400), (status = 401), (status = 503)))]
+    responses((status = 200, content_type = "text/csv", body = String), (status = 400), (status = 401), (status = 404),
+        (status = 503)))]
 /// All bookings of an event as CSV, a line for every row of seats.
 async fn csv(
     State(service): Shared,
@@ -344,14 +355,15 @@ async fn csv(
     Path(id): Path<String>,
 ) -> Result<Response, Refusal> {
     service.gate.organiser(&headers)?;
+    let event = event_of(&service, &id)?;
     service.ask(|_| Ok(())).await?;
-    Ok(export::csv(Arc::clone(&service.store), event_of(&id)?))
+    Ok(export::csv(Arc::clone(&service.store), event))
 }
 
 #[utoipa::path(get, path = "/v1/admin/events/{id}/sales.ndjson", tag = "admin", security(("operator" = [])),
     params(("id" = i64, Path, minimum = 0, maximum = 4_294_967_295_i64, description = "the event")),
     responses((status = 200, content_type = "application/x-ndjson", body = String), (status = 400), (status = 401),
-        (status = 503)))]
+        (status = 404), (status = 503)))]
 /// All bookings of an event, one JSON document a line.
 async fn ndjson(
     State(service): Shared,
@@ -359,8 +371,9 @@ async fn ndjson(
     Path(id): Path<String>,
 ) -> Result<Response, Refusal> {
     service.gate.organiser(&headers)?;
+    let event = event_of(&service, &id)?;
     service.ask(|_| Ok(())).await?;
-    Ok(export::ndjson(Arc::clone(&service.store), event_of(&id)?))
+    Ok(export::ndjson(Arc::clone(&service.store), event))
 }
 
 #[cfg(test)]

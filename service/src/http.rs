@@ -40,6 +40,8 @@ pub(crate) fn routes(
         gate: gate(keys),
         partitions: config.partitions.count,
         patience: api::PATIENCE,
+        // The servers have the events.
+        event: None,
         // The table says so itself.
         complete: Box::new(|| true),
     };

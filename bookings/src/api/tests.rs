@@ -47,6 +47,7 @@ fn service(folder: &std::path::Path, patience: Duration) -> (Router, crate::sqli
         gate: Arc::new(Doors),
         partitions: 4,
         patience,
+        event: Some(Box::new(|event| event == 7)),
         complete: Box::new(|| true),
     };
     (routes(Arc::new(service)), sink)
@@ -143,6 +144,22 @@ async fn wrong_questions_are_told_what_is_right() {
         assert_eq!(status, StatusCode::BAD_REQUEST, "{path}");
         let message = answer["error"]["message"].as_str().unwrap();
         assert!(message.contains(word), "{path}: {message}");
+    }
+}
+
+#[tokio::test]
+async fn of_an_event_that_there_is_none_of_nothing_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let (routes, _sink) = service(folder.path(), Duration::ZERO);
+    for ending in ["", ".csv", ".ndjson"] {
+        let path = |event: &str| format!("/v1/admin/events/{event}/sales{ending}");
+        assert_eq!(get(&routes, "key", &path("7")).await.0, StatusCode::OK, "nothing was sold of it");
+        assert_eq!(get(&routes, "key", &path("x")).await.0, StatusCode::BAD_REQUEST);
+        let (status, answer) = json_of(&routes, "key", &path("8")).await;
+        assert_eq!((status, &answer["error"]["code"]), (StatusCode::NOT_FOUND, &json!("unknown_event")));
+        assert!(answer["error"]["message"].as_str().unwrap().contains("no event 8"));
+        // Whoever may not know is not told.
+        assert_eq!(json_of(&routes, "42", &path("8")).await.0, StatusCode::UNAUTHORIZED);
     }
 }
 
