@@ -211,9 +211,8 @@ impl Source for Reader {
         let registry = self.settings.registry().map_err(|error| SourceError::Unfit(error.to_string()))?;
         let unset = || {
             SourceError::Unfit(format!(
-                "{} has records of schema {id}, which is later than this program: set kafka.registry to the schema registry of \
-                 the server that writes them, or run a newer program",
-                self.topic()
+                "a record of schema {id} (by the registry's number), which this program does not know: a newer server wrote it. Update \
+                 the bookings service before the servers, or set kafka.registry to the schema registry that they use, and start it"
             ))
         };
         registry.ok_or_else(unset)?.schema(id).map_err(|error| SourceError::Away(error.to_string()))

@@ -31,6 +31,7 @@ struct Inner {
     aside: Vec<(Record, String)>,
     trouble: Option<SourceError>,
     registry: BTreeMap<UnknownSchema, String>,
+    without_registry: bool,
 }
 
 impl MemoryTopic {
@@ -42,6 +43,7 @@ impl MemoryTopic {
             aside: Vec::new(),
             trouble: None,
             registry: BTreeMap::new(),
+            without_registry: false,
         };
         Self { inner: Arc::new(Mutex::new(inner)) }
     }
@@ -126,6 +128,11 @@ impl MemoryTopic {
     /// What the registry is to say of a schema.
     pub fn register(&self, schema: UnknownSchema, text: &str) {
         self.inner().registry.insert(schema, text.to_owned());
+    }
+
+    /// Its readers know of no registry.
+    pub fn without_registry(&self) {
+        self.inner().without_registry = true;
     }
 
     /// A reader of these partitions.
@@ -232,6 +239,9 @@ impl Source for MemorySource {
 
     fn schema(&mut self, schema: UnknownSchema) -> Result<Option<String>, SourceError> {
         self.trouble()?;
+        if self.topic.inner().without_registry {
+            return Err(SourceError::Unfit(format!("schema {} cannot be asked for", schema.0)));
+        }
         Ok(self.topic.inner().registry.get(&schema).cloned())
     }
 

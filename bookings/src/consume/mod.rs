@@ -45,17 +45,31 @@ const OVERTAKEN: Duration = Duration::from_millis(50);
 pub enum ConsumeError {
     /// Records of a later version.
     #[error(
-        "partition {partition} of the topic has records of version {version} from offset {offset} on, and this program reads \
-         version {own}: run a newer one; everything before is in the table",
+        "{topic}, partition {partition}, offset {offset}: a record of version {version}, and this program reads version {own}: \
+         update the bookings service before the servers, and start it; everything before is in the table",
         own = frontrow_cdc::message::VERSION
     )]
     Later {
+        /// The topic.
+        topic: String,
         /// Kafka's partition.
         partition: i32,
         /// Where.
         offset: i64,
         /// Theirs.
         version: u32,
+    },
+    /// A record whose schema cannot be known here.
+    #[error("{topic}, partition {partition}, offset {offset}: {why}; everything before is in the table")]
+    Schema {
+        /// The topic.
+        topic: String,
+        /// Kafka's partition.
+        partition: i32,
+        /// Where.
+        offset: i64,
+        /// What it is, and what to do.
+        why: String,
     },
     /// Topics of another cluster, as a whole.
     #[error(
@@ -258,16 +272,20 @@ impl Consumer<'_> {
         Ok(())
     }
 
-    /// Sees to it that every schema that records are written by is known, or is known not to be.
-    fn learn(&mut self, records: &[Record]) -> Result<(), Ended> {
+    /// Sees to it that every schema that records are written by is known, or is known not to be. The first record, by its
+    /// place in the batch, of whose schema nobody can be asked, and why.
+    fn learn(&mut self, records: &[Record]) -> Result<Option<(usize, String)>, Ended> {
         let own = self.cluster.as_deref();
-        for record in records.iter().filter(|record| decode::check(record, own).is_ok()) {
+        for (n, record) in records.iter().enumerate().filter(|(_, it)| decode::check(it, own).is_ok()) {
             if let Some(missing) = self.schemas.missing(record) {
-                let said = self.source.schema(missing)?;
-                self.schemas.learn(missing, said.as_deref());
+                match self.source.schema(missing) {
+                    Ok(said) => self.schemas.learn(missing, said.as_deref()),
+                    Err(SourceError::Unfit(why)) => return Ok(Some((n, why))),
+                    Err(error) => return Err(error.into()),
+                }
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     fn take(&mut self, records: &[Record]) -> Result<(), Ended> {
@@ -279,10 +297,11 @@ impl Consumer<'_> {
                 self.cluster = self.table.origin(&Origin { cluster: Some(cluster), id: None })?.cluster;
             }
         }
-        self.learn(records)?;
+        let unreadable = self.learn(records)?;
+        let readable = unreadable.as_ref().map_or(records, |(n, _)| &records[..*n]);
         let mut places = self.places.clone();
         self.end(&mut places);
-        let drafted = plan::draft(&mut places, records, (&self.schemas, self.cluster.as_deref()));
+        let drafted = plan::draft(&mut places, readable, (&self.schemas, self.cluster.as_deref()));
         for (n, reason) in &drafted.aside {
             let record = &records[*n];
             tracing::warn!(
@@ -302,7 +321,13 @@ impl Consumer<'_> {
         count(&self.running.progress.aside, drafted.aside.len() as u64);
         if let Some((n, version)) = drafted.later {
             let Record { partition, offset, .. } = records[n];
-            return Err(Ended::For(ConsumeError::Later { partition, offset, version }));
+            let topic = self.source.topic().to_owned();
+            return Err(Ended::For(ConsumeError::Later { topic, partition, offset, version }));
+        }
+        if let Some((n, why)) = unreadable {
+            let Record { partition, offset, .. } = records[n];
+            let topic = self.source.topic().to_owned();
+            return Err(Ended::For(ConsumeError::Schema { topic, partition, offset, why }));
         }
         Ok(())
     }

@@ -133,7 +133,14 @@ fn a_later_version_ends_it_once_what_is_before_is_written() {
     later.headers[0].1 = b"2".to_vec();
     topic.add(later);
     let (ended, _) = run(topic.reader(&[0]), &mut table, &progress);
-    assert_eq!(ended, Err(ConsumeError::Later { partition: 0, offset: 6, version: 2 }));
+    let at = ("frontrow.bookings".to_owned(), 0, 6);
+    assert_eq!(ended, Err(ConsumeError::Later { topic: at.0, partition: at.1, offset: at.2, version: 2 }));
+    assert!(
+        progress
+            .trouble()
+            .unwrap()
+            .starts_with("frontrow.bookings, partition 0, offset 6: a record of version 2")
+    );
     assert_eq!(table.places[&0].next, Some(6));
 }
 
@@ -179,6 +186,27 @@ fn what_is_avro_is_read_and_later_schemas_are_asked_for() {
     let aside = topic.aside();
     assert_eq!(aside.len(), 1, "{aside:?}");
     assert!(aside[0].1.contains("the registry knows of no schema 8"), "{}", aside[0].1);
+}
+
+/// What is before it is taken; and where it is, and why, is said.
+#[test]
+fn a_later_schema_that_nobody_can_be_asked_for_ends_it_where_it_is() {
+    let (topic, mut table, progress) = (topic(), Paper::default(), Progress::default());
+    let avro = MemoryTopic::new(1);
+    avro.send_avro(&booked(11)).unwrap();
+    let mut later = avro.records()[0][0].clone();
+    later.headers.retain(|(name, _)| name != "schema");
+    later.headers.push(("schema".to_owned(), b"2".to_vec()));
+    topic.add(later);
+    topic.send(&booked(12));
+    topic.without_registry();
+    let (ended, _) = run(topic.reader(&[0]), &mut table, &progress);
+    let Err(ConsumeError::Schema { topic: of, partition, offset, .. }) = ended else { panic!("{ended:?}") };
+    assert_eq!((of.as_str(), partition, offset), ("frontrow.bookings", 0, 6));
+    assert_eq!((table.rows.len(), table.places[&0].next), (5, Some(6)));
+    let trouble = progress.trouble().unwrap();
+    assert!(trouble.starts_with("frontrow.bookings, partition 0, offset 6: schema 1 cannot"), "{trouble}");
+    assert!(topic.aside().is_empty());
 }
 
 const OTHER: &str = "000000000000000000000000000beef0";
