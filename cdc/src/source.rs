@@ -60,6 +60,9 @@ pub enum SourceError {
     /// It cannot be reached: to be tried again.
     #[error("{0}")]
     Away(String),
+    /// It is there, and does not let this one in: to be tried again, but somebody has to mend it.
+    #[error("{0}")]
+    Refused(String),
     /// Trying again would not mend it: records that are wanted are gone, or the topic is not what it should be.
     #[error("{0}")]
     Unfit(String),
@@ -69,6 +72,7 @@ impl From<SinkError> for SourceError {
     fn from(error: SinkError) -> Self {
         match error {
             SinkError::Away(why) => Self::Away(why),
+            SinkError::Refused(why) => Self::Refused(why),
             other => Self::Unfit(other.to_string()),
         }
     }

@@ -3,11 +3,12 @@
 //! Where reading goes on is known where the bookings go, not in Kafka: a partition that comes to this reader is read only
 //! after [`Reader::start`] was told from where on.
 
-use crate::context::Context;
+use crate::context::{Context, is_refusal};
 use crate::native;
 use crate::positions;
 use crate::settings::{Settings, Topics};
 use crate::topics;
+use frontrow_cdc::SinkError;
 use frontrow_cdc::avro::UnknownSchema;
 use frontrow_cdc::source::{Origin, Polled, Record, Source, SourceError};
 use rdkafka::client::ClientContext;
@@ -114,8 +115,10 @@ impl Source for Reader {
 
     fn partitions(&mut self) -> Result<i32, SourceError> {
         let (client, context) = (self.consumer.client(), &self.consumer.context().context);
-        // It reports when it is polled, by the next call of `poll`.
-        let count = topics::count((client, context), &|| {}, self.topic(), &self.settings)?;
+        // It reports when it is polled: here only as long as nothing can come of it but reports.
+        let is_idle = self.next.is_empty();
+        let reports = || drop(is_idle.then(|| self.consumer.poll(Duration::ZERO)));
+        let count = topics::count((client, context), &reports, self.topic(), &self.settings)?;
         count.map(u32::cast_signed).ok_or_else(|| SourceError::Away(self.missing()))
     }
 
@@ -126,7 +129,12 @@ impl Source for Reader {
         })?;
         if self.cluster.is_none() {
             let (client, context) = (self.consumer.client(), &self.consumer.context().context);
-            let count = topics::count((client, context), &|| {}, &self.topics.positions, &self.settings)?;
+            let count = topics::count((client, context), &|| {}, &self.topics.positions, &self.settings);
+            let count = match count {
+                // The first record says whose it is.
+                Err(SinkError::Refused(_)) => None,
+                count => count?,
+            };
             let whose = |count| positions::whose(&self.settings, &self.group, count);
             self.cluster = count.map(whose).transpose()?.flatten();
         }
@@ -227,6 +235,9 @@ impl Source for Reader {
         let away = |settings: &Settings, why: String| {
             SourceError::Away(settings.away(format!("a record could not be set aside: {why}")))
         };
+        let refused = |settings: &Settings, why: String| {
+            SourceError::Refused(settings.refused(format!("a record could not be set aside: {why}")))
+        };
         let producer = match self.aside.take() {
             Some(producer) => producer,
             None => self
@@ -250,7 +261,8 @@ impl Source for Reader {
         producer.send(out).map_err(|(error, _)| away(&self.settings, error.to_string()))?;
         let is_kept = (0..STEPS).any(|_| native::flush(&producer, STEP));
         if let Some(error) = producer.context().undelivered() {
-            return Err(away(&self.settings, error.to_string()));
+            let is_refused = error.rdkafka_error_code().is_some_and(is_refusal);
+            return Err(if is_refused { refused } else { away }(&self.settings, error.to_string()));
         }
         if !is_kept {
             return Err(away(&self.settings, producer.context().why("no answer")));
@@ -305,7 +317,13 @@ impl Reader {
     }
 
     fn away(&self, error: impl std::fmt::Display) -> SourceError {
-        SourceError::Away(self.settings.away(self.consumer.context().context.why(error)))
+        let context = &self.consumer.context().context;
+        let why = context.why(error);
+        if context.is_refused() {
+            SourceError::Refused(self.settings.refused(why))
+        } else {
+            SourceError::Away(self.settings.away(why))
+        }
     }
 
     /// What librdkafka mends by itself is none.
@@ -317,6 +335,13 @@ impl Reader {
                  them for too short a time (retention.ms); the table is to be made anew",
                     self.topic()
                 )))
+            }
+            KafkaError::MessageConsumption(code) if is_refusal(code) => {
+                let topic = self.topic();
+                Err(SourceError::Refused(self.settings.refused(format!(
+                    "{code}, for topic {topic} as a member of group {} (service.group)",
+                    self.group
+                ))))
             }
             KafkaError::MessageConsumptionFatal(_) => {
                 let away = self.away(&error);

@@ -6,6 +6,8 @@ use common::{PARTITIONS, anew, batch, change, read_raw, settings};
 use frontrow_cdc::source::{Polled, Record, Source, SourceError};
 use frontrow_cdc::{Change, Message, Sink};
 use frontrow_kafka::{Reader, Settings, Writer};
+use rdkafka::mocking::MockCluster;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -267,4 +269,20 @@ fn a_topic_that_is_made_anew_is_another_one() {
         (second.cluster == first.cluster, second.id.is_some(), second.id == first.id),
         (true, true, false)
     );
+}
+
+/// A reader that Kafka does not let into the group hears nothing: it must not look like one that has nothing to do.
+#[test]
+fn a_reader_that_is_not_let_into_its_group_is_told_so() {
+    let mock = MockCluster::new(1).unwrap();
+    let settings = Settings { brokers: mock.bootstrap_servers(), ..settings("denied", 36) };
+    mock.create_topic(&settings.topics().bookings, i32::from(PARTITIONS), 1).unwrap();
+    mock.request_errors(
+        RDKafkaApiKey::JoinGroup,
+        &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED],
+    );
+    let mut reader = Reader::new(settings, "denied").unwrap();
+    let refused = (0..LOOKS).find_map(|_| reader.poll(10, PATIENCE).err()).expect("it is refused");
+    let SourceError::Refused(why) = refused else { panic!("{refused:?}") };
+    assert!(why.contains("Group authorization failed") && why.contains("group denied"), "{why}");
 }

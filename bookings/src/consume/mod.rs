@@ -19,6 +19,7 @@ mod plan;
 pub mod progress;
 pub mod table;
 
+use progress::LASTING;
 pub use progress::Progress;
 pub use table::{Move, Place, Plan, Reached, RowChange, Step, Table, TableError};
 
@@ -118,6 +119,8 @@ pub struct Running<'a> {
 /// Why a life of it ended.
 enum Ended {
     Away(String),
+    /// It is tried again, and somebody has to mend it.
+    Refused(String),
     For(ConsumeError),
 }
 
@@ -125,6 +128,7 @@ impl From<SourceError> for Ended {
     fn from(error: SourceError) -> Self {
         match error {
             SourceError::Away(why) => Self::Away(why),
+            SourceError::Refused(why) => Self::Refused(why),
             SourceError::Unfit(why) => Self::For(ConsumeError::Source(why)),
         }
     }
@@ -134,6 +138,7 @@ impl From<TableError> for Ended {
     fn from(error: TableError) -> Self {
         match error {
             TableError::Away(why) => Self::Away(why),
+            TableError::Refused(why) => Self::Refused(why),
             TableError::Overtaken => Self::Away(error.to_string()),
             TableError::Unfit(why) => Self::For(ConsumeError::Table(why)),
         }
@@ -148,24 +153,39 @@ pub fn consume(
 ) -> Result<(), ConsumeError> {
     let (places, ends) = (BTreeMap::new(), BTreeMap::new());
     let (schemas, cluster) = (Schemas::default(), None);
-    let mut own = Consumer { source, table, running, places, ends, placed: true, schemas, cluster, polls: 0 };
+    let mut own = Consumer {
+        source,
+        table,
+        running,
+        places,
+        ends,
+        placed: true,
+        schemas,
+        cluster,
+        polls: 0,
+        is_denied: false,
+    };
     let mut pause = PAUSE;
     loop {
         let batches = running.progress.batches.load(Relaxed);
-        match own.live() {
+        let (why, is_refused) = match own.live() {
             Ok(()) => return Ok(()),
             Err(Ended::For(error)) => {
                 running.progress.troubled(Some(error.to_string()));
                 return Err(error);
             }
-            Err(Ended::Away(why)) => {
-                running.progress.retries.fetch_add(1, Relaxed);
-                if running.progress.batches.load(Relaxed) > batches {
-                    pause = PAUSE;
-                }
-                if running.progress.troubled(Some(why.clone())) {
-                    tracing::warn!(%why, "bookings wait to be taken over; nothing is lost, it goes on by itself");
-                }
+            Err(Ended::Away(why)) => (why, false),
+            Err(Ended::Refused(why)) => (format!("{LASTING}{why}"), true),
+        };
+        running.progress.retries.fetch_add(1, Relaxed);
+        if running.progress.batches.load(Relaxed) > batches {
+            pause = PAUSE;
+        }
+        if running.progress.troubled(Some(why.clone())) {
+            if is_refused {
+                tracing::error!(%why, "bookings wait to be taken over; nothing is lost, it goes on once that is mended");
+            } else {
+                tracing::warn!(%why, "bookings wait to be taken over; nothing is lost, it goes on by itself");
             }
         }
         if (running.is_over)(pause) {
@@ -191,6 +211,8 @@ struct Consumer<'a> {
     cluster: Option<String>,
     /// Since it was last looked whether the table is this topic's.
     polls: u32,
+    /// Whether the source has refused something since anything came of it: it says so once, and then is silent.
+    is_denied: bool,
 }
 
 impl Consumer<'_> {
@@ -203,13 +225,21 @@ impl Consumer<'_> {
         if !self.placed {
             self.place_all()?;
         }
-        self.running.progress.troubled(None);
+        if !self.is_denied {
+            self.running.progress.troubled(None);
+        }
         while !(self.running.is_over)(Duration::ZERO) {
             self.polls += 1;
             if self.polls > POLLS {
                 self.belong()?;
             }
-            let polled = self.source.poll(self.running.batch, PATIENCE)?;
+            let polled = self.source.poll(self.running.batch, PATIENCE);
+            let polled =
+                polled.inspect_err(|error| self.is_denied = matches!(error, SourceError::Refused(_)))?;
+            let is_news = !matches!(&polled, Polled::Records(records) if records.is_empty());
+            if is_news && std::mem::take(&mut self.is_denied) {
+                self.running.progress.troubled(None);
+            }
             match polled {
                 Polled::Records(records) if records.is_empty() => self.rest()?,
                 Polled::Records(records) => self.take(&records)?,

@@ -7,6 +7,9 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+/// How trouble begins that somebody has to mend.
+pub(super) const LASTING: &str = "will not mend by itself: ";
+
 /// What a consumer has done, and where it is. Read by any thread.
 #[derive(Debug, Default)]
 pub struct Progress {
@@ -85,10 +88,11 @@ impl Progress {
         self.now().partitions = places.iter().map(standing).collect();
     }
 
-    /// Whether that is news.
+    /// Whether that is news: there was no trouble, or of another kind.
     pub(super) fn troubled(&self, trouble: Option<String>) -> bool {
         let mut now = self.now();
-        let news = now.trouble.is_none() && trouble.is_some();
+        let kind = |trouble: &Option<String>| trouble.as_ref().map(|why| why.starts_with(LASTING));
+        let news = trouble.is_some() && kind(&now.trouble) != kind(&trouble);
         now.trouble = trouble;
         news
     }

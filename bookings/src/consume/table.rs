@@ -86,6 +86,9 @@ pub enum TableError {
     /// It cannot be reached: to be tried again.
     #[error("{0}")]
     Away(String),
+    /// It is there, and does not let this one in: to be tried again, but somebody has to mend it.
+    #[error("{0}")]
+    Refused(String),
     /// Somebody else has written what comes through one of these partitions: read on from there.
     #[error("another consumer has written meanwhile")]
     Overtaken,

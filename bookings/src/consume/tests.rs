@@ -323,3 +323,46 @@ fn a_topic_that_is_made_anew_meanwhile_is_noticed() {
         assert_eq!(polls.get() < POLLS, is_given_out);
     }
 }
+
+#[test]
+fn what_somebody_has_to_mend_is_said_to_be_so_and_tried_on() {
+    let (topic, mut table, progress) = (topic(), Paper::default(), Progress::default());
+    table.failures = vec![TableError::Refused("wrong password".into()); 2];
+    let (mut source, said) = (topic.reader(&[0, 1]), RefCell::new(Vec::new()));
+    let drained = source.drained();
+    let is_over = |pause: Duration| {
+        if !pause.is_zero() {
+            said.borrow_mut().extend(progress.trouble());
+        }
+        is_drained(&drained)
+    };
+    let ended =
+        consume(&mut source, &mut table, Running { is_over: &is_over, progress: &progress, batch: 4 });
+    assert_eq!((ended, table.rows.len(), progress.trouble()), (Ok(()), 10, None));
+    assert_eq!(said.into_inner(), ["will not mend by itself: wrong password"; 2]);
+}
+
+/// Kafka says once that a group is not for this reader, and then nothing: it stays said until something comes.
+#[test]
+fn a_refusal_of_the_topic_is_said_until_something_comes() {
+    let (topic, mut table, progress) = (MemoryTopic::new(1), Paper::default(), Progress::default());
+    let (mut source, looks) = (topic.reader(&[0]), RefCell::new(Vec::new()));
+    let is_over = |_: Duration| {
+        let mut looks = looks.borrow_mut();
+        looks.push(progress.trouble().is_some());
+        match looks.len() {
+            5 => topic.fail(SourceError::Refused("not for you".into())),
+            20 => topic.send(&booked(1)),
+            _ => {}
+        }
+        looks.len() == 30
+    };
+    let ended =
+        consume(&mut source, &mut table, Running { is_over: &is_over, progress: &progress, batch: 4 });
+    assert_eq!((ended, table.rows.len()), (Ok(()), 1));
+    let looks = looks.into_inner();
+    assert_eq!(
+        (&looks[..5], &looks[5..20], &looks[21..]),
+        (&[false; 5][..], &[true; 15][..], &[false; 9][..])
+    );
+}

@@ -1,7 +1,7 @@
 use crate::common::{booked, database, drain, name, server, take, upto};
 use frontrow_bookings::consume::memory::{CLUSTER, MemoryTopic};
-use frontrow_bookings::consume::{ConsumeError, Table};
-use frontrow_bookings::postgres::PostgresTable;
+use frontrow_bookings::consume::{ConsumeError, Table, TableError};
+use frontrow_bookings::postgres::{PostgresTable, Settings};
 
 fn versions(of: &str) -> String {
     let sql = "SELECT string_agg(version::text, ',' ORDER BY version) FROM frontrow.migrations";
@@ -106,4 +106,25 @@ fn the_topics_identity_stands_beside_its_places() {
     server().unwrap().sql(name(&settings), "DROP SCHEMA frontrow CASCADE").unwrap();
     assert_eq!(take(&settings, &topic).applied.into_inner(), 2);
     assert_eq!(id(), "second");
+}
+
+/// Somebody has to mend it: it is tried on, and told apart from a server that is away.
+#[test]
+fn who_is_not_let_in_is_told_so() {
+    let Some(settings) = database() else { return };
+    let begin = |url: String| PostgresTable::new(&Settings::of(url)).unwrap().begin("t", 1).unwrap_err();
+    let own = name(&settings);
+    let role = settings.primary.split_once("://").unwrap().1.split_once('@').unwrap().0;
+    let as_role = |of: &str| settings.primary.replacen(role, of, 1);
+    server().unwrap().sql(own, "CREATE ROLE visitor LOGIN").unwrap();
+    for (url, code) in [
+        (settings.primary.replace(own, "no_such_database"), "3D000"),
+        (as_role("no_such_role"), "28000"),
+        (as_role("visitor"), "42501"),
+    ] {
+        let refused = begin(url);
+        assert!(matches!(&refused, TableError::Refused(why) if why.contains(code)), "{refused:?}");
+    }
+    let away = begin("postgres://frontrow@127.0.0.1:1/none".to_owned());
+    assert!(matches!(&away, TableError::Away(_)), "{away:?}");
 }
