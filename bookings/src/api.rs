@@ -4,7 +4,7 @@
 
 #![allow(unused_qualifications, reason = "utoipa writes so")]
 
-use crate::booking::{Booking, BookingId, BookingView, NoBookingId};
+use crate::booking::{Booking, BookingId, BookingView, LAST_LSN, LAST_MS, NoBookingId};
 use crate::export;
 use crate::store::{After, Since, Store, StoreError};
 use axum::extract::rejection::QueryRejection;
@@ -25,6 +25,8 @@ const PAGE: usize = 100;
 const PAGE_MAX: usize = 1000;
 /// How long an answer waits for what was just bought, usually.
 pub const PATIENCE: Duration = Duration::from_secs(2);
+/// What an LSN from 2^63 on is told: a table would take it for one below 0, which everything is behind.
+const NO_LSN: &str = "no record has an lsn of 9223372036854775808 (2^63) or above: give the one that the answer to the booking had";
 /// How often it looks meanwhile.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -89,6 +91,8 @@ pub struct Service {
     pub partitions: PartitionId,
     /// How long an answer waits for what was just bought.
     pub patience: Duration,
+    /// Whether there is such an event; `None` where nobody knows, which says nothing of what is not in the table.
+    pub event: Option<Box<dyn Fn(EventId) -> bool + Send + Sync>>,
     /// Whether the table has had everything once: what is made again is not answered from by halves.
     pub complete: Box<dyn Fn() -> bool + Send + Sync>,
 }
@@ -158,7 +162,7 @@ pub struct PageQuery {
     /// Not before this booking is in the table: what was just bought is in the answer.
     #[param(example = "7-0-12-2-4711-17")]
     seen: Option<String>,
-    /// Not before the table has this record of a partition: `partition.lsn`, as in the change topic.
+    /// Not before the table has this record of a partition: `partition.lsn`, as in the change topic. An LSN is below 2^63.
     #[param(example = "3.4711")]
     after: Option<String>,
 }
@@ -220,7 +224,9 @@ fn write_cursor(last: &Booking) -> String {
 fn read_cursor(text: &str) -> Result<After, Refusal> {
     let read = || {
         let (booked_ms, id) = text.split_once('_')?;
-        Some(After { booked_ms: booked_ms.parse().ok()?, id: id.parse().ok()? })
+        let after = After { booked_ms: booked_ms.parse().ok()?, id: id.parse().ok()? };
+        // No table could compare it with what it has.
+        (after.booked_ms <= LAST_MS && after.id.hold.lsn <= LAST_LSN).then_some(after)
     };
     read().ok_or_else(|| Refusal::bad_request("that is no cursor; give the `next` of the page before"))
 }
@@ -229,7 +235,10 @@ fn read_cursor(text: &str) -> Result<After, Refusal> {
 fn wanted(query: &PageQuery, partitions: PartitionId) -> Result<Since, Refusal> {
     let named =
         |text: &str| text.parse().map_err(|error: NoBookingId| Refusal::bad_request(error.to_string()));
-    let seen = query.seen.as_deref().map(named).transpose()?;
+    let seen: Option<BookingId> = query.seen.as_deref().map(named).transpose()?;
+    if let Some(id) = seen.filter(|id| id.hold.lsn > LAST_LSN) {
+        return Err(Refusal::bad_request(format!("seen is {id}, and {NO_LSN}")));
+    }
     let after = query.after.as_deref().map(|text| read_record(text, partitions)).transpose()?;
     Ok(Since { seen, after })
 }
@@ -243,7 +252,11 @@ fn read_record(text: &str, partitions: PartitionId) -> Result<(PartitionId, Lsn)
         let message = format!("after is partition.lsn with a partition below {partitions}, as in 3.4711");
         Refusal::bad_request(message)
     };
-    read().ok_or_else(wrong)
+    let (partition, lsn) = read().ok_or_else(wrong)?;
+    if lsn > LAST_LSN {
+        return Err(Refusal::bad_request(format!("after is {partition}.{lsn}, and {NO_LSN}")));
+    }
+    Ok((partition, lsn))
 }
 
 #[utoipa::path(get, path = "/v1/bookings/{id}", tag = "bookings", security(("token" = [])),
@@ -295,21 +308,29 @@ pub struct SalesView {
     sections: Vec<SectionView>,
 }
 
-fn event_of(id: &str) -> Result<EventId, Refusal> {
-    id.parse().map_err(|_| Refusal::bad_request("an event is a number; the events are at /v1/events"))
+/// The event that a path names, if there is one.
+fn event_of(service: &Service, id: &str) -> Result<EventId, Refusal> {
+    let wrong = |_| Refusal::bad_request("an event is a number; the events are at /v1/events");
+    let event = id.parse().map_err(wrong)?;
+    if service.event.as_ref().is_some_and(|is_there| !is_there(event)) {
+        let message = format!("there is no event {event}; list the events at /v1/events");
+        return Err(Refusal::new(StatusCode::NOT_FOUND, "unknown_event", message));
+    }
+    Ok(event)
 }
 
 #[utoipa::path(get, path = "/v1/admin/events/{id}/sales", tag = "admin", security(("operator" = [])),
     params(("id" = i64, Path, minimum = 0, maximum = 4_294_967_295_i64, description = "the event")),
-    responses((status = 200, body = SalesView), (status = 400), (status = 401), (status = 503)))]
-/// What has been sold of an event, section by section.
+    responses((status = 200, body = SalesView), (status = 400), (status = 401), (status = 404), (status = 503)))]
+/// What has been sold of an event, section by section. A server says 404 of an event that there is none of; the bookings service
+/// knows of bookings only, and of such an event that nothing was sold.
 async fn sales(
     State(service): Shared,
     headers: HeaderMap,
     Path(id): Path<String>,
 ) -> Result<Json<SalesView>, Refusal> {
     service.gate.organiser(&headers)?;
-    let event = event_of(&id)?;
+    let event = event_of(&service, &id)?;
     let found = service.ask(move |store| store.sales(event)).await?;
     let view = |it: &crate::store::SectionSales| SectionView {
         section: it.section,
@@ -325,7 +346,8 @@ async fn sales(
 
 #[utoipa::path(get, path = "/v1/admin/events/{id}/sales.csv", tag = "admin", security(("operator" = [])),
     params(("id" = i64, Path, minimum = 0, maximum = 4_294_967_295_i64, description = "the event")),
-    responses((status = 200, content_type = "text/csv", body = String), (status = 400), (status = 401), (status = 503)))]
+    responses((status = 200, content_type = "text/csv", body = String), (status = 400), (status = 401), (status = 404),
+        (status = 503)))]
 /// All bookings of an event as CSV, a line for every row of seats.
 async fn csv(
     State(service): Shared,
@@ -333,14 +355,15 @@ async fn csv(
     Path(id): Path<String>,
 ) -> Result<Response, Refusal> {
     service.gate.organiser(&headers)?;
+    let event = event_of(&service, &id)?;
     service.ask(|_| Ok(())).await?;
-    Ok(export::csv(Arc::clone(&service.store), event_of(&id)?))
+    Ok(export::csv(Arc::clone(&service.store), event))
 }
 
 #[utoipa::path(get, path = "/v1/admin/events/{id}/sales.ndjson", tag = "admin", security(("operator" = [])),
     params(("id" = i64, Path, minimum = 0, maximum = 4_294_967_295_i64, description = "the event")),
     responses((status = 200, content_type = "application/x-ndjson", body = String), (status = 400), (status = 401),
-        (status = 503)))]
+        (status = 404), (status = 503)))]
 /// All bookings of an event, one JSON document a line.
 async fn ndjson(
     State(service): Shared,
@@ -348,8 +371,9 @@ async fn ndjson(
     Path(id): Path<String>,
 ) -> Result<Response, Refusal> {
     service.gate.organiser(&headers)?;
+    let event = event_of(&service, &id)?;
     service.ask(|_| Ok(())).await?;
-    Ok(export::ndjson(Arc::clone(&service.store), event_of(&id)?))
+    Ok(export::ndjson(Arc::clone(&service.store), event))
 }
 
 #[cfg(test)]

@@ -1,11 +1,16 @@
 //! A booking, and its name.
 
 use frontrow_cdc::{Change, Hold, RowSeats};
-use frontrow_shard::{EventId, Millis, RowRef, UserId};
+use frontrow_shard::{EventId, Lsn, Millis, RowRef, UserId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 use utoipa::ToSchema;
+
+/// The last moment a table can hold: the year 294,246. What says a later one is damaged.
+pub(crate) const LAST_MS: Millis = 9_224_318_015_999_999;
+/// The last number a record may have: they are given without gaps from 1, so a greater one is damaged.
+pub(crate) const LAST_LSN: Lsn = i64::MAX as Lsn;
 
 /// The name of a booking: the place that was asked for, and the grant it goes back to. A client can make it from the place
 /// and fence it has in its hands.

@@ -61,6 +61,26 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them, in order; a test sees that none is missing.
+    pub const ALL: [Self; 16] = [
+        Self::Claimed,
+        Self::Offered,
+        Self::Extended,
+        Self::Paying,
+        Self::Booked,
+        Self::Released,
+        Self::Cancelled,
+        Self::Expired,
+        Self::Joined,
+        Self::Left,
+        Self::Dropped,
+        Self::Unnamed,
+        Self::EventCreated,
+        Self::EventState,
+        Self::Blocked,
+        Self::Unblocked,
+    ];
+
     /// As JSON says it.
     pub fn name(self) -> &'static str {
         match self {
@@ -293,5 +313,19 @@ pub(crate) mod state {
     /// The state of this name.
     pub(crate) fn of(name: &str) -> Option<EventState> {
         NAMES.iter().find(|(_, known)| *known == name).map(|(state, _)| *state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Kind;
+
+    /// serde knows all of them: its words for a kind that is none have each.
+    #[test]
+    fn no_kind_is_missing_among_all_and_each_has_its_name() {
+        let error = serde_json::from_str::<Kind>("\"none\"").unwrap_err().to_string();
+        let (_, names) = error.split_once("expected one of ").expect("it says which there are");
+        let known: Vec<&str> = names.split('`').skip(1).step_by(2).collect();
+        assert_eq!(Kind::ALL.map(Kind::name).as_slice(), known);
     }
 }

@@ -68,6 +68,9 @@ pub enum SinkError {
     /// It cannot be reached or has no room: to be tried again.
     #[error("{0}")]
     Away(String),
+    /// It is there, and does not let this one in: to be tried again, but somebody has to mend it.
+    #[error("{0}")]
+    Refused(String),
     /// Somebody writes there in a later epoch: this node is not the primary any more.
     #[error(
         "{place} has been written to in epoch {found}, and this node is in epoch {own}: another node is the primary; stop \

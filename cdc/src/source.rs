@@ -45,12 +45,24 @@ pub enum Polled {
     },
 }
 
+/// What a topic is beside its name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Whose it is by what stands beside it, as the header `cluster` has it; `None` if nothing there says so.
+    pub cluster: Option<String>,
+    /// Kafka's id of it, which one that is deleted and made anew has not; `None` if this Kafka gives none.
+    pub id: Option<String>,
+}
+
 /// Why nothing comes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
     /// It cannot be reached: to be tried again.
     #[error("{0}")]
     Away(String),
+    /// It is there, and does not let this one in: to be tried again, but somebody has to mend it.
+    #[error("{0}")]
+    Refused(String),
     /// Trying again would not mend it: records that are wanted are gone, or the topic is not what it should be.
     #[error("{0}")]
     Unfit(String),
@@ -60,6 +72,7 @@ impl From<SinkError> for SourceError {
     fn from(error: SinkError) -> Self {
         match error {
             SinkError::Away(why) => Self::Away(why),
+            SinkError::Refused(why) => Self::Refused(why),
             other => Self::Unfit(other.to_string()),
         }
     }
@@ -72,6 +85,9 @@ pub trait Source {
 
     /// How many partitions it has.
     fn partitions(&mut self) -> Result<i32, SourceError>;
+
+    /// What it is now.
+    fn origin(&mut self) -> Result<Origin, SourceError>;
 
     /// What comes next: at once if there is something, otherwise after at most `patience`. It does not wait until there are
     /// `most` records. An error loses nothing: what would have come before it has come, what comes after it comes later.

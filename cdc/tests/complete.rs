@@ -99,7 +99,7 @@ fn run(test: &'static str, base: u64, how_many: u64, ops: u64, crowd: Crowd) -> 
 #[test]
 fn four_partitions() {
     let kinds = run("four_partitions", 20_000, 60, 2_000, USUAL);
-    for kind in hall::KINDS {
+    for kind in Kind::ALL {
         assert!(
             kinds.get(&kind).is_some_and(|&count| count > 0) || kind == Kind::Unnamed,
             "{kind:?} did not occur"

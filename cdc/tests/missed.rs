@@ -65,7 +65,7 @@ fn a_change_that_is_missed_is_noticed() {
         let tries: Vec<bool> = (1..=24).filter_map(|seed| miss(kind, 30_000_000 + seed)).collect();
         (kind, tries.len(), tries.iter().filter(|&&noticed| noticed).count())
     };
-    let counts: Vec<_> = hall::KINDS.iter().copied().map(count).collect();
+    let counts: Vec<_> = Kind::ALL.iter().copied().map(count).collect();
     std::panic::set_hook(said);
     println!("of each kind, missed and noticed: {counts:?}");
     for (kind, missed, noticed) in counts {

@@ -188,6 +188,7 @@ fn whatever_happens_the_table_has_what_the_server_has() {
         http.close(EVENT).await.expect("it can be closed");
         http.archive(EVENT).await.expect("nothing is held any more");
         compared += alike(&server, data).await;
+        http.sales(EVENT).await.expect("it is an event as before");
         // Snapshots that have no more of it than its name, and a log that has nothing.
         let query = EventQuery { name: Some("The next one".into()), ..EventQuery::default() };
         let next = http.create_stadium(&query, 2000, None).await.expect("an event").event.event;
@@ -249,6 +250,24 @@ fn a_table_that_is_ahead_of_the_log_is_kept() {
         let kept = data.join("data/bookings.db.ahead-1");
         let bytes = std::fs::read(&kept).expect("it is kept");
         assert!(bytes.starts_with(b"SQLite format 3\0"), "whole");
+    });
+}
+
+/// A server knows its events: nothing was sold of one, and there is none of the other.
+#[test]
+fn sales_of_an_event_that_there_is_none_of_are_not_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path();
+    within(60, async {
+        let server = Server::start(data, &settings(0));
+        assert_eq!(alike(&server, data).await, 0);
+        let http = server.operator(data);
+        assert_eq!(http.sales(EVENT).await.expect("it is on sale")["bookings"], 0);
+        let error = http.sales(999).await.expect_err("there is none");
+        assert!(
+            matches!(&error, HttpError::Refused { status: 404, code, .. } if code == "unknown_event"),
+            "{error}"
+        );
     });
 }
 

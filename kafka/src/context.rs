@@ -8,6 +8,18 @@ use rdkafka::message::DeliveryResult;
 use rdkafka::producer::ProducerContext;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+/// Whether Kafka does not let a client in, or do what it wants: not who it says it is, or without the right.
+pub(crate) fn is_refusal(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::Authentication
+            | RDKafkaErrorCode::SaslAuthenticationFailed
+            | RDKafkaErrorCode::TopicAuthorizationFailed
+            | RDKafkaErrorCode::GroupAuthorizationFailed
+            | RDKafkaErrorCode::ClusterAuthorizationFailed
+    )
+}
+
 /// One client's.
 #[derive(Debug, Default)]
 pub(crate) struct Context {
@@ -18,6 +30,8 @@ pub(crate) struct Context {
 struct Reported {
     /// No node could be reached, and none has been since, as far as is known.
     is_down: bool,
+    /// The last that went wrong is that it was not let in.
+    is_refused: bool,
     /// The last that went wrong.
     last: Option<String>,
     /// The first record that was not delivered.
@@ -31,6 +45,11 @@ impl Context {
 
     pub(crate) fn is_down(&self) -> bool {
         self.reported().is_down
+    }
+
+    /// Whether Kafka is there, and does not let this client in.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.reported().is_refused
     }
 
     /// It was told that none can be reached. That one can be again librdkafka does not report: it is seen by what comes.
@@ -56,9 +75,13 @@ impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(target: "librdkafka", "{error}: {reason}");
         let mut reported = self.reported();
+        reported.is_refused = match error.rdkafka_error_code() {
+            // It says no more than that; what came before says why.
+            Some(RDKafkaErrorCode::AllBrokersDown) => reported.is_refused,
+            code => code.is_some_and(is_refusal),
+        };
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
             reported.is_down = true;
-            // It says no more than that; what came before says why.
             reported.last.get_or_insert_with(|| reason.to_owned());
         } else {
             reported.last = Some(reason.to_owned());

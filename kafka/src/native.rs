@@ -2,8 +2,16 @@
 
 use crate::context::Context;
 use rdkafka::bindings::{
-    RD_KAFKA_MSG_F_COPY, rd_kafka_flush, rd_kafka_get_watermark_offsets, rd_kafka_header_add,
-    rd_kafka_headers_destroy, rd_kafka_headers_new, rd_kafka_producev, rd_kafka_resp_err_t, rd_kafka_vtype_t,
+    RD_KAFKA_MSG_F_COPY, rd_kafka_AdminOptions_destroy, rd_kafka_AdminOptions_new,
+    rd_kafka_AdminOptions_set_request_timeout, rd_kafka_DescribeTopics,
+    rd_kafka_DescribeTopics_result_topics, rd_kafka_TopicCollection_destroy,
+    rd_kafka_TopicCollection_of_topic_names, rd_kafka_TopicDescription_error,
+    rd_kafka_TopicDescription_topic_id, rd_kafka_Uuid_least_significant_bits,
+    rd_kafka_Uuid_most_significant_bits, rd_kafka_admin_op_t, rd_kafka_error_code,
+    rd_kafka_event_DescribeTopics_result, rd_kafka_event_destroy, rd_kafka_event_error, rd_kafka_event_t,
+    rd_kafka_flush, rd_kafka_get_watermark_offsets, rd_kafka_header_add, rd_kafka_headers_destroy,
+    rd_kafka_headers_new, rd_kafka_producev, rd_kafka_queue_destroy, rd_kafka_queue_new, rd_kafka_queue_poll,
+    rd_kafka_resp_err_t, rd_kafka_vtype_t,
 };
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::error::RDKafkaErrorCode;
@@ -102,4 +110,70 @@ pub(crate) fn high<C: ClientContext>(client: &Client<C>, topic: &str, partition:
         )
     };
     (found == rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0).then_some(high)
+}
+
+/// Kafka's id of a topic, which it keeps until it is deleted, as 32 hexadecimal digits; none if Kafka gives none (before 2.8),
+/// or not to this client. Waits at most this long.
+///
+/// rdkafka has no call for it.
+pub(crate) fn topic_id<C: ClientContext>(
+    client: &Client<C>,
+    topic: &str,
+    most: Duration,
+) -> Result<Option<String>, RDKafkaErrorCode> {
+    let topic = CString::new(topic).map_err(|_| RDKafkaErrorCode::InvalidTopic)?;
+    let most = i32::try_from(most.as_millis()).unwrap_or(i32::MAX);
+    let (client, mut names) = (client.native_ptr(), [topic.as_ptr()]);
+    // SAFETY: the client and the name live as long as the calls. What is made here is ended here, the answer last of all that
+    // is read: the request keeps copies of its own, and a queue that is ended takes no answer that comes later.
+    unsafe {
+        let queue = rd_kafka_queue_new(client);
+        let topics = rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
+        let options =
+            rd_kafka_AdminOptions_new(client, rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
+        rd_kafka_AdminOptions_set_request_timeout(options, most, null_mut(), 0);
+        rd_kafka_DescribeTopics(client, topics, options, queue);
+        let answer = rd_kafka_queue_poll(queue, most);
+        let id = if answer.is_null() { Err(RDKafkaErrorCode::OperationTimedOut) } else { described(answer) };
+        if !answer.is_null() {
+            rd_kafka_event_destroy(answer);
+        }
+        rd_kafka_AdminOptions_destroy(options);
+        rd_kafka_TopicCollection_destroy(topics);
+        rd_kafka_queue_destroy(queue);
+        id
+    }
+}
+
+/// What an answer says of its one topic.
+///
+/// # Safety
+///
+/// It is an answer to [`rd_kafka_DescribeTopics`], and not ended.
+unsafe fn described(answer: *mut rd_kafka_event_t) -> Result<Option<String>, RDKafkaErrorCode> {
+    let mut count = 0;
+    // SAFETY: as the caller says; all that is read is part of the answer.
+    unsafe {
+        let mut error = rd_kafka_event_error(answer);
+        let topics = rd_kafka_DescribeTopics_result_topics(
+            rd_kafka_event_DescribeTopics_result(answer),
+            &raw mut count,
+        );
+        if error == rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR && count > 0 {
+            error = rd_kafka_error_code(rd_kafka_TopicDescription_error(*topics));
+        }
+        match error.into() {
+            RDKafkaErrorCode::NoError if count > 0 => {}
+            RDKafkaErrorCode::NoError
+            | RDKafkaErrorCode::TopicAuthorizationFailed
+            | RDKafkaErrorCode::UnsupportedVersion
+            | RDKafkaErrorCode::UnsupportedFeature => return Ok(None),
+            code => return Err(code),
+        }
+        let id = rd_kafka_TopicDescription_topic_id(*topics);
+        let half = |bits: i64| bits.cast_unsigned();
+        let (high, low) =
+            (half(rd_kafka_Uuid_most_significant_bits(id)), half(rd_kafka_Uuid_least_significant_bits(id)));
+        Ok((high | low != 0).then(|| format!("{high:016x}{low:016x}")))
+    }
 }

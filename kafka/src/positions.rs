@@ -68,33 +68,79 @@ pub(crate) fn read(
     partitions: u32,
     begun: Option<&str>,
 ) -> Result<Positions, SinkError> {
+    let (mut found, group) = (Positions::default(), format!("frontrow-{:032x}-positions", settings.cluster));
+    let taken =
+        each(settings, &group, (partitions, begun), |key, value| take(&mut found, key, value, settings));
+    match taken {
+        Ok(()) => Ok(found),
+        Err(Unread::Kept(code)) => {
+            let topic = settings.topics().positions;
+            Err(SinkError::Away(settings.away(format!("{topic} cannot be read: {code}"))))
+        }
+        Err(Unread::For(error)) => Err(error),
+    }
+}
+
+/// Whose topics these are, by the key `cluster`: `None` where it does not stand there (yet), and where this reader, who is
+/// not the writer, has no right to look.
+pub(crate) fn whose(settings: &Settings, group: &str, partitions: u32) -> Result<Option<String>, SinkError> {
+    let mut found = None;
+    let taken = each(settings, group, (partitions, None), |key, value| {
+        if key == Some(CLUSTER.as_bytes()) {
+            // What is no such value is nobody's; the writer complains of it.
+            let whose = value.and_then(|value| serde_json::from_slice::<Whose>(value).ok());
+            found = whose.map(|whose| whose.cluster).or(found.take());
+        }
+        Ok(())
+    });
+    match taken {
+        Ok(()) | Err(Unread::Kept(_)) => Ok(found),
+        Err(Unread::For(error)) => Err(error),
+    }
+}
+
+/// Why the topic was not read to its end.
+enum Unread {
+    /// It is not there, or not for this reader.
+    Kept(RDKafkaErrorCode),
+    For(SinkError),
+}
+
+/// Every record of the topic, until `begun` has been found in every partition, or to its end.
+fn each(
+    settings: &Settings,
+    group: &str,
+    (partitions, begun): (u32, Option<&str>),
+    mut taken: impl FnMut(Option<&[u8]>, Option<&[u8]>) -> Result<(), SinkError>,
+) -> Result<(), Unread> {
     let topic = settings.topics().positions;
-    let mut config = settings.consumer(&format!("frontrow-{:032x}-positions", settings.cluster));
+    let mut config = settings.consumer(group);
     config.set("enable.partition.eof", "true").set("fetch.wait.max.ms", "10");
     let reader: BaseConsumer<Context> = config
         .create_with_context(Context::default())
-        .map_err(|error| SinkError::Unfit(format!("kafka.settings: {error}")))?;
+        .map_err(|error| Unread::For(SinkError::Unfit(format!("kafka.settings: {error}"))))?;
     let mut all = TopicPartitionList::new();
     for partition in 0..partitions.cast_signed() {
         let _ = all.add_partition_offset(&topic, partition, Offset::Beginning);
     }
-    let away = |why: String| SinkError::Away(settings.away(format!("{topic} cannot be read: {why}")));
+    let away =
+        |why: String| Unread::For(SinkError::Away(settings.away(format!("{topic} cannot be read: {why}"))));
     reader.assign(&all).map_err(|error| away(error.to_string()))?;
-    let (mut found, mut ended, mut nothing) = (Positions::default(), 0, 0);
+    let (mut ended, mut nothing) = (0, 0);
     while ended < partitions {
         match reader.poll(NEXT) {
             Some(Ok(record)) => {
                 let is_begun =
                     record.key() == Some(BEGUN.as_bytes()) && begun.map(str::as_bytes) == record.payload();
                 ended += u32::from(is_begun && begun.is_some());
-                take(&mut found, record.key(), record.payload(), settings)?;
+                taken(record.key(), record.payload()).map_err(Unread::For)?;
             }
             Some(Err(KafkaError::PartitionEOF(_))) => ended += u32::from(begun.is_none()),
             Some(Err(KafkaError::MessageConsumption(
                 code @ (RDKafkaErrorCode::TopicAuthorizationFailed
                 | RDKafkaErrorCode::GroupAuthorizationFailed
                 | RDKafkaErrorCode::UnknownTopicOrPartition),
-            ))) => return Err(away(code.to_string())),
+            ))) => return Err(Unread::Kept(code)),
             Some(Err(_)) | None => {
                 nothing += 1;
                 if nothing > NONE_MOST || reader.context().is_down() {
@@ -103,7 +149,7 @@ pub(crate) fn read(
             }
         }
     }
-    Ok(found)
+    Ok(())
 }
 
 /// One record. A key that is not known is a later version's.

@@ -3,12 +3,14 @@
 //! Where reading goes on is known where the bookings go, not in Kafka: a partition that comes to this reader is read only
 //! after [`Reader::start`] was told from where on.
 
-use crate::context::Context;
+use crate::context::{Context, is_refusal};
 use crate::native;
+use crate::positions;
 use crate::settings::{Settings, Topics};
 use crate::topics;
+use frontrow_cdc::SinkError;
 use frontrow_cdc::avro::UnknownSchema;
-use frontrow_cdc::source::{Polled, Record, Source, SourceError};
+use frontrow_cdc::source::{Origin, Polled, Record, Source, SourceError};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
@@ -26,6 +28,9 @@ use std::time::Duration;
 const STEP: Duration = Duration::from_millis(250);
 const STEPS: usize = 60;
 
+/// For the topic's id.
+const ID: Duration = Duration::from_secs(5);
+
 /// For seeing whether a node is there.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -34,6 +39,8 @@ pub struct Reader {
     settings: Settings,
     topics: Topics,
     group: String,
+    /// Whose topics these are, once that was found: it stays so.
+    cluster: Option<String>,
     consumer: BaseConsumer<Group>,
     aside: Option<BaseProducer<Context>>,
     /// Partitions that are read, and what comes next of each.
@@ -108,15 +115,30 @@ impl Source for Reader {
 
     fn partitions(&mut self) -> Result<i32, SourceError> {
         let (client, context) = (self.consumer.client(), &self.consumer.context().context);
-        // It reports when it is polled, by the next call of `poll`.
-        let count = topics::count((client, context), &|| {}, self.topic(), &self.settings)?;
-        let missing = || {
-            SourceError::Away(self.settings.away(format!(
-                "there is no topic {} yet; the server that is primary makes it, with kafka.brokers and kafka.prefix like these",
-                self.topic()
-            )))
-        };
-        count.map(u32::cast_signed).ok_or_else(missing)
+        // It reports when it is polled: here only as long as nothing can come of it but reports.
+        let is_idle = self.next.is_empty();
+        let reports = || drop(is_idle.then(|| self.consumer.poll(Duration::ZERO)));
+        let count = topics::count((client, context), &reports, self.topic(), &self.settings)?;
+        count.map(u32::cast_signed).ok_or_else(|| SourceError::Away(self.missing()))
+    }
+
+    fn origin(&mut self) -> Result<Origin, SourceError> {
+        let id = native::topic_id(self.consumer.client(), self.topic(), ID).map_err(|code| match code {
+            RDKafkaErrorCode::UnknownTopicOrPartition => SourceError::Away(self.missing()),
+            code => self.away(code),
+        })?;
+        if self.cluster.is_none() {
+            let (client, context) = (self.consumer.client(), &self.consumer.context().context);
+            let count = topics::count((client, context), &|| {}, &self.topics.positions, &self.settings);
+            let count = match count {
+                // The first record says whose it is.
+                Err(SinkError::Refused(_)) => None,
+                count => count?,
+            };
+            let whose = |count| positions::whose(&self.settings, &self.group, count);
+            self.cluster = count.map(whose).transpose()?.flatten();
+        }
+        Ok(Origin { cluster: self.cluster.clone(), id })
     }
 
     fn poll(&mut self, most: usize, patience: Duration) -> Result<Polled, SourceError> {
@@ -197,9 +219,8 @@ impl Source for Reader {
         let registry = self.settings.registry().map_err(|error| SourceError::Unfit(error.to_string()))?;
         let unset = || {
             SourceError::Unfit(format!(
-                "{} has records of schema {id}, which is later than this program: set kafka.registry to the schema registry of \
-                 the server that writes them, or run a newer program",
-                self.topic()
+                "a record of schema {id} (by the registry's number), which this program does not know: a newer server wrote it. Update \
+                 the bookings service before the servers, or set kafka.registry to the schema registry that they use, and start it"
             ))
         };
         registry.ok_or_else(unset)?.schema(id).map_err(|error| SourceError::Away(error.to_string()))
@@ -213,6 +234,9 @@ impl Source for Reader {
     fn set_aside(&mut self, record: &Record, reason: &str) -> Result<(), SourceError> {
         let away = |settings: &Settings, why: String| {
             SourceError::Away(settings.away(format!("a record could not be set aside: {why}")))
+        };
+        let refused = |settings: &Settings, why: String| {
+            SourceError::Refused(settings.refused(format!("a record could not be set aside: {why}")))
         };
         let producer = match self.aside.take() {
             Some(producer) => producer,
@@ -237,7 +261,8 @@ impl Source for Reader {
         producer.send(out).map_err(|(error, _)| away(&self.settings, error.to_string()))?;
         let is_kept = (0..STEPS).any(|_| native::flush(&producer, STEP));
         if let Some(error) = producer.context().undelivered() {
-            return Err(away(&self.settings, error.to_string()));
+            let is_refused = error.rdkafka_error_code().is_some_and(is_refusal);
+            return Err(if is_refused { refused } else { away }(&self.settings, error.to_string()));
         }
         if !is_kept {
             return Err(away(&self.settings, producer.context().why("no answer")));
@@ -258,6 +283,7 @@ impl Reader {
             settings,
             topics,
             group: group.to_owned(),
+            cluster: None,
             consumer,
             aside: None,
             next,
@@ -283,8 +309,21 @@ impl Reader {
         self.consumer.context().news.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 
+    fn missing(&self) -> String {
+        self.settings.away(format!(
+            "there is no topic {} yet; the server that is primary makes it, with kafka.brokers and kafka.prefix like these",
+            self.topic()
+        ))
+    }
+
     fn away(&self, error: impl std::fmt::Display) -> SourceError {
-        SourceError::Away(self.settings.away(self.consumer.context().context.why(error)))
+        let context = &self.consumer.context().context;
+        let why = context.why(error);
+        if context.is_refused() {
+            SourceError::Refused(self.settings.refused(why))
+        } else {
+            SourceError::Away(self.settings.away(why))
+        }
     }
 
     /// What librdkafka mends by itself is none.
@@ -296,6 +335,13 @@ impl Reader {
                  them for too short a time (retention.ms); the table is to be made anew",
                     self.topic()
                 )))
+            }
+            KafkaError::MessageConsumption(code) if is_refusal(code) => {
+                let topic = self.topic();
+                Err(SourceError::Refused(self.settings.refused(format!(
+                    "{code}, for topic {topic} as a member of group {} (service.group)",
+                    self.group
+                ))))
             }
             KafkaError::MessageConsumptionFatal(_) => {
                 let away = self.away(&error);

@@ -203,6 +203,14 @@ impl Settings {
         config
     }
 
+    /// Kafka is there, and does not let this one in: what to do about it.
+    pub(crate) fn refused(&self, why: impl std::fmt::Display) -> String {
+        format!(
+            "Kafka at {}: {why}; see who kafka.settings say this is (sasl.*), and what Kafka lets them do; nothing is lost meanwhile",
+            self.brokers
+        )
+    }
+
     /// Kafka is not there: what to do about it.
     pub(crate) fn away(&self, why: impl std::fmt::Display) -> String {
         format!(

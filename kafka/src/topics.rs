@@ -7,6 +7,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, Producer};
+use rdkafka::types::RDKafkaRespErr;
 use std::time::Duration;
 
 /// For one answer.
@@ -40,6 +41,10 @@ pub(crate) fn count<C: ClientContext>(
                 let Some(found) = metadata.topics().iter().find(|it| it.name() == topic) else {
                     return Ok(None);
                 };
+                if let Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) = found.error() {
+                    let why = format!("there is no right to see {topic}, or no such topic");
+                    return Err(SinkError::Refused(settings.refused(why)));
+                }
                 let all_lead = found.partitions().iter().all(|it| it.leader() >= 0);
                 let is_there = found.error().is_none() && all_lead && !found.partitions().is_empty();
                 return Ok(is_there.then(|| found.partitions().len() as u32));
@@ -56,7 +61,11 @@ pub(crate) fn count<C: ClientContext>(
             break;
         }
     }
-    Err(SinkError::Away(settings.away(why)))
+    Err(if context.is_refused() {
+        SinkError::Refused(settings.refused(why))
+    } else {
+        SinkError::Away(settings.away(why))
+    })
 }
 
 /// Makes the topics that are not there.

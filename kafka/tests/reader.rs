@@ -6,6 +6,8 @@ use common::{PARTITIONS, anew, batch, change, read_raw, settings};
 use frontrow_cdc::source::{Polled, Record, Source, SourceError};
 use frontrow_cdc::{Change, Message, Sink};
 use frontrow_kafka::{Reader, Settings, Writer};
+use rdkafka::mocking::MockCluster;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -73,6 +75,7 @@ fn it_reads_from_where_it_is_told_and_says_when_that_was_all() {
     let mut reader = Reader::new(settings.clone(), "one").unwrap();
     assert_eq!(reader.partitions().unwrap(), i32::from(PARTITIONS));
     assert_eq!(reader.topic(), "test.read.bookings");
+    assert_eq!(reader.origin().unwrap().cluster, Some(format!("{:032x}", settings.cluster)));
     let mut heard = Heard::default();
     (0..LOOKS).find(|_| {
         heard.look(&mut reader, &BTreeMap::new());
@@ -206,6 +209,8 @@ fn what_nothing_can_be_done_with_is_set_aside_unchanged() {
         Reader::new(Settings { prefix: "test.nothing".into(), ..settings.clone() }, "three").unwrap();
     let Err(SourceError::Away(why)) = missing.partitions() else { panic!("there is no such topic") };
     assert!(why.contains("there is no topic test.nothing.bookings yet"), "{why}");
+    let Err(SourceError::Away(why)) = missing.origin() else { panic!("there is no such topic") };
+    assert!(why.contains("there is no topic test.nothing.bookings yet"), "{why}");
     drop(written(&settings, 1..2));
     let mut reader = Reader::new(settings.clone(), "three").unwrap();
     let headers = vec![("version".to_owned(), b"1".to_vec()), ("type".to_owned(), vec![0xff])];
@@ -241,4 +246,43 @@ fn what_comes_out_of_an_archive_is_told_at_the_mark_of_its_partition() {
     let Message::Change(booked) = &around[at].1 else { unreachable!("it was found as one") };
     assert_eq!((booked.position.epoch, booked.position.lsn), (1, 8));
     assert!(matches!(&around[at + 1].1, Message::Upto(marks) if marks[&0].lsn == 8));
+}
+
+/// A topic keeps its id, whoever asks and however much is written, and one that is made anew under its name has another.
+#[test]
+fn a_topic_that_is_made_anew_is_another_one() {
+    let Some(kafka) = common::own_kafka() else { return };
+    let settings = Settings { brokers: kafka.brokers(), ..settings("again", 35) };
+    let mut writer = written(&settings, 1..10);
+    let mut reader = Reader::new(settings.clone(), "again").unwrap();
+    let first = reader.origin().unwrap();
+    assert_eq!(first.id.as_ref().map(String::len), Some(32), "{first:?}");
+    writer.write(&batch((10..20).map(|lsn| change(0, (1, lsn), "booked", lsn, lsn)).collect())).unwrap();
+    assert_eq!(Reader::new(settings.clone(), "other").unwrap().origin().unwrap(), first);
+    drop(writer);
+    common::delete(&settings);
+    let gone = (0..LOOKS).find_map(|_| reader.origin().err()).expect("it is gone");
+    assert!(matches!(&gone, SourceError::Away(why) if why.contains("there is no topic")), "{gone}");
+    drop(written(&settings, 1..10));
+    let second = (0..LOOKS).find_map(|_| reader.origin().ok()).expect("it is there again");
+    assert_eq!(
+        (second.cluster == first.cluster, second.id.is_some(), second.id == first.id),
+        (true, true, false)
+    );
+}
+
+/// A reader that Kafka does not let into the group hears nothing: it must not look like one that has nothing to do.
+#[test]
+fn a_reader_that_is_not_let_into_its_group_is_told_so() {
+    let mock = MockCluster::new(1).unwrap();
+    let settings = Settings { brokers: mock.bootstrap_servers(), ..settings("denied", 36) };
+    mock.create_topic(&settings.topics().bookings, i32::from(PARTITIONS), 1).unwrap();
+    mock.request_errors(
+        RDKafkaApiKey::JoinGroup,
+        &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED],
+    );
+    let mut reader = Reader::new(settings, "denied").unwrap();
+    let refused = (0..LOOKS).find_map(|_| reader.poll(10, PATIENCE).err()).expect("it is refused");
+    let SourceError::Refused(why) = refused else { panic!("{refused:?}") };
+    assert!(why.contains("Group authorization failed") && why.contains("group denied"), "{why}");
 }

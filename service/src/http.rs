@@ -6,7 +6,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use frontrow_bookings::consume::Progress;
-use frontrow_bookings::consume::progress::Standing;
 use frontrow_bookings::{Service, Store, api};
 use frontrow_server::config::Config;
 use frontrow_server::http::{dev_tokens, gate};
@@ -40,6 +39,8 @@ pub(crate) fn routes(
         gate: gate(keys),
         partitions: config.partitions.count,
         patience: api::PATIENCE,
+        // The servers have the events.
+        event: None,
         // The table says so itself.
         complete: Box::new(|| true),
     };
@@ -56,10 +57,9 @@ pub(crate) fn routes(
 /// How far every consumer is.
 async fn status(State(all): State<All>) -> Json<serde_json::Value> {
     let one = |progress: &Arc<Progress>| {
-        let partitions = progress.partitions();
         json!({
-            "partitions": partitions.len(),
-            "lag_records": lag(&partitions),
+            "partitions": progress.partitions().len(),
+            "lag_records": progress.lag(),
             "applied": progress.applied.load(Relaxed),
             "set_aside": progress.aside.load(Relaxed),
             "trouble": progress.trouble(),
@@ -67,10 +67,6 @@ async fn status(State(all): State<All>) -> Json<serde_json::Value> {
         })
     };
     Json(json!({ "role": "bookings", "consumers": all.iter().map(one).collect::<Vec<_>>() }))
-}
-
-fn lag(partitions: &std::collections::BTreeMap<i32, Standing>) -> u64 {
-    partitions.values().map(Standing::lag).sum()
 }
 
 /// Whether nothing keeps it from taking bookings over.
@@ -109,7 +105,10 @@ async fn metrics(State(all): State<All>) -> Response {
          # TYPE frontrow_service_lag_records gauge\n"
     );
     for (partition, standing) in all.iter().flat_map(|one| one.partitions()) {
-        let _ = writeln!(out, "frontrow_service_lag_records{{partition=\"{partition}\"}} {}", standing.lag());
+        // Of what is not known nothing is said: 0 would be.
+        if let Some(lag) = standing.lag() {
+            let _ = writeln!(out, "frontrow_service_lag_records{{partition=\"{partition}\"}} {lag}");
+        }
     }
     out.push_str("# EOF\n");
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -159,5 +158,40 @@ impl Serving {
         if self.thread.join().is_err() {
             tracing::error!("the thread that answers ended with a panic");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use frontrow_bookings::consume::Place;
+    use std::collections::BTreeMap;
+
+    async fn said(all: &All) -> (serde_json::Value, String) {
+        let Json(status) = status(State(Arc::clone(all))).await;
+        let body = metrics(State(Arc::clone(all))).await.into_body();
+        let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        (status["consumers"].clone(), String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn what_is_not_known_is_null_and_no_sample() {
+        let all = All::new(vec![Arc::default(), Arc::default()]);
+        let (status, metrics) = said(&all).await;
+        for one in status.as_array().unwrap() {
+            assert_eq!((&one["partitions"], &one["lag_records"]), (&json!(0), &json!(null)));
+            assert!(one["text"].as_str().unwrap().starts_with("no partition assigned"), "{one}");
+        }
+        assert!(!metrics.contains("frontrow_service_lag_records{"), "{metrics}");
+        let places = BTreeMap::from([3, 4].map(|of| (of, Place { next: Some(7), ..Place::default() })));
+        all[0].stand(&places, |of| (of == 3).then_some(9));
+        let (status, metrics) = said(&all).await;
+        assert_eq!((&status[0]["partitions"], &status[0]["lag_records"]), (&json!(2), &json!(null)));
+        assert!(metrics.contains("frontrow_service_lag_records{partition=\"3\"} 2\n"), "{metrics}");
+        assert!(!metrics.contains("partition=\"4\""), "{metrics}");
+        all[0].stand(&places, |_| Some(7));
+        let (status, metrics) = said(&all).await;
+        assert_eq!(status[0]["lag_records"], 0);
+        assert!(metrics.contains("{partition=\"3\"} 0\n") && metrics.contains("{partition=\"4\"} 0\n"));
     }
 }

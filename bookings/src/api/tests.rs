@@ -47,6 +47,7 @@ fn service(folder: &std::path::Path, patience: Duration) -> (Router, crate::sqli
         gate: Arc::new(Doors),
         partitions: 4,
         patience,
+        event: Some(Box::new(|event| event == 7)),
         complete: Box::new(|| true),
     };
     (routes(Arc::new(service)), sink)
@@ -132,12 +133,53 @@ async fn wrong_questions_are_told_what_is_right() {
         ("/v1/bookings?cursor=x", "next"),
         ("/v1/bookings?seen=x", "event-section-row"),
         ("/v1/bookings?after=4.1", "below 4"),
+        ("/v1/bookings?after=1.9223372036854775808", "2^63"),
+        ("/v1/bookings?after=1.18446744073709551615", "2^63"),
+        ("/v1/bookings?after=1.18446744073709551616", "partition.lsn"),
+        ("/v1/bookings?seen=7-0-2-1-9223372036854775808-3", "2^63"),
+        ("/v1/bookings?cursor=1_7-0-2-1-9223372036854775808-3", "next"),
+        ("/v1/bookings?cursor=9223372036854775807_7-0-2-1-8-3", "next"),
     ] {
         let (status, answer) = json_of(&routes, "42", path).await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "{path}");
         let message = answer["error"]["message"].as_str().unwrap();
         assert!(message.contains(word), "{path}: {message}");
     }
+}
+
+#[tokio::test]
+async fn of_an_event_that_there_is_none_of_nothing_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let (routes, _sink) = service(folder.path(), Duration::ZERO);
+    for ending in ["", ".csv", ".ndjson"] {
+        let path = |event: &str| format!("/v1/admin/events/{event}/sales{ending}");
+        assert_eq!(get(&routes, "key", &path("7")).await.0, StatusCode::OK, "nothing was sold of it");
+        assert_eq!(get(&routes, "key", &path("x")).await.0, StatusCode::BAD_REQUEST);
+        let (status, answer) = json_of(&routes, "key", &path("8")).await;
+        assert_eq!((status, &answer["error"]["code"]), (StatusCode::NOT_FOUND, &json!("unknown_event")));
+        assert!(answer["error"]["message"].as_str().unwrap().contains("no event 8"));
+        // Whoever may not know is not told.
+        assert_eq!(json_of(&routes, "42", &path("8")).await.0, StatusCode::UNAUTHORIZED);
+    }
+}
+
+/// The last number that one may have is asked for like any other.
+#[tokio::test]
+async fn the_last_record_there_can_be_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let (routes, _sink) = service(folder.path(), Duration::ZERO);
+    for path in
+        ["/v1/bookings?after=1.9223372036854775807", "/v1/bookings?seen=7-0-2-1-9223372036854775807-3"]
+    {
+        let (status, answer) = json_of(&routes, "42", path).await;
+        assert_eq!(
+            (status, &answer["error"]["code"]),
+            (StatusCode::SERVICE_UNAVAILABLE, &json!("not_there_yet"))
+        );
+    }
+    let page =
+        json_of(&routes, "42", "/v1/bookings?cursor=9224318015999999_7-0-2-1-9223372036854775807-3").await;
+    assert_eq!(page.0, StatusCode::OK);
 }
 
 #[tokio::test]

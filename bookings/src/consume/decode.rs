@@ -1,16 +1,10 @@
 //! What a record says, or why it cannot be used.
 
-use crate::booking::Booking;
+use crate::booking::{Booking, LAST_LSN, LAST_MS};
 use frontrow_cdc::avro::Schemas;
 use frontrow_cdc::message::{Anew, VERSION};
 use frontrow_cdc::source::Record;
 use frontrow_cdc::{Change, Kind, Marks, Message, Position};
-use frontrow_shard::{Lsn, Millis};
-
-/// The last moment a table can hold: the year 294,246. What says a later one is damaged.
-const LAST_MS: Millis = 9_224_318_015_999_999;
-/// The last number a record may have: they are given without gaps from 1, so a greater one is damaged.
-const LAST_LSN: Lsn = i64::MAX as Lsn;
 
 /// What a record says.
 #[derive(Debug)]
@@ -37,9 +31,9 @@ fn wrong(why: impl Into<String>) -> Poison {
     Poison::Wrong(why.into())
 }
 
-/// Reads a record; `schemas` knows the schema of one that is Avro.
-pub(super) fn decode(record: &Record, schemas: &Schemas) -> Result<Told, Poison> {
-    check_version(record)?;
+/// Reads a record of the cluster `own`; `schemas` knows the schema of one that is Avro.
+pub(super) fn decode(record: &Record, schemas: &Schemas, own: Option<&str>) -> Result<Told, Poison> {
+    check(record, own)?;
     match schemas.read(record).map_err(|error| wrong(error.to_string()))? {
         Message::Change(change) => of_change(&change, &record.key),
         Message::Upto(marks) if marks.values().all(|mark| mark.lsn <= LAST_LSN) => Ok(Told::Upto(marks)),
@@ -49,8 +43,30 @@ pub(super) fn decode(record: &Record, schemas: &Schemas) -> Result<Told, Poison>
     }
 }
 
+/// Whether its headers say that it is for this program, and for this table. What they mean hangs on the version.
+pub(super) fn check(record: &Record, own: Option<&str>) -> Result<(), Poison> {
+    check_version(record)?;
+    let cluster = record.header("cluster").ok_or_else(|| wrong("it has no header 'cluster'"))?;
+    match own {
+        Some(own) if own.as_bytes() == cluster => Ok(()),
+        Some(own) => {
+            let theirs: String = cluster.escape_ascii().take(64).map(char::from).collect();
+            Err(wrong(format!("it is of cluster {theirs}, and the table is of cluster {own}")))
+        }
+        None => Err(wrong("its header 'cluster' is none")),
+    }
+}
+
+/// Whose a record is by itself: 32 hexadecimal digits.
+pub(super) fn cluster(record: &Record) -> Option<&str> {
+    check_version(record).ok()?;
+    let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let cluster = record.header("cluster").filter(|it| it.len() == 32 && it.iter().all(is_digit))?;
+    std::str::from_utf8(cluster).ok()
+}
+
 /// Whether this program reads records of its version.
-pub(super) fn check_version(record: &Record) -> Result<(), Poison> {
+fn check_version(record: &Record) -> Result<(), Poison> {
     let version = record.header("version").ok_or_else(|| wrong("it has no header 'version'"))?;
     let version = std::str::from_utf8(version).ok().and_then(|text| text.parse().ok());
     match version {

@@ -5,7 +5,7 @@
 use frontrow_cdc::Message;
 use frontrow_cdc::avro::{self, UnknownSchema};
 use frontrow_cdc::message::VERSION;
-use frontrow_cdc::source::{Polled, Record, Source, SourceError};
+use frontrow_cdc::source::{Origin, Polled, Record, Source, SourceError};
 use frontrow_shard::UserId;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::AtomicBool;
@@ -13,27 +13,38 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+/// Whose records they are.
+pub const CLUSTER: &str = "0000000000000000000000000000feed";
 /// Records of one partition that come together.
 const TOGETHER: usize = 500;
 
 /// The topic, and its dead-letter topic.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct MemoryTopic {
     inner: Arc<Mutex<Inner>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
+    origin: Origin,
     partitions: Vec<Vec<Record>>,
     aside: Vec<(Record, String)>,
     trouble: Option<SourceError>,
     registry: BTreeMap<UnknownSchema, String>,
+    without_registry: bool,
 }
 
 impl MemoryTopic {
     /// An empty one.
     pub fn new(partitions: usize) -> Self {
-        let inner = Inner { partitions: vec![Vec::new(); partitions], ..Inner::default() };
+        let inner = Inner {
+            origin: Origin { cluster: Some(CLUSTER.to_owned()), id: Some("first".to_owned()) },
+            partitions: vec![Vec::new(); partitions],
+            aside: Vec::new(),
+            trouble: None,
+            registry: BTreeMap::new(),
+            without_registry: false,
+        };
         Self { inner: Arc::new(Mutex::new(inner)) }
     }
 
@@ -59,7 +70,9 @@ impl MemoryTopic {
 
     fn send_value(&self, message: &Message, value: &[u8], schema: Option<u32>) {
         let number = |name: &str, number: u32| (name.to_owned(), number.to_string().into_bytes());
-        let mut headers = vec![number("version", VERSION), ("type".to_owned(), message.kind().into())];
+        let text = |name: &str, text: &str| (name.to_owned(), text.into());
+        let mut headers =
+            vec![number("version", VERSION), text("cluster", CLUSTER), text("type", message.kind())];
         headers.extend(schema.map(|schema| number("schema", schema)));
         let user = if let Message::Change(change) = message { change.user } else { None };
         let key = user.map(|user| user.to_string().into_bytes()).unwrap_or_default();
@@ -100,9 +113,26 @@ impl MemoryTopic {
         self.inner().trouble = Some(error);
     }
 
+    /// What is to stand beside the topic of whose it is.
+    pub fn belongs_to(&self, cluster: Option<&str>) {
+        self.inner().origin.cluster = cluster.map(str::to_owned);
+    }
+
+    /// Deletes it, and makes it anew.
+    pub fn make_anew(&self, id: Option<&str>) {
+        let mut inner = self.inner();
+        inner.origin.id = id.map(str::to_owned);
+        inner.partitions.iter_mut().for_each(Vec::clear);
+    }
+
     /// What the registry is to say of a schema.
     pub fn register(&self, schema: UnknownSchema, text: &str) {
         self.inner().registry.insert(schema, text.to_owned());
+    }
+
+    /// Its readers know of no registry.
+    pub fn without_registry(&self) {
+        self.inner().without_registry = true;
     }
 
     /// A reader of these partitions.
@@ -153,6 +183,11 @@ impl Source for MemorySource {
         Ok(self.topic.inner().partitions.len() as i32)
     }
 
+    fn origin(&mut self) -> Result<Origin, SourceError> {
+        self.trouble()?;
+        Ok(self.topic.inner().origin.clone())
+    }
+
     fn poll(&mut self, most: usize, _patience: Duration) -> Result<Polled, SourceError> {
         self.trouble()?;
         if let Some(news) = self.news.pop_front() {
@@ -167,7 +202,8 @@ impl Source for MemorySource {
         while any && records.len() < most {
             any = false;
             for (&partition, next) in &mut self.next {
-                let left = &inner.partitions[partition as usize][*next as usize..];
+                // Made anew, it may end before.
+                let left = inner.partitions[partition as usize].get(*next as usize..).unwrap_or_default();
                 let some = &left[..left.len().min(TOGETHER).min(most - records.len())];
                 records.extend_from_slice(some);
                 *next += some.len() as i64;
@@ -203,6 +239,9 @@ impl Source for MemorySource {
 
     fn schema(&mut self, schema: UnknownSchema) -> Result<Option<String>, SourceError> {
         self.trouble()?;
+        if self.topic.inner().without_registry {
+            return Err(SourceError::Unfit(format!("schema {} cannot be asked for", schema.0)));
+        }
         Ok(self.topic.inner().registry.get(&schema).cloned())
     }
 

@@ -19,11 +19,12 @@ mod plan;
 pub mod progress;
 pub mod table;
 
+use progress::LASTING;
 pub use progress::Progress;
 pub use table::{Move, Place, Plan, Reached, RowChange, Step, Table, TableError};
 
 use frontrow_cdc::avro::Schemas;
-pub use frontrow_cdc::source::{Polled, Record, Source, SourceError};
+pub use frontrow_cdc::source::{Origin, Polled, Record, Source, SourceError};
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -32,6 +33,8 @@ use std::time::Duration;
 pub const BATCH: usize = 8192;
 /// How long to wait for records before looking whether the end has come.
 const PATIENCE: Duration = Duration::from_millis(200);
+/// After so many it is looked whether the topic is still the same: 10 s, where nothing comes.
+const POLLS: u32 = 50;
 /// After an error; twice as long after each further one.
 const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -43,17 +46,56 @@ const OVERTAKEN: Duration = Duration::from_millis(50);
 pub enum ConsumeError {
     /// Records of a later version.
     #[error(
-        "partition {partition} of the topic has records of version {version} from offset {offset} on, and this program reads \
-         version {own}: run a newer one; everything before is in the table",
+        "{topic}, partition {partition}, offset {offset}: a record of version {version}, and this program reads version {own}: \
+         update the bookings service before the servers, and start it; everything before is in the table",
         own = frontrow_cdc::message::VERSION
     )]
     Later {
+        /// The topic.
+        topic: String,
         /// Kafka's partition.
         partition: i32,
         /// Where.
         offset: i64,
         /// Theirs.
         version: u32,
+    },
+    /// A record whose schema cannot be known here.
+    #[error("{topic}, partition {partition}, offset {offset}: {why}; everything before is in the table")]
+    Schema {
+        /// The topic.
+        topic: String,
+        /// Kafka's partition.
+        partition: i32,
+        /// Where.
+        offset: i64,
+        /// What it is, and what to do.
+        why: String,
+    },
+    /// Topics of another cluster, as a whole.
+    #[error(
+        "the table is of cluster {table}, and the topic of bookings is of cluster {topic}: set kafka.brokers and kafka.prefix to \
+         the topics of {table}, or give the bookings of {topic} a database of their own (service.postgres); if those of {table} \
+         are wanted no more, drop the table (DROP SCHEMA frontrow CASCADE)"
+    )]
+    OtherCluster {
+        /// Whose bookings the table has.
+        table: String,
+        /// Whose topics these are.
+        topic: String,
+    },
+    /// The places in the table are of a topic that is no more.
+    #[error(
+        "the topic of bookings was deleted and made anew: the table has bookings and places of the one with Kafka's id {table}, and \
+         this is {topic}, in which these places mean nothing. Stop every bookings service, drop the table (DROP SCHEMA frontrow \
+         CASCADE), and start them: the new topic is read from its beginning. If it does not have everything, stop the server that is \
+         primary as well, delete all four topics and drop the table: then it tells all of it anew"
+    )]
+    MadeAnew {
+        /// The id that the places are of.
+        table: String,
+        /// The id that the topic has.
+        topic: String,
     },
     /// The topic.
     #[error("the topic of bookings: {0}")]
@@ -77,6 +119,8 @@ pub struct Running<'a> {
 /// Why a life of it ended.
 enum Ended {
     Away(String),
+    /// It is tried again, and somebody has to mend it.
+    Refused(String),
     For(ConsumeError),
 }
 
@@ -84,6 +128,7 @@ impl From<SourceError> for Ended {
     fn from(error: SourceError) -> Self {
         match error {
             SourceError::Away(why) => Self::Away(why),
+            SourceError::Refused(why) => Self::Refused(why),
             SourceError::Unfit(why) => Self::For(ConsumeError::Source(why)),
         }
     }
@@ -93,6 +138,7 @@ impl From<TableError> for Ended {
     fn from(error: TableError) -> Self {
         match error {
             TableError::Away(why) => Self::Away(why),
+            TableError::Refused(why) => Self::Refused(why),
             TableError::Overtaken => Self::Away(error.to_string()),
             TableError::Unfit(why) => Self::For(ConsumeError::Table(why)),
         }
@@ -106,25 +152,40 @@ pub fn consume(
     running: Running<'_>,
 ) -> Result<(), ConsumeError> {
     let (places, ends) = (BTreeMap::new(), BTreeMap::new());
-    let schemas = Schemas::default();
-    let mut own = Consumer { source, table, running, places, ends, placed: true, schemas };
+    let (schemas, cluster) = (Schemas::default(), None);
+    let mut own = Consumer {
+        source,
+        table,
+        running,
+        places,
+        ends,
+        placed: true,
+        schemas,
+        cluster,
+        polls: 0,
+        is_denied: false,
+    };
     let mut pause = PAUSE;
     loop {
         let batches = running.progress.batches.load(Relaxed);
-        match own.live() {
+        let (why, is_refused) = match own.live() {
             Ok(()) => return Ok(()),
             Err(Ended::For(error)) => {
                 running.progress.troubled(Some(error.to_string()));
                 return Err(error);
             }
-            Err(Ended::Away(why)) => {
-                running.progress.retries.fetch_add(1, Relaxed);
-                if running.progress.batches.load(Relaxed) > batches {
-                    pause = PAUSE;
-                }
-                if running.progress.troubled(Some(why.clone())) {
-                    tracing::warn!(%why, "bookings wait to be taken over; nothing is lost, it goes on by itself");
-                }
+            Err(Ended::Away(why)) => (why, false),
+            Err(Ended::Refused(why)) => (format!("{LASTING}{why}"), true),
+        };
+        running.progress.retries.fetch_add(1, Relaxed);
+        if running.progress.batches.load(Relaxed) > batches {
+            pause = PAUSE;
+        }
+        if running.progress.troubled(Some(why.clone())) {
+            if is_refused {
+                tracing::error!(%why, "bookings wait to be taken over; nothing is lost, it goes on once that is mended");
+            } else {
+                tracing::warn!(%why, "bookings wait to be taken over; nothing is lost, it goes on by itself");
             }
         }
         if (running.is_over)(pause) {
@@ -146,6 +207,12 @@ struct Consumer<'a> {
     placed: bool,
     /// Of records that are Avro.
     schemas: Schemas,
+    /// Whose bookings the table has, once that is known: nobody else's are taken.
+    cluster: Option<String>,
+    /// Since it was last looked whether the table is this topic's.
+    polls: u32,
+    /// Whether the source has refused something since anything came of it: it says so once, and then is silent.
+    is_denied: bool,
 }
 
 impl Consumer<'_> {
@@ -153,13 +220,26 @@ impl Consumer<'_> {
     fn live(&mut self) -> Result<(), Ended> {
         let partitions = self.source.partitions()?;
         self.table.begin(self.source.topic(), partitions)?;
+        self.belong()?;
         // A topic that was away goes on where it was: to move what is read disturbs the group, which has just met again.
         if !self.placed {
             self.place_all()?;
         }
-        self.running.progress.troubled(None);
+        if !self.is_denied {
+            self.running.progress.troubled(None);
+        }
         while !(self.running.is_over)(Duration::ZERO) {
-            let polled = self.source.poll(self.running.batch, PATIENCE)?;
+            self.polls += 1;
+            if self.polls > POLLS {
+                self.belong()?;
+            }
+            let polled = self.source.poll(self.running.batch, PATIENCE);
+            let polled =
+                polled.inspect_err(|error| self.is_denied = matches!(error, SourceError::Refused(_)))?;
+            let is_news = !matches!(&polled, Polled::Records(records) if records.is_empty());
+            if is_news && std::mem::take(&mut self.is_denied) {
+                self.running.progress.troubled(None);
+            }
             match polled {
                 Polled::Records(records) if records.is_empty() => self.rest()?,
                 Polled::Records(records) => self.take(&records)?,
@@ -179,6 +259,23 @@ impl Consumer<'_> {
         Ok(())
     }
 
+    /// Sees to it that the table is this topic's. Topics of another cluster are refused as such, not record by record; and of
+    /// one that was made anew nothing is read from a place of the old one.
+    fn belong(&mut self) -> Result<(), Ended> {
+        self.polls = 0;
+        let told = self.source.origin()?;
+        let known = self.table.origin(&told)?;
+        self.cluster.clone_from(&known.cluster);
+        let differ = |table: Option<String>, topic: Option<String>| table.zip(topic).filter(|(a, b)| a != b);
+        if let Some((table, topic)) = differ(known.cluster, told.cluster) {
+            return Err(Ended::For(ConsumeError::OtherCluster { table, topic }));
+        }
+        match differ(known.id, told.id) {
+            Some((table, topic)) => Err(Ended::For(ConsumeError::MadeAnew { table, topic })),
+            None => Ok(()),
+        }
+    }
+
     fn place_all(&mut self) -> Result<(), Ended> {
         let all: Vec<i32> = self.places.keys().copied().collect();
         self.place(&all)
@@ -195,6 +292,8 @@ impl Consumer<'_> {
             self.places.insert(*partition, Place::default());
             self.ends.remove(partition);
         }
+        // A topic that is made anew is given out anew, too.
+        self.belong()?;
         self.places.extend(self.table.places(partitions)?);
         let from: Vec<_> =
             partitions.iter().map(|partition| (*partition, self.places[partition].next)).collect();
@@ -203,23 +302,36 @@ impl Consumer<'_> {
         Ok(())
     }
 
-    /// Sees to it that every schema that records are written by is known, or is known not to be.
-    fn learn(&mut self, records: &[Record]) -> Result<(), Ended> {
-        for record in records.iter().filter(|record| decode::check_version(record).is_ok()) {
+    /// Sees to it that every schema that records are written by is known, or is known not to be. The first record, by its
+    /// place in the batch, of whose schema nobody can be asked, and why.
+    fn learn(&mut self, records: &[Record]) -> Result<Option<(usize, String)>, Ended> {
+        let own = self.cluster.as_deref();
+        for (n, record) in records.iter().enumerate().filter(|(_, it)| decode::check(it, own).is_ok()) {
             if let Some(missing) = self.schemas.missing(record) {
-                let said = self.source.schema(missing)?;
-                self.schemas.learn(missing, said.as_deref());
+                match self.source.schema(missing) {
+                    Ok(said) => self.schemas.learn(missing, said.as_deref()),
+                    Err(SourceError::Unfit(why)) => return Ok(Some((n, why))),
+                    Err(error) => return Err(error.into()),
+                }
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     fn take(&mut self, records: &[Record]) -> Result<(), Ended> {
         self.placed = false;
-        self.learn(records)?;
+        if self.cluster.is_none() {
+            // Nothing beside the topic said it: the first record does.
+            let first = records.iter().find_map(decode::cluster);
+            if let Some(cluster) = first.map(str::to_owned) {
+                self.cluster = self.table.origin(&Origin { cluster: Some(cluster), id: None })?.cluster;
+            }
+        }
+        let unreadable = self.learn(records)?;
+        let readable = unreadable.as_ref().map_or(records, |(n, _)| &records[..*n]);
         let mut places = self.places.clone();
         self.end(&mut places);
-        let drafted = plan::draft(&mut places, records, &self.schemas);
+        let drafted = plan::draft(&mut places, readable, (&self.schemas, self.cluster.as_deref()));
         for (n, reason) in &drafted.aside {
             let record = &records[*n];
             tracing::warn!(
@@ -239,7 +351,13 @@ impl Consumer<'_> {
         count(&self.running.progress.aside, drafted.aside.len() as u64);
         if let Some((n, version)) = drafted.later {
             let Record { partition, offset, .. } = records[n];
-            return Err(Ended::For(ConsumeError::Later { partition, offset, version }));
+            let topic = self.source.topic().to_owned();
+            return Err(Ended::For(ConsumeError::Later { topic, partition, offset, version }));
+        }
+        if let Some((n, why)) = unreadable {
+            let Record { partition, offset, .. } = records[n];
+            let topic = self.source.topic().to_owned();
+            return Err(Ended::For(ConsumeError::Schema { topic, partition, offset, why }));
         }
         Ok(())
     }

@@ -41,8 +41,12 @@ enum When {
     Known,
 }
 
-/// Makes a plan of records. `places` are those of the partitions read here, and go on with it.
-pub(super) fn draft(places: &mut BTreeMap<i32, Place>, records: &[Record], schemas: &Schemas) -> Drafted {
+/// Makes a plan of records of the cluster `own`. `places` are those of the partitions read here, and go on with it.
+pub(super) fn draft(
+    places: &mut BTreeMap<i32, Place>,
+    records: &[Record],
+    (schemas, own): (&Schemas, Option<&str>),
+) -> Drafted {
     let (mut draft, mut out) = (Draft::default(), Drafted::default());
     for (n, record) in records.iter().enumerate() {
         // Of a partition that is not read here, or what was written already.
@@ -50,7 +54,7 @@ pub(super) fn draft(places: &mut BTreeMap<i32, Place>, records: &[Record], schem
         if place.next.is_some_and(|next| record.offset < next) {
             continue;
         }
-        let told = match decode(record, schemas) {
+        let told = match decode(record, schemas, own) {
             Err(Poison::Later(version)) => {
                 out.later = Some((n, version));
                 break;

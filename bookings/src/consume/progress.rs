@@ -7,6 +7,9 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+/// How trouble begins that somebody has to mend.
+pub(super) const LASTING: &str = "will not mend by itself: ";
+
 /// What a consumer has done, and where it is. Read by any thread.
 #[derive(Debug, Default)]
 pub struct Progress {
@@ -43,10 +46,16 @@ pub struct Standing {
 }
 
 impl Standing {
-    /// Offsets between the two: records, and Kafka's own marks of transactions.
-    pub fn lag(&self) -> u64 {
-        self.high.map_or(0, |high| (high - self.next).max(0) as u64)
+    /// Offsets between the two: records, and Kafka's own marks of transactions. None while it is not known: before Kafka's first
+    /// answer, and while its last one is older than what the table has.
+    pub fn lag(&self) -> Option<u64> {
+        self.high.and_then(|high| u64::try_from(high - self.next).ok())
     }
+}
+
+fn lag(partitions: &BTreeMap<i32, Standing>) -> Option<u64> {
+    let all: Option<Vec<u64>> = partitions.values().map(Standing::lag).collect();
+    all.filter(|all| !all.is_empty()).map(|all| all.iter().sum())
 }
 
 impl Progress {
@@ -59,12 +68,19 @@ impl Progress {
         self.now().partitions.clone()
     }
 
+    /// How many records behind it is, all partitions together. None while it is not known, and where none is assigned: then it
+    /// is somebody else who knows.
+    pub fn lag(&self) -> Option<u64> {
+        lag(&self.now().partitions)
+    }
+
     /// What hinders it now.
     pub fn trouble(&self) -> Option<String> {
         self.now().trouble.clone()
     }
 
-    pub(super) fn stand(&self, places: &BTreeMap<i32, Place>, high: impl Fn(i32) -> Option<i64>) {
+    /// What the consumer says of its partitions.
+    pub fn stand(&self, places: &BTreeMap<i32, Place>, high: impl Fn(i32) -> Option<i64>) {
         let standing = |(&partition, place): (&i32, &Place)| {
             let (next, complete) = (place.next.unwrap_or(0), place.complete);
             (partition, Standing { next, high: high(partition), complete })
@@ -72,10 +88,11 @@ impl Progress {
         self.now().partitions = places.iter().map(standing).collect();
     }
 
-    /// Whether that is news.
+    /// Whether that is news: there was no trouble, or of another kind.
     pub(super) fn troubled(&self, trouble: Option<String>) -> bool {
         let mut now = self.now();
-        let news = now.trouble.is_none() && trouble.is_some();
+        let kind = |trouble: &Option<String>| trouble.as_ref().map(|why| why.starts_with(LASTING));
+        let news = trouble.is_some() && kind(&now.trouble) != kind(&trouble);
         now.trouble = trouble;
         news
     }
@@ -85,10 +102,13 @@ impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = |of: &AtomicU64| of.load(Relaxed);
         let now = self.now();
-        let lag: u64 = now.partitions.values().map(Standing::lag).sum();
+        let behind = match (now.partitions.len(), lag(&now.partitions)) {
+            (0, _) => "no partition assigned".to_owned(),
+            (count, None) => format!("{count} partitions, how far behind is not known yet"),
+            (count, Some(lag)) => format!("{count} partitions, {lag} records behind"),
+        };
         let (applied, known, aside) = (count(&self.applied), count(&self.known), count(&self.aside));
-        let mut line =
-            format!("{} partitions, {lag} records behind; {applied} changes written", now.partitions.len());
+        let mut line = format!("{behind}; {applied} changes written");
         if known > 0 {
             write!(line, ", {known} known already")?;
         }
@@ -99,5 +119,32 @@ impl fmt::Display for Progress {
             write!(line, "; waiting: {trouble}")?;
         }
         f.write_str(&line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_known_is_not_said_to_be_nothing() {
+        let (progress, at) = (Progress::default(), |next| Place { next: Some(next), ..Place::default() });
+        assert_eq!(progress.lag(), None);
+        assert!(progress.to_string().starts_with("no partition assigned; 0 changes"), "{progress}");
+        let places = BTreeMap::from([(0, at(5)), (1, at(7))]);
+        // Kafka has answered of none, of one, of an earlier moment, of all.
+        let known: [fn(i32) -> Option<i64>; 4] =
+            [|_| None, |of| (of == 0).then_some(9), |of| Some(if of == 0 { 9 } else { 6 }), |_| Some(9)];
+        for high in &known[..3] {
+            progress.stand(&places, high);
+            assert_eq!(progress.lag(), None);
+            let text = progress.to_string();
+            assert!(text.starts_with("2 partitions, how far behind is not known yet; "), "{text}");
+        }
+        progress.stand(&places, known[3]);
+        assert_eq!(progress.lag(), Some(4 + 2));
+        assert!(progress.to_string().starts_with("2 partitions, 6 records behind; "), "{progress}");
+        progress.stand(&BTreeMap::new(), known[3]);
+        assert_eq!(progress.lag(), None, "they were taken away");
     }
 }

@@ -1,6 +1,7 @@
 //! Where bookings go, and what is to be changed there as one.
 
 use crate::booking::Booking;
+use frontrow_cdc::source::Origin;
 use frontrow_cdc::{Mark, Position};
 use frontrow_shard::{Epoch, EventId, PartitionId};
 use std::collections::BTreeMap;
@@ -85,6 +86,9 @@ pub enum TableError {
     /// It cannot be reached: to be tried again.
     #[error("{0}")]
     Away(String),
+    /// It is there, and does not let this one in: to be tried again, but somebody has to mend it.
+    #[error("{0}")]
+    Refused(String),
     /// Somebody else has written what comes through one of these partitions: read on from there.
     #[error("another consumer has written meanwhile")]
     Overtaken,
@@ -97,6 +101,9 @@ pub enum TableError {
 pub trait Table {
     /// Makes it ready for a topic of so many partitions; also after an error.
     fn begin(&mut self, topic: &str, partitions: i32) -> Result<(), TableError>;
+
+    /// What its bookings and places are of. What is not known yet is taken from `told`, and stays. Asked once it is ready.
+    fn origin(&mut self, told: &Origin) -> Result<Origin, TableError>;
 
     /// Where these partitions stand.
     fn places(&mut self, partitions: &[i32]) -> Result<BTreeMap<i32, Place>, TableError>;

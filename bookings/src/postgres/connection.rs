@@ -20,6 +20,9 @@ pub enum PostgresError {
     /// It cannot be reached, or will not do it now: to be tried again.
     #[error("PostgreSQL: {0}")]
     Away(String),
+    /// It is there, and does not let this one in: to be tried again, but somebody has to mend it.
+    #[error("PostgreSQL: {0}")]
+    Refused(String),
     /// A row of that name is there already.
     #[error("PostgreSQL: {0}")]
     Doubled(String),
@@ -33,13 +36,26 @@ impl From<tokio_postgres::Error> for PostgresError {
         let Some(db) = error.as_db_error() else {
             let cause =
                 std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-            return Self::Away(format!("{error}{cause}"));
+            let text = format!("{error}{cause}");
+            // The password that it asks for is not in the URL, or it asks in a way that is not spoken here. The error's words are
+            // all that tells it apart.
+            let is_refused =
+                ["invalid configuration", "authentication error"].iter().any(|it| text.starts_with(it));
+            return if is_refused { Self::Refused(text) } else { Self::Away(text) };
         };
         let text = format!("{} ({})", db.message(), db.code().code());
         match db.code() {
             code if *code == SqlState::UNIQUE_VIOLATION => Self::Doubled(text),
             // Data that no table of ours can hold: it would be refused again.
             code if code.code().starts_with("22") || code.code().starts_with("23") => Self::Unfit(text),
+            // Who it is, with which password; which database; what one may do there.
+            code if code.code().starts_with("28")
+                || [SqlState::INVALID_CATALOG_NAME, SqlState::INSUFFICIENT_PRIVILEGE].contains(code) =>
+            {
+                Self::Refused(format!(
+                    "{text}; see service.postgres, and that its role may connect, and make or own the schema frontrow"
+                ))
+            }
             _ => Self::Away(text),
         }
     }

@@ -6,8 +6,12 @@ use super::connection::{Connection, PostgresError};
 const LOCK: i64 = 0x6672_6f6e_7472_6f77;
 
 /// By version, from 1 on, what leads there from the one before. What has been released is never changed.
-pub(super) const MIGRATIONS: &[&str] =
-    &[include_str!("sql/1_tables.sql"), include_str!("sql/2_by_event.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[
+    include_str!("sql/1_tables.sql"),
+    include_str!("sql/2_by_event.sql"),
+    include_str!("sql/3_topics.sql"),
+    include_str!("sql/4_topic_id.sql"),
+];
 
 /// Makes the tables, or brings them up to this program's version.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), PostgresError> {

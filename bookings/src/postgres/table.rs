@@ -10,7 +10,7 @@
 use super::connection::{Connection, For, Parameters, PostgresError, config};
 use super::rows::{COPIED, copied};
 use super::{Settings, bigint, schema};
-use crate::consume::{Move, Place, Plan, Reached, RowChange, Step, Table, TableError};
+use crate::consume::{Move, Origin, Place, Plan, Reached, RowChange, Step, Table, TableError};
 use frontrow_cdc::Mark;
 use futures_util::SinkExt;
 use futures_util::future::try_join_all;
@@ -43,6 +43,11 @@ const CANCEL: &str = "UPDATE bookings AS b SET cancelled_at = to_timestamp(0) + 
     AND b.lsn = s.lsn AND b.slot = s.slot \
     AND (s.change_epoch, s.change_lsn, s.change_n) > (b.change_epoch, b.change_lsn, b.change_n)";
 
+const KNOWN: &str = "SELECT cluster, id FROM topics WHERE topic = $1";
+/// What is known stays.
+const ORIGIN: &str = "INSERT INTO topics AS t (topic, cluster, id) VALUES ($1, $2, $3) ON CONFLICT (topic) \
+    DO UPDATE SET cluster = coalesce(t.cluster, excluded.cluster), id = coalesce(t.id, excluded.id) RETURNING cluster, id";
+
 const ANEW: &str = "DELETE FROM bookings WHERE event = ANY($1) AND partition = $2 AND kafka_partition = $3";
 const FORGET: &str = "DELETE FROM bookings WHERE kafka_partition = $1";
 
@@ -59,6 +64,7 @@ impl From<PostgresError> for TableError {
     fn from(error: PostgresError) -> Self {
         match error {
             PostgresError::Away(_) | PostgresError::Doubled(_) => Self::Away(error.to_string()),
+            PostgresError::Refused(_) => Self::Refused(error.to_string()),
             PostgresError::Unfit(_) => Self::Unfit(error.to_string()),
         }
     }
@@ -114,6 +120,21 @@ impl Table for PostgresTable {
         topic.clone_into(&mut self.topic);
         self.connection = Some(connection);
         Ok(())
+    }
+
+    fn origin(&mut self, told: &Origin) -> Result<Origin, TableError> {
+        let topic = self.topic.clone();
+        self.with(|connection| {
+            let origin = |row: &tokio_postgres::Row| Origin { cluster: row.get(0), id: row.get(1) };
+            let is_news = |known: &Option<String>, told: &Option<String>| known.is_none() && told.is_some();
+            // It is asked again and again, and nothing is written for it.
+            let known = connection.query(KNOWN, &[&topic])?.first().map(origin).unwrap_or_default();
+            if !is_news(&known.cluster, &told.cluster) && !is_news(&known.id, &told.id) {
+                return Ok(known);
+            }
+            let found = connection.query(ORIGIN, &[&topic, &told.cluster, &told.id])?;
+            Ok(found.first().map(origin).unwrap_or_default())
+        })
     }
 
     fn places(&mut self, partitions: &[i32]) -> Result<BTreeMap<i32, Place>, TableError> {

@@ -3,7 +3,8 @@ use crate::model::Dice;
 use frontrow_bookings::Store;
 use frontrow_bookings::consume::memory::{MemorySource, MemoryTopic, is_drained};
 use frontrow_bookings::consume::{
-    Move, Place, Plan, Polled, Progress, Record, Running, Source, SourceError, Table, TableError, consume,
+    Move, Origin, Place, Plan, Polled, Progress, Record, Running, Source, SourceError, Table, TableError,
+    consume,
 };
 use frontrow_bookings::postgres::{PostgresTable, Settings};
 use frontrow_cdc::Message;
@@ -27,6 +28,10 @@ impl Source for Nudging {
 
     fn partitions(&mut self) -> Result<i32, SourceError> {
         self.0.partitions()
+    }
+
+    fn origin(&mut self) -> Result<Origin, SourceError> {
+        self.0.origin()
     }
 
     fn poll(&mut self, most: usize, patience: Duration) -> Result<Polled, SourceError> {

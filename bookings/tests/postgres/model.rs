@@ -2,7 +2,7 @@
 //! what one reader with a plain map makes of the topic.
 
 use crate::common::{change, database, name, reader, run, server, take};
-use frontrow_bookings::consume::memory::MemoryTopic;
+use frontrow_bookings::consume::memory::{CLUSTER, MemoryTopic};
 use frontrow_bookings::consume::{Progress, Record, Running, consume};
 use frontrow_bookings::postgres::{PostgresTable, Settings};
 use frontrow_bookings::{Booking, BookingId, Store};
@@ -113,11 +113,12 @@ impl History {
 
     fn poison(&mut self) {
         let mut record = self.topic.records().concat().pop().unwrap_or_default();
-        match self.dice.below(5) {
+        match self.dice.below(6) {
             0 => record.value = b"{not json".to_vec(),
             1 => record.headers = vec![("version".into(), b"0".to_vec())],
             2 => record.headers.clear(),
             3 => record.value = br#"{"type":"booked","partition":1}"#.to_vec(),
+            4 => record.headers.retain(|(name, _)| name != "cluster"),
             _ => {
                 let mut wrong = change("booked", 1, 1, 1, (self.epoch, 1_000_000));
                 wrong.time_ms = u64::MAX;
@@ -182,6 +183,7 @@ impl Plain {
     fn read(&mut self, record: &Record) {
         let through = record.partition;
         let message = self.schemas.read(record).ok().filter(|_| record.header("version") == Some(b"1"));
+        let message = message.filter(|_| record.header("cluster") == Some(CLUSTER.as_bytes()));
         let is_taken = match message {
             Some(Message::Change(change)) if change.time_ms < u64::MAX => self.change(through, &change),
             Some(Message::Upto(marks)) => {

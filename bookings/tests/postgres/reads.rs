@@ -129,6 +129,8 @@ async fn the_routes_answer_from_it_once_it_is_whole() {
         gate: Arc::new(Doors),
         partitions: 4,
         patience: Duration::ZERO,
+        // As in the bookings service: what it knows of an event is its bookings.
+        event: None,
         complete: Box::new(|| true),
     };
     let routes = routes(Arc::new(service));
@@ -145,9 +147,13 @@ async fn the_routes_answer_from_it_once_it_is_whole() {
         ("/v1/bookings?seen=7-0-1-1-4-3&after=1.5", 200),
         ("/v1/bookings?seen=7-0-1-1-6-3", 503),
         ("/v1/bookings?after=1.6", 503),
+        ("/v1/bookings?after=1.9223372036854775808", 400),
+        ("/v1/bookings?seen=7-0-1-1-9223372036854775808-3", 400),
         ("/v1/bookings/7-0-1-1-4-3", 200),
         ("/v1/bookings/7-0-1-1-6-3", 404),
         ("/v1/admin/events/7/sales.csv", 200),
+        ("/v1/admin/events/8/sales", 200),
+        ("/v1/admin/events/8/sales.csv", 200),
     ] {
         assert_eq!(status(&routes, path).await, expected, "{path}");
     }

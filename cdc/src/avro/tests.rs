@@ -47,28 +47,9 @@ fn change() -> Change {
     }
 }
 
-const KINDS: [Kind; 16] = [
-    Kind::Claimed,
-    Kind::Offered,
-    Kind::Extended,
-    Kind::Paying,
-    Kind::Booked,
-    Kind::Released,
-    Kind::Cancelled,
-    Kind::Expired,
-    Kind::Joined,
-    Kind::Left,
-    Kind::Dropped,
-    Kind::Unnamed,
-    Kind::EventCreated,
-    Kind::EventState,
-    Kind::Blocked,
-    Kind::Unblocked,
-];
-
 #[test]
 fn every_message_is_what_the_library_writes_and_is_read_as_it_was() {
-    for kind in KINDS {
+    for kind in Kind::ALL {
         same(&Message::Change(Change { kind, ..change() }));
         same(&Message::Change(Change::of_event(change().position, 0, kind, 0)));
     }

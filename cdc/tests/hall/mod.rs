@@ -8,25 +8,6 @@ use frontrow_cdc::{Change, Hold, Kind, Position, Why};
 use frontrow_shard::{EventState, Partition, PartitionId, RowRef, Standing, UserId};
 use std::collections::{BTreeMap, BTreeSet};
 
-pub(crate) const KINDS: [Kind; 16] = [
-    Kind::Claimed,
-    Kind::Offered,
-    Kind::Extended,
-    Kind::Paying,
-    Kind::Booked,
-    Kind::Released,
-    Kind::Cancelled,
-    Kind::Expired,
-    Kind::Joined,
-    Kind::Left,
-    Kind::Dropped,
-    Kind::Unnamed,
-    Kind::EventCreated,
-    Kind::EventState,
-    Kind::Blocked,
-    Kind::Unblocked,
-];
-
 /// What a user has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Has {

@@ -13,6 +13,8 @@ use std::process::{Child, Command, Stdio};
 pub(crate) enum Link {
     Server,
     Service,
+    /// A further service of the same group, which stays away once it was killed.
+    Second,
     Broker,
     Table,
 }
@@ -24,6 +26,7 @@ pub(crate) struct Links {
     pub(crate) postgres: Postgres,
     server: Option<Server>,
     service: Option<Service>,
+    second: Option<Service>,
 }
 
 const DATABASE: &str = "tickets";
@@ -53,7 +56,7 @@ impl Links {
         ];
         settings.extend(more.iter().map(|(name, value)| (*name, text(value))));
         let folder = tempfile::tempdir().expect("a folder");
-        let mut links = Self { folder, settings, kafka, postgres, server: None, service: None };
+        let mut links = Self { folder, settings, kafka, postgres, server: None, service: None, second: None };
         links.start_again(Link::Server);
         links.start_again(Link::Service);
         links
@@ -91,6 +94,7 @@ impl Links {
         match link {
             Link::Server => self.server.take().expect("it runs").kill(),
             Link::Service => self.service = None,
+            Link::Second => drop(self.second.take().expect("it runs")),
             Link::Broker => self.kafka.kill(),
             Link::Table => self.postgres.kill().expect("it runs"),
         }
@@ -107,9 +111,29 @@ impl Links {
                 let service = Service::start(&self.folder.path().join("data"), &settings);
                 self.service = Some(service);
             }
+            Link::Second => {}
             Link::Broker => self.kafka.start_again().expect("it starts again"),
             Link::Table => self.postgres.start_again().expect("it starts again"),
         }
+    }
+
+    /// A second service beside the first.
+    pub(crate) fn start_second(&mut self) {
+        let second = Service::start(&self.folder.path().join("data"), &self.settings());
+        self.second = Some(second);
+    }
+
+    /// How many partitions of the topic each service has.
+    pub(crate) fn shares(&self) -> Vec<u64> {
+        let services = self.service.iter().chain(&self.second);
+        services.map(|it| it.consumers().iter().filter_map(|one| one["partitions"].as_u64()).sum()).collect()
+    }
+
+    /// How many records the service is behind; none while it does not know, of whichever of its consumers.
+    pub(crate) fn lag(&self) -> Option<u64> {
+        let consumers = self.service.as_ref().expect("it runs").consumers();
+        // One may have nothing to do.
+        consumers.iter().filter(|one| one["partitions"] != 0).map(|one| one["lag_records"].as_u64()).sum()
     }
 
     /// What the table has, in psql's words.
@@ -156,6 +180,14 @@ impl Service {
         let said: serde_json::Value = serde_json::from_str(&line).expect("it started");
         let url = format!("http://{}", said["http"].as_str().unwrap_or_default());
         Self { child, url }
+    }
+
+    /// What its status says of each consumer.
+    fn consumers(&self) -> Vec<serde_json::Value> {
+        let answer = get(&self.url, "/v1/status");
+        let (_, body) = answer.split_once("\r\n\r\n").expect("an answer");
+        let status: serde_json::Value = serde_json::from_str(body).expect("a status");
+        status["consumers"].as_array().cloned().unwrap_or_default()
     }
 }
 

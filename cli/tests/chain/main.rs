@@ -23,6 +23,8 @@ use frontrow_services::registry::{self, Registry};
 use links::{Link, Links};
 use std::time::Instant;
 
+/// Partitions of the topic of bookings, as `links` sets them.
+const KAFKA_PARTITIONS: u64 = 4;
 /// The sample hall, in which the crowd buys.
 const HALL: u32 = 1;
 
@@ -102,6 +104,37 @@ fn what_comes_as_avro_is_in_the_table_too() {
         crowd.is_in(&links, HALL).await;
         assert_eq!(links.set_aside(), 0, "every record was taken");
         println!("{compared} bookings that came as Avro are in PostgreSQL");
+    });
+}
+
+/// Two services divide the topic among them. One is killed in the middle of a sale and does not come back: the other one goes on
+/// from where the table says, with all of it.
+#[test]
+fn one_of_two_services_that_is_killed_leaves_its_share_to_the_other() {
+    let Some(postgres) = or_left_out(Postgres::start()) else { return };
+    let Some(kafka) = kafka() else { return };
+    within(120, async {
+        let mut links = Links::start(kafka, postgres);
+        links.start_second();
+        let divided = |shares: &[u64]| shares.iter().sum::<u64>() == KAFKA_PARTITIONS && !shares.contains(&0);
+        while !divided(&links.shares()) {
+            tokio::task::yield_now().await;
+        }
+        let shares = links.shares();
+        let (event, sold) = sell_a_stadium(&links, 600).await;
+        table::alike(&links, event).await;
+        let (mut dice, mut crowd) = (Dice::new(5), Crowd::default());
+        crowd.buy_while(&mut links, Link::Second, &mut dice).await;
+        let compared = table::alike(&links, HALL).await;
+        crowd.is_in(&links, HALL).await;
+        table::answers(&links, HALL).await;
+        while links.shares() != [KAFKA_PARTITIONS] || links.lag() != Some(0) {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(links.set_aside(), 0, "every record was taken");
+        println!(
+            "{sold} seats sold through shares of {shares:?} partitions; one killed, {compared} bookings are the server's own"
+        );
     });
 }
 

@@ -5,6 +5,7 @@ use frontrow_cdc::{Batch, Change, Mark, Marks, Message, Places};
 use frontrow_kafka::{Format, Settings};
 use frontrow_services::kafka::Kafka;
 use frontrow_shard::{Epoch, EventId, Lsn, PartitionId};
+use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Headers, Message as _};
@@ -173,4 +174,19 @@ pub(crate) fn changes(seen: &[Seen]) -> Vec<(PartitionId, Lsn, &'static str)> {
 #[allow(dead_code, reason = "not every test needs it")]
 pub(crate) fn anew(partition: PartitionId, event: EventId, changes: Vec<Change>) -> Batch {
     Batch { anew: vec![(partition, vec![event])], ..batch(changes) }
+}
+
+/// Deletes the four topics.
+#[allow(dead_code, reason = "not every test needs it")]
+pub(crate) fn delete(settings: &Settings) {
+    let mut config = ClientConfig::new();
+    let admin: AdminClient<_> =
+        config.set("bootstrap.servers", &settings.brokers).create().expect("a client");
+    let topics = settings.topics();
+    let names = [&topics.changes, &topics.bookings, &topics.positions, &topics.dead].map(String::as_str);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let deleted = runtime.block_on(admin.delete_topics(&names, &AdminOptions::new())).expect("it answers");
+    for one in deleted {
+        one.expect("it is deleted");
+    }
 }

@@ -64,12 +64,14 @@ pub(super) fn routes(http: &Arc<Http>) -> Router<Arc<Http>> {
             .route("/v1/bookings/{id}", axum::routing::get(off));
     };
     let progress = Arc::clone(&table.progress);
+    let catalogue = Arc::clone(&http.catalogue);
     let gate = Keys { verifier: http.verifier.clone(), admin: http.admin.clone(), clock: http.clock };
     let service = Service {
         store: Arc::clone(&table.store),
         gate: Arc::new(gate),
         partitions: http.partitions,
         patience: frontrow_bookings::api::PATIENCE,
+        event: Some(Box::new(move |event| catalogue.get(event).is_some())),
         complete: Box::new(move || progress.is_complete()),
     };
     frontrow_bookings::routes(Arc::new(service)).with_state(())

@@ -1,4 +1,4 @@
-use super::super::memory::MemoryTopic;
+use super::super::memory::{CLUSTER, MemoryTopic};
 use super::*;
 use frontrow_cdc::{Change, Message};
 
@@ -20,7 +20,7 @@ fn drafted(messages: &[Message]) -> (BTreeMap<i32, Place>, Drafted) {
         topic.send(message);
     }
     let mut places = BTreeMap::from([(0, Place::default())]);
-    let drafted = draft(&mut places, &topic.records()[0], &Schemas::default());
+    let drafted = draft(&mut places, &topic.records()[0], (&Schemas::default(), Some(CLUSTER)));
     (places, drafted)
 }
 
@@ -107,13 +107,20 @@ fn what_is_no_message_of_a_booking_is_set_aside_with_its_reason() {
     });
     wrong(&good, "42", &|record| record.headers.clear());
     wrong(&good, "42", &|record| record.headers[0].1 = b"one".to_vec());
+    wrong(&good, "42", &|record| drop(record.headers.remove(1)));
+    wrong(&good, "42", &|record| record.headers[1].1 = b"\xff".to_vec());
     let mut places = BTreeMap::from([(0, Place::default())]);
-    let drafted = draft(&mut places, &topic.records()[0], &Schemas::default());
+    let drafted = draft(&mut places, &topic.records()[0], (&Schemas::default(), Some(CLUSTER)));
     let reasons: Vec<&str> = drafted.aside.iter().map(|(_, reason)| reason.as_str()).collect();
     let words =
         ["key", "claimed", "number", "number", "no message", "'schema'", "Avro", "no header", "no version"];
+    let words = words.into_iter().chain(["no header 'cluster'", "of cluster \\xff"]);
     for (reason, word) in reasons.iter().zip(words) {
         assert!(reason.contains(word), "{reason}: {word}");
     }
-    assert_eq!((reasons.len(), drafted.steps.len(), places[&0].next), (9, 0, Some(9)), "nothing stops at it");
+    assert_eq!(
+        (reasons.len(), drafted.steps.len(), places[&0].next),
+        (11, 0, Some(11)),
+        "nothing stops at it"
+    );
 }
