@@ -1,6 +1,7 @@
 //! The table in PostgreSQL against the server's own state.
 
 use crate::links::Links;
+use frontrow_client::http::HttpError;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A booking as both sides can tell it: whose, the grant's epoch and LSN, the section, and the seats.
@@ -103,7 +104,14 @@ pub(crate) async fn answers(links: &Links, event: u32) {
         let mine = links.service().as_user(token);
         let (mut cursor, mut found) = (None, 0);
         loop {
-            let page = mine.own_bookings(Some(event), cursor.as_deref()).await.expect("it answers");
+            let page = match mine.own_bookings(Some(event), cursor.as_deref()).await {
+                // It has just been given partitions, and does not know yet that the table has all of them.
+                Err(HttpError::Refused { status: 503, code, .. }) if code == "not_there_yet" => {
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+                page => page.expect("it answers"),
+            };
             found += page.bookings.iter().filter(|it| it.state == "booked").count();
             cursor = page.next;
             if cursor.is_none() {
