@@ -111,7 +111,7 @@ pub(crate) enum Command {
     /// Check and tune this machine for a server; write a configuration that fits it.
     #[command(subcommand)]
     Tune(Tune),
-    /// Look at the log in --data, whether or not a server has it open; only `repair` changes anything.
+    /// Look at the log in --data, whether or not a server has it open; only `repair` and `accept-loss --yes` change anything.
     #[command(subcommand)]
     Wal(Wal),
 }

@@ -11,8 +11,10 @@ use frontrow_client::{
 use serde_json::json;
 use std::time::Duration;
 
-/// How long `book` stays until the table of bookings has it, at most.
+/// How long `book` and `cancel` stay until the table of bookings has it, at most.
 const SEEN_WITHIN: Duration = Duration::from_secs(3);
+/// Between two looks at a booking that is being cancelled.
+const LOOK: Duration = Duration::from_millis(20);
 
 pub(crate) async fn claim(session: &Session, args: &Claim, out: Out) -> Result<(), Failure> {
     let at = session.locate(&args.at.event, &args.at.section, args.at.row.as_deref()).await?;
@@ -127,21 +129,40 @@ pub(crate) async fn with_token(session: &Session, deed: Deed, args: &Token, out:
             see(session, &held).await;
         }
         Deed::Release => say_over(&client.release(&held).await.map_err(label)?, "Released", &labels, out),
-        Deed::Cancel => say_over(&client.cancel(&held).await.map_err(label)?, "Cancelled", &labels, out),
+        Deed::Cancel => {
+            say_over(&client.cancel(&held).await.map_err(label)?, "Cancelled", &labels, out);
+            see_it_gone(session, &held).await;
+        }
     }
     Ok(())
+}
+
+/// What a booking of these seats is called in the table.
+fn booking_id(held: &Held) -> String {
+    let (place, fence) = (held.place, &held.fence);
+    let row = if place.is_section() { "s".to_owned() } else { place.row.to_string() };
+    let (event, section, epoch, lsn, slot) = (place.event, place.section, fence.epoch, fence.lsn, fence.slot);
+    format!("{event}-{section}-{row}-{epoch}-{lsn}-{slot}")
 }
 
 /// So that `frontrow bookings`, typed next, shows it: the table is some tens of milliseconds behind. Only a courtesy: the
 /// booking stands, whatever becomes of this question.
 async fn see(session: &Session, held: &Held) {
-    let (place, fence) = (held.place, &held.fence);
-    let row = if place.is_section() { "s".to_owned() } else { place.row.to_string() };
-    let (event, section, epoch, lsn, slot) = (place.event, place.section, fence.epoch, fence.lsn, fence.slot);
-    let id = format!("{event}-{section}-{row}-{epoch}-{lsn}-{slot}");
     let Ok(token) = session.token().await else { return };
-    let seen = session.http.as_user(token);
-    let _ = tokio::time::timeout(SEEN_WITHIN, seen.booking_seen(&id)).await;
+    let own = session.http.as_user(token);
+    let _ = tokio::time::timeout(SEEN_WITHIN, own.booking_seen(&booking_id(held))).await;
+}
+
+/// The same after a cancellation.
+async fn see_it_gone(session: &Session, held: &Held) {
+    let Ok(token) = session.token().await else { return };
+    let (own, id) = (session.http.as_user(token), booking_id(held));
+    let gone = async {
+        while own.own_booking(&id).await.is_ok_and(|booking| booking.state == "booked") {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    let _ = tokio::time::timeout(SEEN_WITHIN, gone).await;
 }
 
 fn say_over(reply: &frontrow_client::Reply, word: &str, labels: &Labels, out: Out) {

@@ -303,8 +303,16 @@ fn what_was_booked_at_the_terminal_is_listed_at_once() {
         for booked in 1..=12 {
             let claimed: serde_json::Value =
                 serde_json::from_str(&typed(&["claim", "1", "Block A", "--best", "1"])).expect("JSON");
-            typed(&["book", claimed["token"].as_str().expect("a token")]);
-            assert_eq!(typed(&["bookings"]).lines().count(), booked);
+            let of = |text: &str| {
+                let said: serde_json::Value = serde_json::from_str(text).expect("JSON");
+                said["token"].as_str().expect("a token").to_owned()
+            };
+            let booking = of(&typed(&["book", claimed["token"].as_str().expect("a token")]));
+            let listed = typed(&["bookings"]);
+            assert_eq!(listed.lines().count(), booked);
+            assert_eq!(listed.matches("\"cancelled\"").count(), booked - 1, "{listed}");
+            typed(&["cancel", &booking]);
+            assert_eq!(typed(&["bookings"]).matches("\"cancelled\"").count(), booked);
         }
     });
 }

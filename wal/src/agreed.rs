@@ -103,7 +103,8 @@ impl DataDir {
             None => {
                 self.write_history(&History::new(self.cluster(), crate::dir::new_node()?, Role::Primary))?;
             }
-            Some(history) => self.accept_ends(history)?,
+            Some(history) if history.role == Role::Primary => self.accept_ends(history)?,
+            Some(_) => {}
         }
         let (path, folder) = (self.path().join(AGREED), self.path().join(CUT));
         if !path.exists() {
@@ -122,19 +123,30 @@ impl DataDir {
 }
 
 impl DataDir {
-    /// Notes as an epoch's end how far it can be read, wherever that is less than the history says.
+    /// Notes as an epoch's end how far it can be read, wherever that is less than the history says. What later records
+    /// rest on cannot be given up: [`WalError::LossInside`], and nothing is changed.
     fn accept_ends(&self, mut history: History) -> Result<(), WalError> {
         let (ends, mark) = (self.ends(|_| true)?, self.view().mark()?);
+        let last = ends.keys().map(|(epoch, _)| *epoch).max().unwrap_or(0);
         let mut is_less = false;
         for entry in &mut history.epochs {
+            let epoch = entry.epoch;
             for (&stream, end) in &mut entry.ends {
-                let own = ends.get(&(entry.epoch, stream)).map_or(0, |own| own.position);
-                let own = own.max(mark.up_to(stream, entry.epoch));
+                let own = ends.get(&(epoch, stream)).map_or(0, |own| own.position);
+                let own = own.max(mark.up_to(stream, epoch));
+                if own < *end && epoch < last {
+                    return Err(WalError::LossInside {
+                        path: self.path().into(),
+                        epoch,
+                        stream,
+                        later: last,
+                    });
+                }
                 is_less |= own < *end;
                 *end = own.min(*end);
             }
         }
-        if is_less && history.role == Role::Primary { self.write_history(&history) } else { Ok(()) }
+        if is_less { self.write_history(&history) } else { Ok(()) }
     }
 }
 

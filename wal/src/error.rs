@@ -199,8 +199,8 @@ pub enum WalError {
     #[error(
         "{path} has lost records: stream {stream} of epoch {epoch} ended at position {end}, and can be read up to {own} only. \
          Take them from the other node with `frontrow wal repair --data {path} --from ITS_DIR`, restore log/ from a copy, or \
-         promote the other node and follow it. To go on without them: `frontrow wal accept-loss --data {path} --yes`. What is \
-         in the log was not changed"
+         promote the other node and follow it. To go on without them, which only works if no later epoch has records: \
+         `frontrow wal accept-loss --data {path} --yes`. What is in the log was not changed"
     )]
     EndLost {
         /// The data directory.
@@ -213,6 +213,22 @@ pub enum WalError {
         own: u64,
         /// Where it ended.
         end: u64,
+    },
+    /// Records are lost that later ones rest on.
+    #[error(
+        "{path} cannot go on without what stream {stream} has lost of epoch {epoch}: epoch {later} has records, which rest on it. \
+         Take it from the other node with `frontrow wal repair --data {path} --from ITS_DIR`, restore log/ from a copy, or promote \
+         the other node and follow it. Nothing was changed"
+    )]
+    LossInside {
+        /// The data directory.
+        path: PathBuf,
+        /// The epoch that ends early.
+        epoch: u32,
+        /// The stream.
+        stream: u16,
+        /// The last epoch with records.
+        later: u32,
     },
     /// A standby that does not have all of the epochs that have ended.
     #[error(

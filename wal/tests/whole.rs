@@ -47,10 +47,15 @@ fn an_epoch_s_last_segments_are_missed() {
 
 /// Zeros over the end of the last written segment, as of a disk that said it had it.
 fn lose_an_end(path: &Path) {
+    lose_an_end_of(path, u32::MAX);
+}
+
+/// The same of the last epoch up to this one.
+fn lose_an_end_of(path: &Path, epoch: u32) {
     use std::os::unix::fs::FileExt;
     let infos = DirView::open(path).unwrap().segments().unwrap();
-    let mut last =
-        infos.iter().filter(|info| fs::read(info.path()).unwrap()[4096..].iter().any(|byte| *byte != 0));
+    let infos = infos.iter().filter(|info| info.epoch() <= epoch);
+    let mut last = infos.filter(|info| fs::read(info.path()).unwrap()[4096..].iter().any(|byte| *byte != 0));
     let path = last.next_back().unwrap().path();
     let end = fs::read(path).unwrap().iter().rposition(|byte| *byte != 0).unwrap();
     fs::File::options().write(true).open(path).unwrap().write_all_at(&[0; 700], end as u64 - 699).unwrap();
@@ -79,6 +84,16 @@ fn an_epoch_s_last_records_are_missed_brought_back_or_given_up() {
     let mended = repair(&view, &DirView::open(&there).unwrap()).unwrap();
     assert!(matches!(&mended[..], [Mended::Replaced { kept: Some(_), .. }]), "{mended:?}");
     assert!(!misses_an_end(&view) && view.read_ends().is_ok());
+
+    // Records of a later epoch rest on what is lost: then nothing of the way back is given away.
+    let later = folder.path().join("later");
+    common::copy_all(&there, &later);
+    let options = LogOptions { durability: Durability::Mapped, ..LogOptions::small() };
+    written(&later, &options, 20, 10, 500);
+    lose_an_end_of(&later, 2);
+    let history = fs::read(later.join("HISTORY")).unwrap();
+    assert!(matches!(open(&later).accept_loss(), Err(WalError::LossInside { .. })));
+    assert_eq!(fs::read(later.join("HISTORY")).unwrap(), history);
 
     open(&here).accept_loss().unwrap();
     let view = DirView::open(&here).unwrap();

@@ -87,9 +87,9 @@ pub enum ConsumeError {
     /// The places in the table are of a topic that is no more.
     #[error(
         "the topic of bookings was deleted and made anew: the table has bookings and places of the one with Kafka's id {table}, and \
-         this is {topic}, in which these places mean nothing. Stop every bookings service, drop the table (DROP SCHEMA frontrow \
-         CASCADE), and start them: the new topic is read from its beginning. If it does not have everything, stop the server that is \
-         primary as well, delete all four topics and drop the table: then it tells all of it anew"
+         this is {topic}, in which these places mean nothing. What was told before is not in it: stop every bookings service and the \
+         server that is primary, delete all four topics, drop the table (DROP SCHEMA frontrow CASCADE), and start them: then the \
+         server tells all of it anew"
     )]
     MadeAnew {
         /// The id that the places are of.
