@@ -8,49 +8,32 @@
     reason = "a measurement reads the clock; small numbers"
 )]
 
+mod made_up;
+
 use frontrow_bookings::Store;
 use frontrow_bookings::consume::memory::{MemoryTopic, is_drained};
 use frontrow_bookings::consume::{Progress, Running, consume};
 use frontrow_bookings::postgres::{Postgres as Reader, PostgresTable, Settings};
-use frontrow_cdc::{Change, Kind, Mark, Message};
+use frontrow_cdc::{Kind, Mark, Message};
 use frontrow_services::postgres::{Postgres, Settings as Server};
-use serde_json::json;
+use made_up::{booked, template};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 const KAFKA: usize = 16;
 const PARTITIONS: u64 = 64;
-const USERS: u64 = 200_000;
 /// Changes of one transaction of the producer's, about.
 const TOLD: u64 = 1000;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-fn booked(template: &Change, n: u64) -> Change {
-    let mut change = template.clone();
-    (change.position.partition, change.position.lsn) = ((n % PARTITIONS) as u16, 10 + n);
-    (change.section, change.row) = (Some((n / 25 / 40 % 400) as u16), Some((n / 25 % 40) as u16));
-    change.seats = vec![(n % 25 * 2) as u8, (n % 25 * 2 + 1) as u8];
-    // Scattered, as real users are.
-    change.user = Some(n.wrapping_mul(0x9e37_79b9_7f4a_7c15) % USERS + 1);
-    change.request = Some(u128::from(n) << 64 | 7);
-    if let Some(hold) = &mut change.hold {
-        hold.lsn = 9 + n;
-    }
-    change.time_ms += n / 100;
-    change
-}
-
 fn topic(bookings: u64) -> Result<MemoryTopic, Failure> {
-    let template: Change = serde_json::from_value(json!({
-        "partition": 0, "epoch": 1, "lsn": 1, "n": 0, "type": "booked", "time_ms": 1_795_671_356_000_u64, "event": 7, "section": 0,
-        "row": 0, "seats": [0], "user": 1, "request": "00000000000000000000000000000001", "hold": {"epoch": 1, "lsn": 1, "slot": 3},
-    }))?;
+    let template = template()?;
     let topic = MemoryTopic::new(KAFKA);
     for n in 0..bookings {
-        topic.send(&Message::Change(booked(&template, n)));
+        topic.send(&Message::Change(booked(&template, n, PARTITIONS)));
         if n % 20 == 0 && n >= 40_000 {
-            let mut cancelled = booked(&template, n - 40_000);
+            let mut cancelled = booked(&template, n - 40_000, PARTITIONS);
             (cancelled.kind, cancelled.position.lsn, cancelled.position.n) = (Kind::Cancelled, 10 + n, 1);
             topic.send(&Message::Change(cancelled));
         }

@@ -3,46 +3,28 @@
 
 #![allow(clippy::disallowed_methods, reason = "a measurement reads the clock")]
 
+mod made_up;
+
 use frontrow_bookings::{Since, Sqlite, Store};
 use frontrow_cdc::{Batch, Change, Mark, Marks, Sink};
-use serde_json::json;
+use made_up::{booked, template};
 use std::time::{Duration, Instant};
 
 const BATCH: u64 = 4096;
-const USERS: u64 = 200_000;
 const PARTITIONS: u64 = 16;
-
-/// Booking `n`: two seats of a row, by one of many users.
-fn booked(template: &Change, n: u64) -> Change {
-    let mut change = template.clone();
-    (change.position.partition, change.position.lsn) = ((n % PARTITIONS) as u16, 10 + n);
-    (change.section, change.row) = (Some((n / 25 / 40 % 400) as u16), Some((n / 25 % 40) as u16));
-    change.seats = vec![(n % 25 * 2) as u8, (n % 25 * 2 + 1) as u8];
-    // Scattered, as real users are.
-    change.user = Some(n.wrapping_mul(0x9e37_79b9_7f4a_7c15) % USERS + 1);
-    change.request = Some(u128::from(n) << 64 | 7);
-    if let Some(hold) = &mut change.hold {
-        hold.lsn = 9 + n;
-    }
-    change.time_ms += n / 100;
-    change
-}
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut words = std::env::args().skip(1);
     let bookings: u64 = words.next().map_or(Ok(1_000_000), |word| word.parse())?;
     let folder = tempfile::tempdir_in(words.next().unwrap_or_else(|| ".".into()))?;
-    let template: Change = serde_json::from_value(json!({
-        "partition": 0, "epoch": 1, "lsn": 1, "n": 0, "type": "booked", "time_ms": 1_795_671_356_000_u64, "event": 7, "section": 0,
-        "row": 0, "seats": [0], "user": 1, "request": "00000000000000000000000000000001", "hold": {"epoch": 1, "lsn": 1, "slot": 3},
-    }))?;
+    let template = template()?;
     let (table, mut sink) = Sqlite::open(&folder.path().join("bookings.db"), 1)?;
     sink.begin(1)?;
     let begun = Instant::now();
     let (mut settled, mut slowest) = (begun, Duration::ZERO);
     for first in (0..bookings).step_by(BATCH as usize) {
         let changes: Vec<Change> =
-            (first..bookings.min(first + BATCH)).map(|n| booked(&template, n)).collect();
+            (first..bookings.min(first + BATCH)).map(|n| booked(&template, n, PARTITIONS)).collect();
         let upto: Marks = changes
             .iter()
             .map(|it| (it.position.partition, Mark { epoch: 1, lsn: it.position.lsn }))
