@@ -54,13 +54,10 @@ pub(super) fn demand(report: &RunReport, question: Question, how: Rush, notes: &
     let (answered, who) = (report.totals.answered, people(report));
     let per_buyer = ratio(answered as f64, who as f64);
     let mean = ratio(per_buyer * question.buyers as f64, 60.0 * question.minutes);
-    let rush = if report.load.rate_per_s > 0.0 { None } else { rates::busiest(report) };
-    let rush = rush.map(|busiest| {
-        let share = ratio(busiest.due, report.totals.intended as f64);
-        let times = Curve::of(report).map_or(1.0, |curve| how.times(curve.half_s, share));
-        notes.grounds.push(rush_words(report, question, busiest, times));
+    let rush = in_rush(report, question, how).map(|asked| {
+        notes.grounds.push(rush_words(report, question, asked));
         notes.grounds.extend(which_rush(how));
-        ratio(times * busiest.due * question.buyers as f64, who as f64)
+        asked.per_s
     });
     if question.half_within_s.is_some() && (rush.is_none() || how.half_s.is_none()) {
         notes.caveats.push(
@@ -96,8 +93,32 @@ pub(super) fn demand(report: &RunReport, question: Question, how: Rush, notes: &
     Demand { rush, even, even_is_no_other: rush.is_some() && !how.beside_even }
 }
 
+/// What the buyers ask in the busiest second of a rush, and what that comes from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    /// The run's busiest second.
+    busiest: Second,
+    /// How many times the share of the run's busiest second this rush's asks.
+    times: f64,
+    /// Requests per second.
+    pub(super) per_s: f64,
+}
+
+/// `None` if people came at a set rate, or the run was too short to tell.
+pub(super) fn in_rush(report: &RunReport, question: Question, how: Rush) -> Option<Asked> {
+    if report.load.rate_per_s > 0.0 {
+        return None;
+    }
+    let busiest = rates::busiest(report)?;
+    let share = ratio(busiest.due, report.totals.intended as f64);
+    let times = Curve::of(report).map_or(1.0, |curve| how.times(curve.half_s, share));
+    let per_s = ratio(times * busiest.due * question.buyers as f64, people(report) as f64);
+    Some(Asked { busiest, times, per_s })
+}
+
 /// How the busiest second is carried over, with every number it takes.
-fn rush_words(report: &RunReport, question: Question, busiest: Second, times_rush: f64) -> String {
+fn rush_words(report: &RunReport, question: Question, asked: Asked) -> String {
+    let Asked { busiest, times: times_rush, per_s } = asked;
     let (who, mean) = (people(report), ratio(report.totals.intended as f64, report.duration_s));
     format!(
         "Rush: {} people asked {} requests in their busiest second (at {}), {} times the mean of {}/s over the run's {}. \
@@ -113,7 +134,7 @@ fn rush_words(report: &RunReport, question: Question, busiest: Second, times_rus
             1.0 => String::new(),
             times => format!(", {} times as many,", number(times)),
         },
-        number(ratio(times_rush * busiest.due * question.buyers as f64, who as f64)),
+        number(per_s),
         if (times_rush - 1.0).abs() < 1e-9 {
             String::new()
         } else {

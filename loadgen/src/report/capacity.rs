@@ -10,7 +10,8 @@
 //! - what one core holds: the best three seconds less `busy` answers, if something in the server saturated; else one
 //!   over its processor time per answer
 //! - goodput of k cores X(k): the fit over cores, if there is one; else k times one core, and cautiously
-//!   k / (1 + 0.05·(k−1)) times, as if 5 % were contention, of the processor time that nine of ten seconds stayed below
+//!   k / (1 + 0.05·(k−1)) times, as if 5 % were contention, of the processor time that nine of ten seconds, those that
+//!   granted most and the peak stayed below (see [`super::costs`])
 //! - cores: the least k with 0.7 · X(k) ≥ D. The rest, for bursts within a second and for failures, is the only margin
 //! - another rush than the run's: see [`super::curve`]
 //! - seats: people per seat v = people who came before none was left / seats. An even crowd has taken them after
@@ -37,8 +38,8 @@ use super::pace::{Pace, Sold};
 use super::room;
 use super::saturation::Saturation;
 use super::sure::how_sure;
+use super::unlike;
 use super::usl::Usl;
-use super::words::{durable, follow_up, number, plural, ratio};
 use serde::{Deserialize, Serialize};
 use std::fmt::{self, Write as _};
 
@@ -76,6 +77,11 @@ impl Question {
         if !report.questions.contains(self) || self.seats != report.target.seats {
             return String::new();
         }
+        self.said()
+    }
+
+    /// As options of a command that asks it of a run with its seats.
+    pub(super) fn said(&self) -> String {
         let mut options = format!(" --buyers {}", self.buyers);
         if !self.minutes_unsaid {
             let _ = write!(options, " --minutes {}", self.minutes);
@@ -266,6 +272,7 @@ fn firm(
         if let Some(cores) = answer.cores {
             notes.grounds.push(cores::sum(report, law.as_ref(), per_core, answer.demand_per_s, cores));
         }
+        notes.grounds.extend(cores::other_rushes(report, law.as_ref(), question, per_core));
         notes.grounds.push(carries(report, law.as_ref(), question, (per_core, demand)));
         notes.grounds.push(room::beside(report));
         answer.sure = how_sure(report, per_core, demand, answer.cores, &answer.saturation);
@@ -273,8 +280,7 @@ fn firm(
         answer.first = room::first(report, question, demand, (&answer.saturation, full_at));
         beyond(report, law.as_ref(), answer.cores, notes);
     }
-    other_pressure(report, question, notes);
-    notes.caveats.push(unlike(report));
+    unlike::caveats(report, question, notes);
     let (first, even) =
         answer::both(report, question, (demand, rush), (answer.cores, answer.even_cores), how_far);
     answer.sentence = answer::firm(question, &first);
@@ -341,23 +347,6 @@ impl fmt::Display for Capacity {
     }
 }
 
-/// In what the load may be unlike the sale.
-fn unlike(report: &RunReport) -> String {
-    let (load, target) = (&report.load, &report.target);
-    let over = if load.transport == "tcp" {
-        "raw TCP (browsers come over WebSocket: `--transport websocket`)"
-    } else {
-        "WebSocket"
-    };
-    let same = if target.same_machine { "the server's own machine" } else { "another machine" };
-    format!(
-        "Measured with {} over {over} from {same}, without TLS; {}; cores are the server's. If your sale differs in any of these, \
-         measure it so.",
-        plural(load.connections.into(), "connection"),
-        durable(&target.durability)
-    )
-}
-
 /// (Requests in flight, answers per second) at the most cores measured.
 pub(crate) fn depth_points(report: &RunReport) -> Vec<(f64, f64)> {
     let most = report.scaling.iter().map(|point| point.cores).max();
@@ -379,25 +368,4 @@ pub(crate) fn core_points(report: &RunReport) -> Vec<(f64, f64)> {
     best.map_or_else(Vec::new, |best| {
         at(best).map(|point| (f64::from(point.cores), point.answers_per_s)).collect()
     })
-}
-
-/// With many more, or many fewer, for each seat than were played, other answers are given: refusals, queues.
-fn other_pressure(report: &RunReport, question: Question, notes: &mut Notes) {
-    let played = ratio(report.totals.people as f64, report.target.seats as f64);
-    let asked = ratio(question.buyers as f64, question.seats as f64);
-    if played <= 0.0 || asked <= 0.0 || (0.5..=2.0).contains(&(asked / played)) {
-        return;
-    }
-    notes.caveats.push(format!(
-        "You ask about {} buyers for each seat; in this run {} came for each. Refusals and queues are others then. To play \
-         such a crowd: `{}`; a hall of another size: `--seats`, there as in the question.",
-        number(asked),
-        number(played),
-        follow_up(
-            report,
-            question,
-            "",
-            &format!(" --people {}", (asked * report.target.seats as f64).round())
-        )
-    ));
 }

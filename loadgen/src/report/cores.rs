@@ -1,14 +1,15 @@
 //! What one core holds, and how many cores that makes. The formulae stand with [`super::capacity`].
 
-use super::buyers::{Demand, Notes};
+use super::buyers::{Demand, Notes, in_rush};
 use super::capacity::Question;
+use super::costs::Costs;
+use super::curve::Rush;
 use super::enough::most_cores;
 use super::model::RunReport;
 use super::rates;
-use super::saturation::{Resource, Saturation, polls};
-use super::stats::quantile;
+use super::saturation::{Resource, Saturation};
 use super::usl::Usl;
-use super::words::{follow_up, number, number_down, percent, plural, ratio, were};
+use super::words::{follow_up, number, number_down, percent, plural, ratio, seconds, were};
 use serde::Serialize;
 
 /// The share of the goodput that is planned with.
@@ -43,7 +44,7 @@ pub(super) enum Basis {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PerCore {
     pub(super) per_s: f64,
-    /// What it held in nine of ten seconds.
+    /// What it held in nine of ten seconds, in those that granted most, and at its peak: the least of these.
     pub(super) low_per_s: f64,
     pub(super) basis: Basis,
 }
@@ -78,41 +79,24 @@ pub(super) fn per_core(
 
 /// What a core would hold by the processor time that an answer took, if that could be seen.
 fn from_processor_time(report: &RunReport, question: Question, notes: &mut Notes) -> Option<PerCore> {
-    let truly = |place: usize| !polls(&report.series, place as u16);
-    let seen = || {
-        let all = report.series.iter().flat_map(|sample| sample.cores.iter().enumerate());
-        all.filter(|(place, core)| core.busy.is_some() && truly(*place)).map(|(_, core)| core)
-    };
-    let busy: f64 = seen().filter_map(|core| core.busy).sum();
-    let answers: f64 = seen().map(|core| core.answers_per_s).sum();
-    if busy <= 0.0 || answers <= 0.0 {
-        return None;
-    }
-    let mean_us = busy / answers * 1e6;
-    // Seconds with hardly anything to do say what waiting costs, not what an answer does.
-    let most = seen().map(|core| core.answers_per_s).fold(0.0, f64::max);
-    let worth = seen().filter(|core| core.answers_per_s >= most / 4.0);
-    let mut each: Vec<f64> = worth.map(|core| core.busy.unwrap_or(0.0) / core.answers_per_s * 1e6).collect();
-    each.sort_by(f64::total_cmp);
-    let (low_us, high_us) = (quantile(&each, 0.1).min(mean_us), quantile(&each, 0.9).max(mean_us));
+    let costs = Costs::of(report)?;
+    let (mean, slow) = (1e6 / costs.mean_us, 1e6 / costs.slow_us);
     notes.grounds.push(format!(
-        "A shard core: an answer took {} µs of one ({} to {} µs in eight of ten seconds), so one that does nothing else \
-         gives {} answers/s ({} at the slow end). {} of that is planned with; the rest, for bursts and failures, is the \
-         only margin.",
-        number(mean_us),
-        number(low_us),
-        number(high_us),
-        number(1e6 / mean_us),
-        number(1e6 / high_us),
+        "A shard core: {}, so one that does nothing else gives {} answers/s ({} at the slow end). {} of that is planned with; \
+         the rest, for bursts and failures, is the only margin.",
+        costs.words(),
+        number(mean),
+        number(slow),
         percent(PLANNED)
     ));
+    notes.grounds.extend(costs.of_grants());
     notes.caveats.push(format!(
         "What a core holds was computed, for people who behave as in this run; the run did not bring the server to its \
          limit. `{}` measures it{}.",
         follow_up(report, question, "search ", &objective(report)),
         if objective(report).is_empty() { "" } else { " (`busy`: the share of answers that say so)" }
     ));
-    Some(PerCore { per_s: 1e6 / mean_us, low_per_s: 1e6 / high_us, basis: Basis::Computed })
+    Some(PerCore { per_s: mean, low_per_s: slow, basis: Basis::Computed })
 }
 
 /// An objective that the run itself would have met, where the usual one is too strict for it.
@@ -232,6 +216,39 @@ pub(super) fn sum(
         number(demand),
         percent(PLANNED)
     )
+}
+
+/// Rushes that a planner weighs: half of the buyers within so many seconds.
+const RUSHES_S: [f64; 5] = [5.0, 15.0, 30.0, 60.0, 120.0];
+
+/// How many cores other rushes of the same buyers take, as far as they come faster than evenly; `None` where nothing is
+/// known of one.
+pub(super) fn other_rushes(
+    report: &RunReport,
+    fit: Option<&Usl>,
+    question: Question,
+    per_core: PerCore,
+) -> Option<String> {
+    let takes = |half_s: f64| {
+        let how = Rush::of(report, Question { half_within_s: Some(half_s), ..question });
+        how.half_s?;
+        let cores = cores(report, fit, per_core, in_rush(report, question, how)?.per_s);
+        let takes = cores.map_or_else(
+            || "more than can be forecast".to_owned(),
+            |Cores { least, cautious, .. }| {
+                if least == cautious { least.to_string() } else { format!("{least} to {cautious}") }
+            },
+        );
+        Some(format!("{takes} if within {}", seconds(half_s)))
+    };
+    let rushes = RUSHES_S.into_iter().filter(|half_s| *half_s < 30.0 * question.minutes).filter_map(takes);
+    let rushes = rushes.collect::<Vec<_>>();
+    (!rushes.is_empty()).then(|| {
+        format!(
+            "Shard cores by how fast half of the buyers come: {}. Only this run's rush was played; others are reckoned, with people who go on asking for as long as here.",
+            rushes.join(", ")
+        )
+    })
 }
 
 /// `7,770 to 9,310`, both rounded down.

@@ -7,7 +7,7 @@ use super::lived;
 use super::model::{Latency, RunReport};
 use super::style::document;
 use super::svg::escape;
-use super::tail::tail;
+use super::tail::{WITHOUT_LATENCY, busiest, tail};
 use super::verdict::{Verdict, sold_twice};
 use super::words::{count, durable, micros, number, of_all, percent, plural, ratio, seconds};
 use std::fmt::Write as _;
@@ -219,8 +219,9 @@ fn latencies(body: &mut String, report: &RunReport) {
         &["class", "count", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max"],
         &rows,
     );
-    if let Some(tail) = tail(report) {
-        let _ = writeln!(body, "<p>{}</p>", escape(&tail));
+    let lines = [Some(WITHOUT_LATENCY.to_owned()), busiest(report), tail(report)];
+    for line in lines.into_iter().flatten() {
+        let _ = writeln!(body, "<p>{}</p>", escape(&line));
     }
 }
 

@@ -6,7 +6,7 @@ use super::codes::{self, Kind};
 use super::lived;
 use super::model::{Latency, RunReport};
 use super::saturation::Saturation;
-use super::tail::tail;
+use super::tail::{WITHOUT_LATENCY, busiest, tail};
 use super::verdict::{Verdict, is_double, sold_out, sold_twice};
 use super::words::{count, durable, micros, number, percent, plural, ratio, seconds};
 use crate::crowd::{Scenario, Shape};
@@ -227,11 +227,11 @@ fn latencies(out: &mut String, report: &RunReport) {
         let _ = writeln!(
             out,
             "Latency counts from when a request was due. (from send): from when it was sent. (left late): from due to sent, \
-             by the\nload's own doing. Looks at one's place in a queue are answers without a latency."
+             by the\nload's own doing. {WITHOUT_LATENCY}"
         );
     }
-    if let Some(tail) = tail(report) {
-        let _ = writeln!(out, "{tail}");
+    for line in [busiest(report), tail(report)].into_iter().flatten() {
+        let _ = writeln!(out, "{line}");
     }
 }
 

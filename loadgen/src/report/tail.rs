@@ -8,7 +8,10 @@
 use super::crowded::{CROWDED_CPUS, none_idle};
 use super::model::{Latency, RunReport, Sample};
 use super::saturation::{SATURATED, polls};
-use super::words::{micros, number, percent, plural, ratio, seconds};
+use super::words::{count, micros, number, percent, plural, ratio, seconds};
+
+/// Why there are fewer latencies than answers.
+pub(super) const WITHOUT_LATENCY: &str = "Looks at one's place in a queue are answers without a latency.";
 
 /// How many times the median the slowest answer in a thousand takes at least to be explained.
 const MANY: f64 = 10.0;
@@ -16,6 +19,21 @@ const MANY: f64 = 10.0;
 const ANSWERS: u64 = 2_000;
 /// The share of it that a cause makes up.
 const MOST_OF_IT: f64 = 0.5;
+
+/// How long answers took in the second in which most were asked: what people of a rush see, where a run's own percentiles
+/// are those of its long calm end.
+pub(super) fn busiest(report: &RunReport) -> Option<String> {
+    let most = report.series.iter().max_by_key(|sample| sample.intended).filter(|most| most.intended > 0)?;
+    Some(format!(
+        "In the busiest {} (at {}, {} requests due) p50 was {}, p99 {}, the slowest {}.",
+        if (report.series_step_s - 1.0).abs() < 0.05 { "second" } else { "sample" },
+        seconds(most.t_s.round()),
+        count(most.intended),
+        micros(most.p50_us),
+        micros(most.p99_us),
+        micros(most.max_us)
+    ))
+}
 
 /// Where the slow answers of a run come from; `None` if they are not much slower than the others, or too few.
 pub(super) fn tail(report: &RunReport) -> Option<String> {
@@ -106,7 +124,10 @@ fn commit(slow: &[&Sample], much: impl Fn(f64) -> bool) -> Option<Part> {
     let most = commits.filter(|us| *us > 0.0).reduce(f64::max)?;
     Some(Part {
         is_cause: much(most),
-        words: format!("the server's log, where p99 of a commit was {} at most then", micros(most)),
+        words: format!(
+            "the server's log, as far as p99 of its commits tells ({} at most then)",
+            micros(most)
+        ),
     })
 }
 

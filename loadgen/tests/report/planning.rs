@@ -3,7 +3,7 @@
 use crate::made_up;
 use frontrow_loadgen::crowd::Scenario;
 use frontrow_loadgen::report::{
-    Latency, Lived, Question, RunReport, Saturation, capacity, page, refused_connections, summary,
+    Capacity, Latency, Lived, Question, RunReport, Saturation, capacity, page, refused_connections, summary,
 };
 
 /// A run of the preset, so that parties and arrivals can be reckoned with: 20,000 people, 10,000 seats.
@@ -295,4 +295,53 @@ fn refusals_are_told_as_they_were() {
     let text = summary(&report);
     assert!(!text.contains("seat_held") && text.contains("97 % said “A wanted seat is sold”"), "{text}");
     assert!(text.contains("Some seat was free all the time.") && !text.contains("full"), "{text}");
+}
+
+/// The same run, where an answer of its first three seconds took so many microseconds, in which most was granted.
+fn dear(us: f64) -> RunReport {
+    let mut report = preset();
+    for sample in &mut report.series {
+        let first = sample.t_s < 3.5;
+        sample.granted = if first { sample.answered / 2 } else { 1 };
+        for core in &mut sample.cores {
+            core.busy = Some(core.answers_per_s * if first { us } else { 10.0 } / 1e6);
+        }
+    }
+    report
+}
+
+#[test]
+fn a_hall_that_grants_for_longer_is_planned_with_what_granting_cost() {
+    let question = ask(200_000, 50_000, 10.0);
+    let [same, more] = [10.0, 30.0].map(|us| capacity(&dear(us), &question));
+    let cores = |answer: &Capacity| answer.cores.expect("cores").cautious;
+    assert!(cores(&more) >= 2 * cores(&same), "{more}\n{same}");
+    let words = more.to_string();
+    assert!(words.contains("What grants cost: half of them fell in 2 seconds, in which 5"), "{words}");
+    assert!(words.contains("An answer took 30 µs there"), "{words}");
+    assert!(same.to_string().contains("the slow end, 10 µs, is the highest"), "{same}");
+}
+
+#[test]
+fn other_rushes_stand_side_by_side() {
+    let answer = capacity(&preset(), &ask(400_000, 50_000, 10.0)).to_string();
+    let line = answer.lines().find(|line| line.contains("Shard cores by how fast")).expect("a line");
+    for half in ["5 s", "15 s", "30 s", "60 s", "2 min"] {
+        assert!(line.contains(&format!(" if within {half}")), "{line}");
+    }
+    let own = capacity(&preset(), &Question { half_within_s: Some(15.0), ..ask(400_000, 50_000, 10.0) });
+    let cores = own.cores.expect("cores");
+    let range = if cores.least == cores.cautious {
+        cores.least.to_string()
+    } else {
+        format!("{} to {}", cores.least, cores.cautious)
+    };
+    assert!(line.contains(&format!("{range} if within 15 s")), "{line}\n{own}");
+}
+
+#[test]
+fn what_is_unlike_is_put_into_one_command() {
+    let answer = capacity(&preset(), &ask(60_000, 20_000, 5.0)).to_string();
+    let command = "`frontrow-loadgen run mine.toml --people 60000 --seats 20000 --transport websocket --buyers 60000 --minutes 5`";
+    assert!(answer.contains(command), "{answer}");
 }
