@@ -10,12 +10,13 @@
 mod places;
 mod program;
 
+use clap::Parser;
 use frontrow_services::kafka::{self, Kafka};
 use frontrow_services::postgres::{self, Postgres};
 use places::Places;
 use program::Program;
 use std::error::Error;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
@@ -27,9 +28,16 @@ const DATABASE: &str = "frontrow";
 /// How often it is looked whether all of them are alive.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// Kafka, PostgreSQL with a replica, the server, its backup and the bookings service, on this machine, until Ctrl-C.
+#[derive(Parser)]
+struct Args {
+    /// Where they keep what they have; a second start goes on with it.
+    #[arg(default_value = "data-full")]
+    folder: PathBuf,
+}
+
 fn main() -> ExitCode {
-    let folder = std::env::args_os().nth(1).unwrap_or_else(|| "data-full".into());
-    match run(Path::new(&folder)) {
+    match run(&Args::parse().folder) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("run-full: {error}");
