@@ -5,6 +5,7 @@ pub mod cluster;
 pub mod cold;
 pub mod config;
 pub mod core;
+pub mod exposition;
 pub mod http;
 pub mod identity;
 pub mod replication;

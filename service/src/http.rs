@@ -1,17 +1,17 @@
 //! The routes, who may ask, and how the service is doing.
 
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use frontrow_bookings::consume::Progress;
+use frontrow_bookings::consume::{Progress, Standing};
 use frontrow_bookings::{Service, Store, api};
 use frontrow_server::config::Config;
+use frontrow_server::exposition::{Families, Labels};
 use frontrow_server::http::{dev_tokens, gate};
 use frontrow_server::identity::Keys;
 use serde_json::json;
-use std::fmt::Write as _;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -79,40 +79,33 @@ async fn ready(State(all): State<All>) -> Response {
 
 /// Metrics in the OpenMetrics text format.
 async fn metrics(State(all): State<All>) -> Response {
-    let mut out = String::new();
+    let mut families = Families::default();
     type Of = fn(&Progress) -> &AtomicU64;
     let counters: [(&str, &str, Of); 6] = [
-        ("applied", "Changes written to the table.", |it| &it.applied),
-        ("known", "Changes that were in the table already.", |it| &it.known),
-        ("set_aside", "Records put into the dead-letter topic.", |it| &it.aside),
-        ("batches", "Transactions written.", |it| &it.batches),
-        ("overtaken", "Transactions that another consumer was before.", |it| &it.overtaken),
-        ("retries", "Times that Kafka or PostgreSQL was away.", |it| &it.retries),
+        ("frontrow_service_applied", "Changes written to the table.", |it| &it.applied),
+        ("frontrow_service_known", "Changes that were in the table already.", |it| &it.known),
+        ("frontrow_service_set_aside", "Records put into the dead-letter topic.", |it| &it.aside),
+        ("frontrow_service_batches", "Transactions written.", |it| &it.batches),
+        ("frontrow_service_overtaken", "Transactions that another consumer was before.", |it| &it.overtaken),
+        ("frontrow_service_retries", "Times that Kafka or PostgreSQL was away.", |it| &it.retries),
     ];
-    // Writing into a string cannot fail.
     for (name, help, of) in counters {
-        let sum: u64 = all.iter().map(|one| of(one).load(Relaxed)).sum();
-        let _ = write!(
-            out,
-            "# HELP frontrow_service_{name} {help}\n# TYPE frontrow_service_{name} counter\nfrontrow_service_{name}_total {sum}\n"
-        );
+        let sum = all.iter().map(|one| of(one).load(Relaxed)).sum();
+        families.counter(name, help, [(Labels::new(), sum)]);
     }
     let waits = all.iter().filter(|one| one.trouble().is_some()).count();
-    let _ = write!(
-        out,
-        "# HELP frontrow_service_waits Consumers that something keeps from going on.\n# TYPE frontrow_service_waits gauge\n\
-         frontrow_service_waits {waits}\n# HELP frontrow_service_lag_records Records of the topic that are not in the table yet.\n\
-         # TYPE frontrow_service_lag_records gauge\n"
+    families.value("frontrow_service_waits", "Consumers that something keeps from going on.", waits as f64);
+    // Of what is not known nothing is said: 0 would be.
+    let known = |(partition, standing): (i32, Standing)| {
+        standing.lag().map(|lag| (vec![("partition", partition.to_string())], lag as f64))
+    };
+    let lags: Vec<_> = all.iter().flat_map(|one| one.partitions()).filter_map(known).collect();
+    families.gauge(
+        "frontrow_service_lag_records",
+        "Records of the topic that are not in the table yet.",
+        lags,
     );
-    for (partition, standing) in all.iter().flat_map(|one| one.partitions()) {
-        // Of what is not known nothing is said: 0 would be.
-        if let Some(lag) = standing.lag() {
-            let _ = writeln!(out, "frontrow_service_lag_records{{partition=\"{partition}\"}} {lag}");
-        }
-    }
-    out.push_str("# EOF\n");
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], out).into_response()
+    families.answer()
 }
 
 /// The thread that answers.

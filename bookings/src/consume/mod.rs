@@ -20,7 +20,7 @@ pub mod progress;
 pub mod table;
 
 use progress::LASTING;
-pub use progress::Progress;
+pub use progress::{Progress, Standing};
 pub use table::{Move, Place, Plan, Reached, RowChange, Step, Table, TableError};
 
 use frontrow_cdc::avro::Schemas;

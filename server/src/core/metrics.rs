@@ -1,7 +1,7 @@
-//! Counters of one core: written by the core alone, read by anyone, rendered for Prometheus.
+//! Counters of one core: written by the core alone, read by anyone.
 
+use crate::exposition::{Buckets, Families, Labels};
 use frontrow_shard::Code;
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -25,18 +25,17 @@ impl Log2 {
         bump(&self.sum, value);
     }
 
-    fn render(&self, out: &mut String, name: &str, core: usize, scale: f64) {
-        let mut total = 0;
+    /// With a bound at every fourth power of two; values are multiplied by `scale`.
+    fn buckets(&self, scale: f64) -> Buckets {
+        let (mut counts, mut below) = (Vec::new(), 0);
         for (i, bucket) in self.buckets.iter().enumerate() {
-            total += bucket.load(Relaxed);
-            let le = (1_u64 << i) as f64 * scale;
+            below += bucket.load(Relaxed);
             if i % 2 == 0 && i <= 36 {
-                let _ = writeln!(out, "{name}_bucket{{core=\"{core}\",le=\"{le}\"}} {total}");
+                counts.push(((1_u64 << i) as f64 * scale, std::mem::take(&mut below)));
             }
         }
-        let _ = writeln!(out, "{name}_bucket{{core=\"{core}\",le=\"+Inf\"}} {total}");
-        let _ = writeln!(out, "{name}_sum{{core=\"{core}\"}} {}", self.sum.load(Relaxed) as f64 * scale);
-        let _ = writeln!(out, "{name}_count{{core=\"{core}\"}} {total}");
+        counts.push((f64::INFINITY, below));
+        Buckets { sum: self.sum.load(Relaxed) as f64 * scale, counts }
     }
 }
 
@@ -107,81 +106,61 @@ impl Metrics {
     }
 }
 
-/// All cores' counters in Prometheus' text format.
-pub fn render(cores: &[Arc<super::start::CoreMetrics>]) -> String {
-    let mut out = String::with_capacity(16 * 1024);
-    let help = |out: &mut String, name: &str, kind: &str, text: &str| {
-        // OpenMetrics names a counter's family without the suffix of its samples.
-        let name = name.strip_suffix("_total").unwrap_or(name);
-        let _ = writeln!(out, "# TYPE {name} {kind}\n# HELP {name} {text}");
-    };
-    help(&mut out, "frontrow_answers_total", "counter", "Answers by outcome; refusals carry their reason.");
-    for (core, metrics) in cores.iter().enumerate() {
-        for &code in Code::ALL {
-            let n = metrics.0.codes[code as usize].load(Relaxed);
-            let _ = writeln!(out, "frontrow_answers_total{{core=\"{core}\",code=\"{}\"}} {n}", code.name());
-        }
+type Pick = fn(&Metrics) -> &AtomicU64;
+type PickLog = fn(&Metrics) -> &Log2;
+
+const COUNTERS: [(&str, &str, Pick); 8] = [
+    ("frontrow_hops_out", "Requests forwarded to another core.", |m| &m.hops_out),
+    ("frontrow_hops_in", "Requests received from another core.", |m| &m.hops_in),
+    ("frontrow_handovers", "Connections handed to the core that owns what they claim.", |m| &m.handovers),
+    ("frontrow_busy", "Requests refused because a queue was full.", |m| &m.busy),
+    ("frontrow_expired", "Holds that ran out.", |m| &m.expired),
+    ("frontrow_read_only", "Requests refused because the disk was full or the log at its limit.", |m| {
+        &m.refused_full
+    }),
+    ("frontrow_pushes", "Offers and other news pushed to users.", |m| &m.pushes),
+    ("frontrow_deltas", "Row changes sent to watchers.", |m| &m.deltas),
+];
+
+const GAUGES: [(&str, &str, Pick); 7] = [
+    (
+        "frontrow_log_read_only",
+        "1 while the disk is full or the log at its limit, and nothing new is sold.",
+        |m| &m.read_only,
+    ),
+    ("frontrow_connections", "Open connections, by the core that they are at.", |m| &m.connections),
+    ("frontrow_waiting", "Parties waiting in queues.", |m| &m.waiting),
+    ("frontrow_holds", "Holds, bookings included.", |m| &m.holds),
+    ("frontrow_log_durable_bytes", "Log position that is durable.", |m| &m.durable),
+    ("frontrow_log_appended_bytes", "Log position that is appended.", |m| &m.appended),
+    ("frontrow_core_ready", "1 while the core serves.", |m| &m.ready),
+];
+
+const HISTOGRAMS: [(&str, &str, PickLog, f64); 3] = [
+    ("frontrow_batch_size", "Operations applied in one batch.", |m| &m.batch, 1.0),
+    ("frontrow_commit_seconds", "From the start of a commit until it is durable.", |m| &m.commit_ns, 1e-9),
+    ("frontrow_answer_seconds", "From reading a request until its answer may leave.", |m| &m.answer_ns, 1e-9),
+];
+
+/// Reads off what all cores have counted.
+pub(crate) fn read_off(cores: &[Arc<super::start::CoreMetrics>], families: &mut Families) {
+    let each = || cores.iter().enumerate().map(|(core, metrics)| (core.to_string(), &metrics.0));
+    let of = |core: String| -> Labels { vec![("core", core)] };
+    let answers = each().flat_map(|(core, metrics)| {
+        let answered = |&code: &Code| {
+            let labels = vec![("core", core.clone()), ("code", code.name().to_owned())];
+            (labels, metrics.codes[code as usize].load(Relaxed))
+        };
+        Code::ALL.iter().map(answered).collect::<Vec<_>>()
+    });
+    families.counter("frontrow_answers", "Answers by outcome; refusals carry their reason.", answers);
+    for (name, help, pick) in COUNTERS {
+        families.counter(name, help, each().map(|(core, it)| (of(core), pick(it).load(Relaxed))));
     }
-    type Pick = fn(&Metrics) -> &AtomicU64;
-    let rows: [(&str, &str, &str, Pick); 15] = [
-        ("frontrow_hops_out_total", "counter", "Requests forwarded to another core.", |m| &m.hops_out),
-        ("frontrow_hops_in_total", "counter", "Requests received from another core.", |m| &m.hops_in),
-        (
-            "frontrow_handovers_total",
-            "counter",
-            "Connections handed to the core that owns what they claim.",
-            |m| &m.handovers,
-        ),
-        ("frontrow_busy_total", "counter", "Requests refused because a queue was full.", |m| &m.busy),
-        ("frontrow_expired_total", "counter", "Holds that ran out.", |m| &m.expired),
-        (
-            "frontrow_log_read_only",
-            "gauge",
-            "1 while the disk is full or the log at its limit, and nothing new is sold.",
-            |m| &m.read_only,
-        ),
-        (
-            "frontrow_read_only_total",
-            "counter",
-            "Requests refused because the disk was full or the log at its limit.",
-            |m| &m.refused_full,
-        ),
-        ("frontrow_pushes_total", "counter", "Offers and other news pushed to users.", |m| &m.pushes),
-        ("frontrow_deltas_total", "counter", "Row changes sent to watchers.", |m| &m.deltas),
-        ("frontrow_connections", "gauge", "Open connections.", |m| &m.connections),
-        ("frontrow_waiting", "gauge", "Parties waiting in queues.", |m| &m.waiting),
-        ("frontrow_holds", "gauge", "Holds, bookings included.", |m| &m.holds),
-        ("frontrow_log_durable_bytes", "gauge", "Log position that is durable.", |m| &m.durable),
-        ("frontrow_log_appended_bytes", "gauge", "Log position that is appended.", |m| &m.appended),
-        ("frontrow_core_ready", "gauge", "1 while the core serves.", |m| &m.ready),
-    ];
-    for (name, kind, text, pick) in rows {
-        help(&mut out, name, kind, text);
-        for (core, metrics) in cores.iter().enumerate() {
-            let _ = writeln!(out, "{name}{{core=\"{core}\"}} {}", pick(&metrics.0).load(Relaxed));
-        }
+    for (name, help, pick) in GAUGES {
+        families.gauge(name, help, each().map(|(core, it)| (of(core), pick(it).load(Relaxed) as f64)));
     }
-    type PickLog = fn(&Metrics) -> &Log2;
-    let histograms: [(&str, &str, PickLog, f64); 3] = [
-        ("frontrow_batch_size", "Operations applied in one batch.", |m| &m.batch, 1.0),
-        (
-            "frontrow_commit_seconds",
-            "From the start of a commit until it is durable.",
-            |m| &m.commit_ns,
-            1e-9,
-        ),
-        (
-            "frontrow_answer_seconds",
-            "From reading a request until its answer may leave.",
-            |m| &m.answer_ns,
-            1e-9,
-        ),
-    ];
-    for (name, text, pick, scale) in histograms {
-        help(&mut out, name, "histogram", text);
-        for (core, metrics) in cores.iter().enumerate() {
-            pick(&metrics.0).render(&mut out, name, core, scale);
-        }
+    for (name, help, pick, scale) in HISTOGRAMS {
+        families.histogram(name, help, each().map(|(core, it)| (of(core), pick(it).buckets(scale))));
     }
-    out
 }

@@ -40,7 +40,6 @@ mod watch;
 
 pub use message::Audit;
 pub(crate) use message::ConnId;
-pub use metrics::render as render_metrics;
 pub use recovery::{Recovered, RecoveryError, recover};
 pub(crate) use recovery::{load, logged};
 pub use sales::Handle;

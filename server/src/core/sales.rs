@@ -3,6 +3,7 @@
 use super::hints::EventHints;
 use super::message::{AdminOps, Arrival, Audit, CoreMessage};
 use super::start::{Shared, Threads};
+use crate::exposition::Families;
 use crate::http::{Adopted, CoreStatus, LiveRow, Sales, Soon};
 use frontrow_shard::{
     Answer, ArchiveStep, Code, EventId, EventSpec, EventState, Op, PartitionId, ReadOut, RowRef, Seats,
@@ -173,11 +174,11 @@ impl Sales for Handle {
             .collect()
     }
 
-    fn metrics(&self, out: &mut String) {
-        out.push_str(&super::metrics::render(&self.shared.metrics));
-        self.shared.progress.render(out);
+    fn metrics(&self, families: &mut Families) {
+        super::metrics::read_off(&self.shared.metrics, families);
+        self.shared.progress.read_off(families);
         if let Some(hub) = &self.shared.hub {
-            hub.metrics(out);
+            hub.read_off(families);
         }
     }
 

@@ -39,7 +39,7 @@ const TICK: Duration = Duration::from_millis(5);
 
 /// One core's counters.
 #[derive(Debug, Default)]
-pub struct CoreMetrics(pub(crate) Metrics);
+pub(crate) struct CoreMetrics(pub(crate) Metrics);
 
 /// What all cores, and the handle of the off-core side, have in common. Nothing of it changes after the
 /// start, but for the addresses that are filled in once.

@@ -19,7 +19,7 @@ mod stand_in;
 
 pub(crate) use limit::LogLimit;
 pub(crate) use open::{Opened, Way, open};
-pub(crate) use progress::{FeedStatus, Progress, metrics};
+pub(crate) use progress::{FeedStatus, Progress, read_off};
 
 use crate::replication::Hub;
 use frontrow_cdc::{Batch, Begun, FollowError, Follower, Mark, Marks, Sink, SinkError};

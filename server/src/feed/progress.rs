@@ -1,8 +1,8 @@
 //! How far the feed is: for metrics, for operators, and for the trimming of the log.
 
+use crate::exposition::Families;
 use frontrow_cdc::{Batch, Places};
 use frontrow_wal::Position;
-use std::fmt::Write as _;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -143,28 +143,39 @@ impl Progress {
     }
 }
 
-/// Metrics of all feeds in the OpenMetrics text format.
-pub(crate) fn metrics(feeds: &[Arc<Progress>], out: &mut String) {
+/// Reads off what is counted of each sink.
+pub(crate) fn read_off(feeds: &[Arc<Progress>], families: &mut Families) {
+    if feeds.is_empty() {
+        return;
+    }
     type Pick = fn(&Progress) -> u64;
-    let all: [(&str, &str, &str, Pick); 6] = [
-        ("lag_bytes", "gauge", "Durable log that has not been read for it yet.", |it| it.lag.load(Relaxed)),
-        ("kept_bytes", "gauge", "Log that is kept until it has been written to it.", |it| {
+    let each = |pick: Pick| feeds.iter().map(move |feed| (vec![("sink", feed.sink.to_owned())], pick(feed)));
+    let gauges: [(&str, &str, Pick); 4] = [
+        ("frontrow_bookings_lag_bytes", "Durable log that has not been read for it yet.", |it| {
+            it.lag.load(Relaxed)
+        }),
+        ("frontrow_bookings_kept_bytes", "Log that is kept until it has been written to it.", |it| {
             it.kept.load(Relaxed)
         }),
-        ("keep_bytes", "gauge", "How much that may be (log.keep); past it nothing new is sold.", |it| {
-            it.most
+        (
+            "frontrow_bookings_keep_bytes",
+            "How much that may be (log.keep); past it nothing new is sold.",
+            |it| it.most,
+        ),
+        ("frontrow_bookings_waits", "Whether something keeps it from going on.", |it| {
+            it.lock().is_some().into()
         }),
-        ("waits", "gauge", "Whether something keeps it from going on.", |it| it.lock().is_some().into()),
-        ("changes", "counter", "Changes written to it.", |it| it.changes.load(Relaxed)),
-        ("records", "counter", "Records of the log that were read for it.", |it| it.records.load(Relaxed)),
     ];
-    for (name, kind, help, pick) in all.iter().filter(|_| !feeds.is_empty()) {
-        let total = if *kind == "counter" { "_total" } else { "" };
-        // Writing into a string cannot fail.
-        let _ =
-            writeln!(out, "# HELP frontrow_bookings_{name} {help}\n# TYPE frontrow_bookings_{name} {kind}");
-        for feed in feeds {
-            let _ = writeln!(out, "frontrow_bookings_{name}{total}{{sink=\"{}\"}} {}", feed.sink, pick(feed));
-        }
+    for (name, help, pick) in gauges {
+        families.gauge(name, help, each(pick).map(|(labels, value)| (labels, value as f64)));
+    }
+    let counters: [(&str, &str, Pick); 2] = [
+        ("frontrow_bookings_changes", "Changes written to it.", |it| it.changes.load(Relaxed)),
+        ("frontrow_bookings_records", "Records of the log that were read for it.", |it| {
+            it.records.load(Relaxed)
+        }),
+    ];
+    for (name, help, pick) in counters {
+        families.counter(name, help, each(pick));
     }
 }

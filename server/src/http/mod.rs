@@ -19,8 +19,9 @@ mod websocket;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -45,6 +46,7 @@ pub(crate) use websocket::upgrade;
 use crate::catalogue::Catalogue;
 use crate::cold::Archives;
 use crate::config::Config;
+use crate::exposition::Labels;
 use crate::identity::{AdminKey, Keys, Minter, Verifier};
 use crate::replication::Hub;
 
@@ -100,10 +102,20 @@ pub struct Http {
 /// What the HTTP side counts about itself.
 #[derive(Debug, Default)]
 pub struct Counters {
-    answers: prometheus_client::metrics::family::Family<
-        Vec<(String, String)>,
-        prometheus_client::metrics::counter::Counter,
-    >,
+    /// By status.
+    answers: Mutex<BTreeMap<u16, u64>>,
+}
+
+impl Counters {
+    fn answered(&self, status: StatusCode) {
+        *self.answers.lock().unwrap_or_else(PoisonError::into_inner).entry(status.as_u16()).or_default() += 1;
+    }
+
+    /// Answers by status.
+    fn answers(&self) -> Vec<(Labels, u64)> {
+        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.iter().map(|(status, count)| (vec![("status", status.to_string())], *count)).collect()
+    }
 }
 
 impl Http {
@@ -215,7 +227,6 @@ async fn bounded(State(http): State<Arc<Http>>, request: Request, next: Next) ->
         let message = "the request took too long; ask what became of it, then try again";
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", message).into_response()
     });
-    let label = vec![("status".to_owned(), response.status().as_str().to_owned())];
-    http.counters.answers.get_or_create(&label).inc();
+    http.counters.answered(response.status());
     response
 }

@@ -5,17 +5,16 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRef, State};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use frontrow_shard::{Millis, UserId};
-use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Http;
 use super::error::ApiError;
 use super::sales::CoreStatus;
+use crate::exposition::Families;
 use crate::identity::Minter;
 
 /// How long a development token lasts if nothing else is asked for, in seconds.
@@ -70,33 +69,27 @@ pub(super) async fn readyz(State(http): State<Arc<Http>>) -> Response {
 
 #[utoipa::path(get, path = "/metrics", tag = "operate", responses((status = 200, body = String)))]
 /// Metrics in the OpenMetrics text format.
-pub(super) async fn metrics(State(http): State<Arc<Http>>) -> Result<Response, ApiError> {
-    let mut registry = Registry::with_prefix("frontrow");
-    let count = |n: u64| ConstGauge::new(i64::try_from(n).unwrap_or(i64::MAX));
-    registry.register("http_answers", "Answers given over HTTP, by status", http.counters.answers.clone());
-    registry.register("connections", "Open connections of clients", count(http.connections.count().into()));
+pub(super) async fn metrics(State(http): State<Arc<Http>>) -> Response {
+    let mut families = Families::default();
+    families.counter("frontrow_http_answers", "Answers given over HTTP, by status.", http.counters.answers());
+    families.value(
+        "frontrow_connections_open",
+        "Open connections of clients, at all cores.",
+        http.connections.count().into(),
+    );
     // Whoever plans a sale reads here how many may come.
     let (most, of_address) = http.connections.limits();
-    registry.register("connections_limit", "limits.connections", count(most.into()));
-    registry.register(
-        "connections_per_address_limit",
-        "limits.connections_per_address; 0 for none",
-        count(of_address.into()),
+    families.value("frontrow_connections_limit", "limits.connections.", most.into());
+    families.value(
+        "frontrow_connections_per_address_limit",
+        "limits.connections_per_address; 0 for none.",
+        of_address.into(),
     );
-    registry.register(
-        "events",
-        "Events in the catalogue",
-        count(http.catalogue.search("", None).len() as u64),
-    );
-    let mut out = String::new();
-    let failed =
-        |_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "metrics", "the metrics could not be written");
-    prometheus_client::encoding::text::encode_registry(&mut out, &registry).map_err(failed)?;
-    http.sales.metrics(&mut out);
-    crate::feed::metrics(&http.feeds, &mut out);
-    out.push_str("# EOF\n");
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    Ok(([(header::CONTENT_TYPE, kind)], out).into_response())
+    let events = http.catalogue.search("", None).len();
+    families.value("frontrow_events", "Events in the catalogue.", events as f64);
+    http.sales.metrics(&mut families);
+    crate::feed::read_off(&http.feeds, &mut families);
+    families.answer()
 }
 
 /// What tokens are made with.

@@ -9,6 +9,7 @@ use frontrow_shard::{
 };
 
 use super::connections::Place;
+use crate::exposition::Families;
 use crate::identity::Identity;
 
 /// An answer that a shard core is working on.
@@ -42,8 +43,8 @@ pub trait Sales: Send + Sync + 'static {
     /// How each core is doing. From what the cores published last; asks nobody.
     fn status(&self) -> Vec<CoreStatus>;
 
-    /// Appends the cores' metrics in the OpenMetrics text format, without the closing `# EOF`.
-    fn metrics(&self, out: &mut String);
+    /// Reads off what the cores count.
+    fn metrics(&self, families: &mut Families);
 
     /// Gives away a WebSocket whose handshake is done: from now on it lives on a shard core.
     fn adopt_websocket(&self, socket: Adopted);

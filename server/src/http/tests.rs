@@ -16,6 +16,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::config::{Machine, Secret};
+use crate::exposition::Families;
 use crate::identity::{Expected, Identity};
 
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
@@ -90,8 +91,8 @@ impl Sales for Cores {
         }]
     }
 
-    fn metrics(&self, out: &mut String) {
-        out.push_str("# TYPE frontrow_claims counter\nfrontrow_claims_total 7\n");
+    fn metrics(&self, families: &mut Families) {
+        families.counter("frontrow_claims", "Claims.", [(Labels::new(), 7)]);
     }
 
     fn adopt_websocket(&self, socket: Adopted) {
@@ -418,7 +419,7 @@ async fn orchestrators_and_monitoring_are_answered() {
     for line in [
         "frontrow_http_answers_total{status=\"503\"} 1",
         "frontrow_claims_total 7",
-        "frontrow_connections 0",
+        "frontrow_connections_open 0",
         "frontrow_connections_limit ",
         "frontrow_connections_per_address_limit ",
     ] {

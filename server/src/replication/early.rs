@@ -4,7 +4,7 @@
 use super::status::Shared;
 use crate::cluster::{Member, misdirected};
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -91,8 +91,8 @@ async fn status(State(side): State<Arc<Side>>) -> Response {
 }
 
 async fn metrics(State(side): State<Arc<Side>>) -> Response {
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], side.shared.lock().metrics()).into_response()
+    let families = side.shared.lock().read_off();
+    families.answer()
 }
 
 async fn promote() -> Response {

@@ -238,8 +238,8 @@ async fn status(State(site): State<Arc<Site>>) -> Response {
 }
 
 async fn metrics(State(site): State<Arc<Site>>) -> Response {
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], site.shared.lock().metrics()).into_response()
+    let families = site.shared.lock().read_off();
+    families.answer()
 }
 
 #[derive(serde::Deserialize)]

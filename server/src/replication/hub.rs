@@ -3,6 +3,7 @@
 use super::closed::Closed;
 use super::link::Link;
 use crate::cluster::{Fence, Seen};
+use crate::exposition::Families;
 use frontrow_wal::stream::{CONTROL, Hello};
 use frontrow_wal::{Agreed, DataDir, Floor, History, NodeId, Position, WalError};
 use std::collections::BTreeMap;
@@ -318,27 +319,26 @@ impl Hub {
         }
     }
 
-    /// Appends metrics in the OpenMetrics text format.
-    pub(crate) fn metrics(&self, out: &mut String) {
-        use std::fmt::Write as _;
+    /// Reads off what is counted of the standby.
+    pub(crate) fn read_off(&self, families: &mut Families) {
         let status = self.status();
-        let flags = [
-            ("frontrow_backup_awaited", "1 while answers wait for the standby.", self.waits()),
-            (
-                "frontrow_backup_caught_up",
-                "1 while the standby has all but what is on its way.",
-                status.caught_up,
-            ),
-        ];
-        for (name, text, flag) in flags {
-            let _ = writeln!(out, "# TYPE {name} gauge\n# HELP {name} {text}\n{name} {}", u64::from(flag));
-        }
-        let name = "frontrow_backup_lag_bytes";
-        let _ =
-            writeln!(out, "# TYPE {name} gauge\n# HELP {name} Bytes durable here and not known to be there.");
-        for (core, lag) in status.lag_bytes.iter().enumerate() {
-            let _ = writeln!(out, "{name}{{core=\"{core}\"}} {lag}");
-        }
+        let flag = |flag: bool| f64::from(u8::from(flag));
+        families.value(
+            "frontrow_backup_awaited",
+            "1 while answers wait for the standby.",
+            flag(self.waits()),
+        );
+        families.value(
+            "frontrow_backup_caught_up",
+            "1 while the standby has all but what is on its way.",
+            flag(status.caught_up),
+        );
+        let lag = status.lag_bytes.iter().enumerate();
+        families.gauge(
+            "frontrow_backup_lag_bytes",
+            "Bytes durable here and not known to be there.",
+            lag.map(|(core, &lag)| (vec![("core", core.to_string())], lag as f64)),
+        );
     }
 
     pub(super) fn hello(&self, stream: u16) -> Hello {

@@ -1,10 +1,10 @@
 //! What the standby's threads tell each other and the outside.
 
 use super::link::Check;
+use crate::exposition::{Families, Labels};
 use frontrow_engine::Clock;
 use frontrow_wal::{DataDir, History, Position};
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -327,43 +327,53 @@ impl State {
         })
     }
 
-    pub(super) fn metrics(&self) -> String {
-        let mut out = String::new();
-        let flag = |flag: bool| u64::from(flag);
-        let mut gauge = |name: &str, text: &str, samples: &[(String, u64)]| {
-            let _ =
-                writeln!(out, "# TYPE frontrow_standby_{name} gauge\n# HELP frontrow_standby_{name} {text}");
-            for (labels, value) in samples {
-                let _ = writeln!(out, "frontrow_standby_{name}{labels} {value}");
-            }
-        };
-        let one = |value| [(String::new(), value)];
-        gauge("connected", "1 while the primary is followed.", &one(flag(self.connected)));
-        gauge(
-            "caught_up",
-            "1 while everything but what is on its way is here.",
-            &one(flag(self.is_caught_up())),
+    /// Reads off what is counted of it.
+    pub(super) fn read_off(&self) -> Families {
+        let mut families = Families::default();
+        let flag = |flag: bool| f64::from(u8::from(flag));
+        families.value(
+            "frontrow_standby_connected",
+            "1 while the primary is followed.",
+            flag(self.connected),
         );
-        gauge("applier_ok", "1 while what arrives is applied.", &one(flag(self.not_applied().is_none())));
-        gauge("states_compared", "States found to be the primary's.", &one(self.checked));
-        let age: Vec<_> = self.standing(Clock::monotonic_ns()).iter().flat_map(|it| one(it.age_ms)).collect();
-        gauge("age_ms", "How old what is read here may be; absent while nothing is to be read.", &age);
+        families.value(
+            "frontrow_standby_caught_up",
+            "1 while everything but what is on its way is here.",
+            flag(self.is_caught_up()),
+        );
+        families.value(
+            "frontrow_standby_applier_ok",
+            "1 while what arrives is applied.",
+            flag(self.not_applied().is_none()),
+        );
+        families.value(
+            "frontrow_standby_states_compared",
+            "States found to be the primary's.",
+            self.checked as f64,
+        );
+        let standing = self.standing(Clock::monotonic_ns());
+        families.gauge(
+            "frontrow_standby_age_ms",
+            "How old what is read here may be; absent while nothing is to be read.",
+            standing.iter().map(|it| (Labels::new(), it.age_ms as f64)),
+        );
         type Pick = fn(&Progress) -> u64;
         let rows: [(&str, &str, Pick); 4] = [
-            ("durable_bytes", "Log position that is durable here.", |p| p.have.1),
-            ("applied_bytes", "Log position that is applied.", |p| p.applied.1),
-            ("primary_durable_bytes", "Log position that is durable at the primary.", |p| p.there.1),
-            ("lag_bytes", "Log bytes that the primary has and this node does not.", |p| {
+            ("frontrow_standby_durable_bytes", "Log position that is durable here.", |p| p.have.1),
+            ("frontrow_standby_applied_bytes", "Log position that is applied.", |p| p.applied.1),
+            ("frontrow_standby_primary_durable_bytes", "Log position that is durable at the primary.", |p| {
+                p.there.1
+            }),
+            ("frontrow_standby_lag_bytes", "Log bytes that the primary has and this node does not.", |p| {
                 State::lag(p).unwrap_or(p.there.1)
             }),
         ];
-        for (name, text, pick) in rows {
-            let label =
-                |(stream, progress): (&u16, &Progress)| (format!("{{stream=\"{stream}\"}}"), pick(progress));
-            gauge(name, text, &self.streams.iter().map(label).collect::<Vec<_>>());
+        for (name, help, pick) in rows {
+            let of =
+                |(stream, it): (&u16, &Progress)| (vec![("stream", stream.to_string())], pick(it) as f64);
+            families.gauge(name, help, self.streams.iter().map(of));
         }
-        out.push_str("# EOF\n");
-        out
+        families
     }
 }
 

@@ -12,6 +12,7 @@ use super::view::Views;
 use crate::cluster::Member;
 use crate::config::{Config, Limits};
 use crate::core::{ConnId, Watched};
+use crate::exposition::Families;
 use crate::http::{Adopted, CoreStatus, LiveRow, Place, Sales, Soon, Stop};
 use crate::identity::Verifier;
 use frontrow_engine::Clock;
@@ -310,7 +311,7 @@ impl Sales for Desk {
         Vec::new()
     }
 
-    fn metrics(&self, _: &mut String) {}
+    fn metrics(&self, _: &mut Families) {}
 
     fn adopt_websocket(&self, socket: Adopted) {
         let Adopted { socket, leftover, identity, peer, place } = socket;

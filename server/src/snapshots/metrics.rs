@@ -1,7 +1,7 @@
-//! What is counted of snapshots, in Prometheus' text format.
+//! What is counted of snapshots.
 
 use super::round::Done;
-use std::fmt::Write as _;
+use crate::exposition::{Families, Labels};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -26,50 +26,36 @@ impl Progress {
         self.round_ns.store(took_ns, Relaxed);
     }
 
-    pub(crate) fn render(&self, out: &mut String) {
-        let rows: [(&str, &str, &str, f64); 7] = [
-            ("frontrow_snapshots_total", "counter", "Snapshots of partitions written.", load(&self.written)),
-            ("frontrow_snapshot_bytes_total", "counter", "Bytes of them.", load(&self.bytes)),
+    /// Reads it off.
+    pub(crate) fn read_off(&self, families: &mut Families) {
+        let counters = [
+            ("frontrow_snapshots", "Snapshots of partitions written.", &self.written),
+            ("frontrow_snapshot_bytes", "Bytes of them.", &self.bytes),
             (
-                "frontrow_snapshot_failures_total",
-                "counter",
+                "frontrow_snapshot_failures",
                 "Rounds of snapshots that failed; the log grows meanwhile.",
-                load(&self.failed),
+                &self.failed,
             ),
-            (
-                "frontrow_snapshot_seconds",
-                "gauge",
-                "How long the last round took.",
-                load(&self.round_ns) * 1e-9,
-            ),
-            (
-                "frontrow_log_unsnapshotted_bytes",
-                "gauge",
-                "Bytes of the log since the last round of snapshots began.",
-                load(&self.pending_bytes),
-            ),
-            (
-                "frontrow_log_trimmed_bytes_total",
-                "counter",
-                "Bytes of segments removed.",
-                load(&self.trimmed_bytes),
-            ),
-            (
-                "frontrow_log_kept_bytes",
-                "gauge",
-                "Bytes of segments after the last trim.",
-                load(&self.log_bytes),
-            ),
+            ("frontrow_log_trimmed_bytes", "Bytes of segments removed.", &self.trimmed_bytes),
         ];
-        for (name, kind, text, value) in rows {
-            // OpenMetrics names a counter's family without the suffix of its samples.
-            let family = name.strip_suffix("_total").unwrap_or(name);
-            // Writing into a string cannot fail.
-            let _ = writeln!(out, "# TYPE {family} {kind}\n# HELP {family} {text}\n{name} {value}");
+        for (name, help, cell) in counters {
+            families.counter(name, help, [(Labels::new(), cell.load(Relaxed))]);
         }
+        let load = |cell: &AtomicU64| cell.load(Relaxed) as f64;
+        families.value(
+            "frontrow_snapshot_seconds",
+            "How long the last round took.",
+            load(&self.round_ns) * 1e-9,
+        );
+        families.value(
+            "frontrow_log_unsnapshotted_bytes",
+            "Bytes of the log since the last round of snapshots began.",
+            load(&self.pending_bytes),
+        );
+        families.value(
+            "frontrow_log_kept_bytes",
+            "Bytes of segments after the last trim.",
+            load(&self.log_bytes),
+        );
     }
-}
-
-fn load(cell: &AtomicU64) -> f64 {
-    cell.load(Relaxed) as f64
 }

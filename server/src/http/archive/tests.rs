@@ -9,6 +9,7 @@ use frontrow_shard::{
 
 use super::*;
 use crate::catalogue::specs;
+use crate::exposition::Families;
 use crate::http::tests::{House, house_with};
 use crate::http::{Adopted, CoreStatus, Sales, Soon};
 
@@ -96,7 +97,7 @@ impl Sales for Arc<Shards> {
         Vec::new()
     }
 
-    fn metrics(&self, _: &mut String) {}
+    fn metrics(&self, _: &mut Families) {}
 
     fn adopt_websocket(&self, _: Adopted) {}
 }
