@@ -184,6 +184,13 @@ pub trait Engine: 'static {
         offset: u64,
     ) -> impl Future<Output = (io::Result<()>, Vec<u8>)>;
 
+    /// Takes in what the kernel has ready and gives everybody a turn, timers too, without sleeping. `null` is `/dev/null`;
+    /// `buffer` has room for a byte, and comes back. Where the engine does not do files nobody can ask.
+    fn turn(null: &Self::LogFile, buffer: Vec<u8>) -> impl Future<Output = Vec<u8>> {
+        let _ = null;
+        std::future::ready(buffer)
+    }
+
     /// Shuts the connection down: `Write` is a half-close, `Read` or `Both` makes a pending `recv`
     /// return `Ok(0)`.
     fn shutdown(writer: &Self::Writer, how: Shutdown) -> io::Result<()>;

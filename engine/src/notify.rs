@@ -128,6 +128,11 @@ impl LocalNotify {
         }
     }
 
+    /// Takes a permit if there is one. Whether there was.
+    pub fn take(&self) -> bool {
+        self.0.set.replace(false)
+    }
+
     /// Waits until woken since the last return.
     pub async fn wait(&self) {
         poll_fn(|cx| self.poll_wait(cx)).await;
@@ -135,7 +140,7 @@ impl LocalNotify {
 
     /// Takes a permit if there is one; otherwise stores the waker.
     pub fn poll_wait(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.0.set.replace(false) {
+        if self.take() {
             return Poll::Ready(());
         }
         let mut slot = self.0.waker.borrow_mut();

@@ -50,6 +50,7 @@ on_every_engine!(
     recv_without_room_is_an_error,
     main_ends_all_tasks_and_their_sockets,
     files_are_written_or_refused,
+    turns_take_in_what_is_ready,
     echo_server_and_load_agree,
     pinning_to_a_missing_core_is_an_error,
 );
@@ -212,6 +213,37 @@ fn files_are_written_or_refused<E: Engine>() {
         let (result, back) = E::write_all_at(&unwritable, buffer, start..start + BLOCK, 0).await;
         assert!(result.is_err(), "a file that was opened for reading");
         assert_eq!(back, whole);
+    });
+}
+
+/// Whoever only takes turns sees what comes in, and that time passes.
+fn turns_take_in_what_is_ready<E: Engine>() {
+    const TURNS: usize = 100_000_000;
+    run::<E, _>("turns", || async {
+        let Ok(null) = E::log_file(std::fs::File::open("/dev/null").expect("it is there")) else {
+            return assert!(!E::WRITES_FILES);
+        };
+        let ((_reader, mut writer), (mut far_reader, _far_writer)) = pair::<E>().await;
+        let ready = std::rc::Rc::new(std::cell::Cell::new(0));
+        let (came, passed) = (std::rc::Rc::clone(&ready), std::rc::Rc::clone(&ready));
+        E::spawn(async move {
+            recv_exact::<E>(&mut far_reader, 5).await;
+            came.set(came.get() + 1);
+        });
+        E::spawn(async move {
+            E::sleep(Duration::from_millis(2)).await;
+            passed.set(passed.get() + 1);
+        });
+        let mut buffer = Vec::with_capacity(1);
+        E::send_all(&mut writer, b"first".to_vec()).await.0.expect("send");
+        for _ in 0..TURNS {
+            if ready.get() == 2 {
+                return;
+            }
+            buffer = E::turn(&null, buffer).await;
+            assert!(buffer.is_empty() && buffer.capacity() > 0);
+        }
+        panic!("{} of 2 came", ready.get());
     });
 }
 

@@ -63,6 +63,9 @@ impl Config {
             Engine::Epoll => "epoll",
             Engine::Glommio => "glommio",
         };
+        let polls = server.busy_poll.map_or_else(String::new, |time| {
+            format!(", each looking for work for {} before it sleeps", show_duration(time))
+        });
         let keys = match &self.identity.key {
             TokenKey::Dev => "a secret of its own in the data directory (HS256)",
             TokenKey::Hs256(_) => "the configured secret (HS256)",
@@ -100,7 +103,7 @@ impl Config {
                 "listen at {} (TCP), {} (HTTP and WebSocket{http}), and per core at {ports}",
                 server.tcp, server.http
             ),
-            format!("run {} {place}, with {engine}", count(shards, "shard")),
+            format!("run {} {place}, with {engine}{polls}", count(shards, "shard")),
             format!(
                 "divide rows over {}, and keep data in {}",
                 count(self.partitions.count.into(), "partition"),

@@ -53,6 +53,8 @@ const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 /// The port of HTTP and WebSocket unless the configuration says otherwise.
 pub const DEFAULT_HTTP_PORT: u16 = 7410;
+const MICROSECOND: Duration = Duration::from_micros(1);
+const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -110,6 +112,8 @@ pub struct Server {
     pub pin: bool,
     /// One entry per shard: the CPU it runs on if `pin` is set.
     pub shard_cpus: Vec<usize>,
+    /// How long a shard core without work looks for some before it sleeps, on io_uring; `None`: it sleeps at once.
+    pub busy_poll: Option<Duration>,
     /// CPUs that the log's threads may use; empty for all of the process.
     pub log_cpus: Vec<usize>,
     /// CPUs that HTTP may use; empty for all of the process.
@@ -503,6 +507,7 @@ fn server(source: &mut Source, base: &Path) -> Server {
         engine: source.take("server.engine", "auto", &choice(ENGINES)),
         cores: source.take("server.cores", "auto", &cores()),
         pin: source.take("server.pin", "true", &flag()),
+        busy_poll: source.take("server.busy_poll", "off", &off_or_duration(MICROSECOND..=MILLISECOND)),
         shard_cpus: Vec::new(),
         log_cpus: Vec::new(),
         http_cpus: Vec::new(),

@@ -5,7 +5,7 @@
 //! | `start` | threads, and what they share: routes, limits, senders |
 //! | `connection`, `transport` | a socket's life; frames over raw TCP and WebSocket |
 //! | `dispatch` | from a client's message to the owner of its place |
-//! | `pump` | the loop: batch, apply, append, commit, release |
+//! | `pump`, `idle` | the loop: batch, apply, append, commit, release; and what it does without work |
 //! | `log_writer` | the commit's writes, on the core's own ring |
 //! | `space` | a disk that fills up: what is refused, what goes on |
 //! | `staging` | what waits for the log before it may leave |
@@ -23,6 +23,7 @@ mod changed;
 mod connection;
 mod dispatch;
 mod hints;
+mod idle;
 mod log_writer;
 mod message;
 mod metrics;

@@ -2,6 +2,7 @@
 //! next batch fills; release what has become durable.
 
 use super::dispatch::BUSY_RETRY_MS;
+use super::idle::Idle;
 use super::message::{Ask, ConnId, CoreMessage, Frames, Job, Origin};
 use super::metrics::Metrics;
 use super::space;
@@ -47,13 +48,13 @@ const POSITIONS: usize = 10_000;
 
 /// Runs until the core stops.
 pub(crate) async fn run<E: Engine>(core: Rc<Core<E>>) {
-    let mut again = false;
+    let (mut again, mut idle) = (false, Idle::<E>::new(core.shared.busy_poll));
     loop {
         if again {
             // Let the sockets have their turn; waiting would not end, for the work is here.
             frontrow_engine::yield_now().await;
         } else {
-            core.work.wait().await;
+            idle.wait(&core.work).await;
         }
         again = step(&core);
         if core.stopping.get() && !again {

@@ -49,6 +49,8 @@ pub(crate) struct Shared {
     pub(crate) owners: Vec<u16>,
     pub(crate) cores: Vec<Sender<CoreMessage>>,
     pub(crate) limits: Limits,
+    /// How long a core looks for work before it sleeps.
+    pub(crate) busy_poll: Option<Duration>,
     pub(crate) remembered: u32,
     pub(crate) verifier: Verifier,
     pub(crate) connections: Connections,
@@ -299,6 +301,7 @@ pub fn plan<E: Engine>(setup: Setup<'_>, tcp: SocketAddr) -> Result<Plan, CoreEr
         owners,
         cores: senders,
         limits: config.limits.clone(),
+        busy_poll: config.server.busy_poll,
         remembered: config.partitions.requests_remembered,
         verifier,
         connections,
