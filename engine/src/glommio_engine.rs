@@ -232,6 +232,11 @@ impl Engine for Glommio {
         match *file {}
     }
 
+    async fn turn(_: Option<&Self::LogFile>, buffer: Vec<u8>) -> Vec<u8> {
+        glommio::executor().yield_task_queue_now().await;
+        buffer
+    }
+
     fn shutdown(writer: &Writer, how: Shutdown) -> io::Result<()> {
         writer.open.shutdown(how)
     }

@@ -110,7 +110,7 @@ pub enum EngineError {
 /// A thread-per-core runtime.
 ///
 /// All functions but [`Engine::run`] must be called on a thread inside `run`.
-pub trait Engine: 'static {
+pub trait Engine: Sized + 'static {
     /// The word that chooses this engine.
     const NAME: &'static str;
     /// A listening socket.
@@ -184,11 +184,12 @@ pub trait Engine: 'static {
         offset: u64,
     ) -> impl Future<Output = (io::Result<()>, Vec<u8>)>;
 
-    /// Takes in what the kernel has ready and gives everybody a turn, timers too, without sleeping. `null` is `/dev/null`;
-    /// `buffer` has room for a byte, and comes back. Where the engine does not do files nobody can ask.
-    fn turn(null: &Self::LogFile, buffer: Vec<u8>) -> impl Future<Output = Vec<u8>> {
+    /// Gives every other task of the core a turn, and takes in what the kernel has ready, without sleeping: for whoever goes on
+    /// working. [`yield_now`] from a core's first future does neither. `null` is `/dev/null`, where the engine does files;
+    /// `buffer` has room for a byte, and comes back.
+    fn turn(null: Option<&Self::LogFile>, buffer: Vec<u8>) -> impl Future<Output = Vec<u8>> {
         let _ = null;
-        std::future::ready(buffer)
+        tasks::turn::<Self>(buffer)
     }
 
     /// Shuts the connection down: `Write` is a half-close, `Read` or `Both` makes a pending `recv`

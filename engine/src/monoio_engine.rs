@@ -215,9 +215,12 @@ impl<const URING: bool> Engine for Monoio<URING> {
 
     /// Completions come in where the ring waits and nowhere else (`setup_defer_taskrun`), and timers too: so it waits, for a
     /// read that is over as it begins.
-    async fn turn(null: &monoio::fs::File, mut buffer: Vec<u8>) -> Vec<u8> {
+    async fn turn(null: Option<&monoio::fs::File>, mut buffer: Vec<u8>) -> Vec<u8> {
         buffer.clear();
-        null.read_at(buffer, 0).await.1
+        match null {
+            Some(null) => null.read_at(buffer, 0).await.1,
+            None => tasks::turn::<Self>(buffer).await,
+        }
     }
 
     fn shutdown(writer: &Writer, how: Shutdown) -> io::Result<()> {

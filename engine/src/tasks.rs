@@ -10,6 +10,7 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
+use crate::Engine;
 use crate::notify::LocalNotify;
 
 #[derive(Default)]
@@ -23,6 +24,15 @@ struct Tasks {
 
 thread_local! {
     static TASKS: RefCell<Tasks> = RefCell::default();
+}
+
+/// Until a task that begins now has had its turn, and so has everything that was ready before.
+pub(crate) async fn turn<E: Engine>(buffer: Vec<u8>) -> Vec<u8> {
+    let told = LocalNotify::new();
+    let tell = told.clone();
+    E::spawn(async move { tell.wake() });
+    told.wait().await;
+    buffer
 }
 
 /// A task's place in the core's list.

@@ -51,8 +51,8 @@ pub(crate) async fn run<E: Engine>(core: Rc<Core<E>>) {
     let (mut again, mut idle) = (false, Idle::<E>::new(core.shared.busy_poll));
     loop {
         if again {
-            // Let the sockets have their turn; waiting would not end, for the work is here.
-            frontrow_engine::yield_now().await;
+            // Waiting would not end, for the work is here.
+            idle.turn().await;
         } else {
             idle.wait(&core.work).await;
         }
