@@ -11,6 +11,7 @@ pub mod replication;
 pub mod signals;
 
 mod feed;
+mod reconcile;
 mod running;
 mod snapshots;
 
