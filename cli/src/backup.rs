@@ -222,6 +222,9 @@ fn standby(node: &Value) -> String {
     if node["applier"] != "ok" {
         let _ = write!(text, "\nwhat arrives is not applied: {}", word(node, "applier"));
     }
+    if let Some(why) = node["catalogue"].as_str().filter(|word| *word != "ok") {
+        let _ = write!(text, "\nit cannot be promoted, for the events' files here are not good: {why}");
+    }
     text
 }
 

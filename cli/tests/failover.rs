@@ -246,6 +246,7 @@ fn without_its_standby_a_primary_waits_then_is_busy_and_goes_on_alone_only_when_
             })
             .await;
         assert!(format!("{busy:?}").contains("Busy"), "{busy:?}");
+        assert!(busy.to_string().contains("wait for a standby, and none follows"), "{busy}");
         assert!(!asked.is_finished(), "nothing is acknowledged without the standby");
         // The standby comes back: what waited is answered.
         let standby = Server::standby(b.path(), &primary.replication, &settings("local"));

@@ -12,6 +12,7 @@ pub mod replication;
 pub mod signals;
 
 mod feed;
+mod reconcile;
 mod running;
 mod snapshots;
 

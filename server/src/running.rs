@@ -8,17 +8,18 @@ use crate::core::{self, CoreError, Handle, Recovered, RecoveryError, Setup, Thre
 use crate::feed::{self, Feed};
 use crate::http::{self, Connections, Http, Sales, Stopper};
 use crate::identity::{Keys, KeysError};
+use crate::reconcile::{KnownEvents, Reconciled, reconcile};
 use crate::replication::{
     self, FollowError, Hub, HubParts, Leader, ListenError, Listening, Promoted, StandbyStatus,
 };
 use crate::signals;
 use crate::snapshots::{Readers, Round, Snapshotter, Trigger};
 use frontrow_cdc::SinkError;
-use frontrow_engine::{Clock, EngineError, EngineKind, HugePages};
-use frontrow_shard::{ArchiveStep, Code, EventState, Limits, Partition};
-use frontrow_wal::{DataDir, DirOptions, History, LogIndex, Role, WalError};
+use frontrow_engine::{Choice, Clock, EngineError, EngineKind, HugePages, ReservedPort};
+use frontrow_shard::{Code, EventState, Limits, Partition};
+use frontrow_wal::{Beginning, DataDir, DirOptions, History, Role, WalError};
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -84,17 +85,6 @@ pub enum StartError {
         /// Why.
         code: Code,
     },
-    /// The log knows an event whose file is gone.
-    #[error(
-        "the log has event {event}, and {} is missing: put it back, and the event's other files with it, from the other node's \
-         events/ folder or from a backup. Only a new epoch was begun; the log and events/ are as they were", .path.display()
-    )]
-    Lost {
-        /// The event.
-        event: u32,
-        /// Its file.
-        path: PathBuf,
-    },
     /// The port for standbys.
     #[error(transparent)]
     Replication(#[from] ListenError),
@@ -122,6 +112,8 @@ pub struct Running {
     pub engine: String,
     /// Records replayed at the start.
     pub replayed: u64,
+    /// Whether nothing was found that is not as it was left.
+    as_left: bool,
     /// The operator's key, if this server made it.
     pub admin_key_file: Option<PathBuf>,
     /// Whether tokens are given out to whoever asks.
@@ -144,9 +136,10 @@ pub fn start(config: &Config, demo: bool) -> Result<Running, StartError> {
     raise_descriptor_limit();
     HugePages::want(config.partitions.huge_pages);
     mark::is_free(&config.server.data)?;
-    let dir = open_directory(config)?;
-    let history = dir.begin_history(false)?;
-    serve(config, demo, Promoted { dir, history, partitions: None, now_ms: None, told: Arc::default() }, None)
+    let beginning = open_directory(config)?;
+    let ready = Ready::check(config, beginning.dir(), beginning.history(), (None, None))?;
+    let (dir, history) = beginning.begin()?;
+    serve(demo, Opened { dir, history, now_ms: None, told: Arc::default() }, ready, None)
 }
 
 /// Follows the primary at `primary` until told to end (`None`) or to take over. `ready` is called once there is an
@@ -187,7 +180,7 @@ pub fn join(
         member.resign();
         return Ok(None);
     };
-    serve(config, demo, promoted, Some(member)).map(Some).map_err(JoinError::from)
+    go_on(config, demo, promoted, Some(member)).map(Some).map_err(JoinError::from)
 }
 
 /// Makes a standby that is not running a primary's directory: opens the next epoch. Which one.
@@ -205,33 +198,85 @@ pub fn promote_at_rest(config: &Config) -> Result<u32, StartError> {
     dir.erase_torn()?;
     // What cannot be served opens no epoch: that would keep the other node away.
     dir.check_promotable(&std::collections::BTreeMap::new())?;
-    replication::recover_caused(&dir, limits_of(config))?;
+    let recovered = replication::recover_caused(&dir, limits_of(config))?;
+    Catalogue::of_log(path, recovered.partitions.iter().flat_map(Partition::events))?;
     Ok(dir.promote().map(|(dir, _)| dir.epoch())?)
 }
 
 /// A promoted standby serves.
 pub fn take_over(config: &Config, promoted: Promoted) -> Result<Running, StartError> {
-    serve(config, false, promoted, None)
+    go_on(config, false, promoted, None)
 }
 
-/// The partitions as the log leaves them: as a standby has them already, or replayed now.
-fn recovered(
-    dir: &DataDir,
-    partitions: Option<Vec<Partition>>,
+fn go_on(
     config: &Config,
-) -> Result<Recovered, StartError> {
-    if let Some(partitions) = partitions {
-        let (records, bytes, snapshots, torn_bytes) = (0, 0, 0, 0);
-        return Ok(Recovered {
-            partitions,
-            records,
-            bytes,
-            snapshots,
-            torn_bytes,
-            index: LogIndex::default(),
-        });
+    demo: bool,
+    promoted: Promoted,
+    member: Option<Arc<Member>>,
+) -> Result<Running, StartError> {
+    let Promoted { dir, history, recovered, catalogue, now_ms, told } = promoted;
+    let ready = Ready::check(config, &dir, &history, (recovered, catalogue))?;
+    serve(demo, Opened { dir, history, now_ms, told }, ready, member)
+}
+
+/// Everything that may keep a server from serving, looked at: of a start before its epoch is opened, for one that leaves
+/// nothing looks like one whose files are gone.
+struct Ready {
+    /// As given, with the partitions that there are.
+    config: Config,
+    engine: Choice,
+    recovered: Recovered,
+    catalogue: Arc<Catalogue>,
+    keys: Keys,
+    http: TcpListener,
+    tcp: ReservedPort,
+    /// For standbys, if there may be any.
+    standbys: Option<replication::Port>,
+    sinks: feed::Opened,
+}
+
+impl Ready {
+    /// `history` is with the epoch that is opened, or about to be. What a promotion has looked at already is given.
+    fn check(
+        config: &Config,
+        dir: &DataDir,
+        history: &History,
+        (recovered, catalogue): (Option<Recovered>, Option<Catalogue>),
+    ) -> Result<Self, StartError> {
+        let executors = config.server.shard_cpus.len().max(1);
+        let engine = frontrow_engine::choose(engine_of(config), executors, &frontrow_engine::probe())?;
+        let mut config = config.clone();
+        config.partitions.count = dir.partitions();
+        if usize::from(dir.partitions()) < executors {
+            return Err(StartError::TooManyShards { shards: executors, partitions: dir.partitions() });
+        }
+        let recovered = match recovered {
+            Some(recovered) => recovered,
+            None => HugePages::populated(|| core::recover(dir, limits_of(&config)))?,
+        };
+        let catalogue = if let Some(catalogue) = catalogue {
+            catalogue
+        } else {
+            let logged = recovered.partitions.iter().flat_map(Partition::events);
+            Catalogue::of_log(&config.server.data, logged)?
+        };
+        let keys = Keys::open(&config)?;
+        let address = config.server.http;
+        let http = TcpListener::bind(address).map_err(|source| StartError::Http { address, source })?;
+        let tcp = core::reserve(&config)?;
+        let standbys = config.replication.listen.map(replication::bind).transpose()?;
+        let sinks = feed::open(&config, dir, history, &recovered.partitions)?;
+        let catalogue = Arc::new(catalogue);
+        Ok(Self { config, engine, recovered, catalogue, keys, http, tcp, standbys, sinks })
     }
-    Ok(HugePages::populated(|| core::recover(dir, limits_of(config)))?)
+}
+
+/// A directory whose epoch is open.
+struct Opened {
+    dir: DataDir,
+    history: History,
+    now_ms: Option<u64>,
+    told: Arc<Notify>,
 }
 
 /// What a server whose epoch is over must not do: go on.
@@ -298,46 +343,31 @@ fn hub_of(
     Ok(Some(Arc::new(hub)))
 }
 
-fn serve(
-    config: &Config,
-    demo: bool,
-    from: Promoted,
-    member: Option<Arc<Member>>,
-) -> Result<Running, StartError> {
-    let Promoted { dir, history, partitions, now_ms, told } = from;
-    let executors = config.server.shard_cpus.len().max(1);
-    let choice = frontrow_engine::choose(engine_of(config), executors, &frontrow_engine::probe())?;
-    let data = &config.server.data;
-    let mut settled = config.clone();
-    settled.partitions.count = dir.partitions();
-    let config = &settled;
-    if usize::from(dir.partitions()) < executors {
-        return Err(StartError::TooManyShards { shards: executors, partitions: dir.partitions() });
-    }
-    let recovered = recovered(&dir, partitions, config)?;
+fn serve(demo: bool, from: Opened, ready: Ready, member: Option<Arc<Member>>) -> Result<Running, StartError> {
+    let Opened { dir, history, now_ms, told } = from;
+    let Ready {
+        config,
+        engine: choice,
+        recovered,
+        catalogue,
+        keys,
+        http: http_listener,
+        tcp,
+        standbys,
+        sinks,
+    } = ready;
+    let (config, data) = (&config, &config.server.data);
     let cluster = dir.cluster();
     let hub = hub_of(config, &dir, history.clone(), member.as_ref())?;
-    // Before the catalogue is opened, which clears away what an unfinished creation left behind.
-    for event in recovered.partitions.iter().flat_map(Partition::events) {
-        let path = data.join("events").join(format!("{event}.json"));
-        if !path.exists() {
-            return Err(StartError::Lost { event, path });
-        }
-    }
-    let catalogue = Arc::new(Catalogue::open(data)?);
-    let keys = Keys::open(config)?;
     if recovered.torn_bytes > 0 {
         tracing::info!(bytes = recovered.torn_bytes, "cut commits that never became durable");
     }
     let round = Round::new(dir.clone(), limits_of(config), recovered.index)
         .read_by(hub.as_ref().map(|hub| readers_of(hub, config)));
-    let sinks = feed::open(config, &dir, &history, &recovered.partitions)?;
     let round = round.needed_by(sinks.needed());
-    let known = KnownEvents::of(&recovered.partitions);
+    let known = KnownEvents::of(&recovered.partitions, &history);
     let connections = Connections::new(config.limits.connections, config.limits.connections_per_address);
     let (dev, admin_key_file) = (keys.minter.is_some(), keys.admin_key_file.clone());
-    let http_listener = std::net::TcpListener::bind(config.server.http)
-        .map_err(|source| StartError::Http { address: config.server.http, source })?;
     let http_at = http_listener
         .local_addr()
         .map_err(|source| StartError::Http { address: config.server.http, source })?;
@@ -345,12 +375,12 @@ fn serve(
         let told = Arc::clone(hub);
         catalogue.on_change(move || told.files_changed());
     }
-    let replication = match (&hub, config.replication.listen) {
-        (Some(hub), Some(address)) => Some(replication::listen(Arc::clone(hub), address)?),
+    let replication = match (&hub, standbys) {
+        (Some(hub), Some(port)) => Some(replication::listen(Arc::clone(hub), port)?),
         _ => None,
     };
     tracing::debug!("the cores begin");
-    let threads = core::launch(Setup {
+    let setup = Setup {
         config,
         engine: choice.kind,
         dir: dir.clone(),
@@ -360,13 +390,14 @@ fn serve(
         host: core::Host::default(),
         hub: hub.clone(),
         now_ms,
-    })?;
+    };
+    let threads = core::launch(setup, tcp)?;
     tracing::debug!("the cores serve");
     let snapshotter = start_snapshots(config, round, &threads, recovered.bytes)
         .map_err(|error| StartError::Cores(CoreError::Thread(error)))?;
     let limit = Arc::new(feed::LogLimit::new(config.log.keep, threads.log_full()));
     let feeds = sinks.progress();
-    let feed::Opened { table, ways, streams, recovered: lsns } = sinks;
+    let feed::Opened { table, ways, streams, recovered: lsns, lacks } = sinks;
     let parts = feed::Parts {
         dir,
         history,
@@ -386,7 +417,7 @@ fn serve(
     if let Some(hub) = &hub {
         hub.set_clock(handle.clock());
     }
-    let unfinished = reconcile(&handle, &catalogue, &known, config)?;
+    let Reconciled { unfinished, changed } = reconcile(&handle, &catalogue, &known, config)?;
     if demo && catalogue.search("", None).is_empty() {
         if hub.as_ref().is_some_and(|hub| hub.waits()) {
             tracing::warn!(
@@ -429,6 +460,7 @@ fn serve(
         catalogue,
         engine: choice.to_string(),
         replayed: recovered.records,
+        as_left: !lacks && !changed,
         admin_key_file,
         dev,
         handle,
@@ -467,7 +499,8 @@ impl Running {
         let cores = self.core_tcp.len();
         let _ = writeln!(out, "Frontrow is open. {cores} shard core{}, {}.", plural(cores), self.engine);
         if self.replayed > 0 {
-            let _ = writeln!(out, "Replayed {} log records; everything is as it was left.", self.replayed);
+            let and = if self.as_left { "; everything is as it was left" } else { "" };
+            let _ = writeln!(out, "Replayed {} log records{and}.", self.replayed);
         }
         let _ = writeln!(out);
         for event in events.iter().take(8) {
@@ -553,12 +586,12 @@ fn engine_of(config: &Config) -> EngineKind {
     }
 }
 
-/// Opens or makes the data directory. One that exists keeps its partitions, unless another number was asked for.
-fn open_directory(config: &Config) -> Result<DataDir, WalError> {
+/// Locks or makes the data directory. One that exists keeps its partitions, unless another number was asked for.
+fn open_directory(config: &Config) -> Result<Beginning, WalError> {
     let options = |partitions| DirOptions { created_ms: Clock::wall_ms(), ..DirOptions::new(partitions) };
-    match DataDir::open(&config.server.data, options(config.partitions.count)) {
+    match DataDir::prepare(&config.server.data, options(config.partitions.count)) {
         Err(WalError::PartitionCount { found, .. }) if !config.partitions.asked => {
-            DataDir::open(&config.server.data, options(found))
+            DataDir::prepare(&config.server.data, options(found))
         }
         opened => opened,
     }
@@ -600,78 +633,6 @@ fn limits_of(config: &Config) -> Limits {
     }
 }
 
-/// Which partitions know which events, and how they stand there.
-struct KnownEvents(Vec<std::collections::HashMap<u32, EventState>>);
-
-impl KnownEvents {
-    fn of(partitions: &[Partition]) -> Self {
-        let one = |p: &Partition| {
-            p.events().filter_map(|event| p.event(event).map(|(state, _)| (event, state))).collect()
-        };
-        Self(partitions.iter().map(one).collect())
-    }
-
-    fn knows(&self, event: u32) -> bool {
-        self.0.iter().all(|known| known.contains_key(&event))
-    }
-
-    /// Whether every partition knows it, and its archiving has begun somewhere.
-    fn is_leaving(&self, event: u32) -> bool {
-        let cold = |state: &EventState| matches!(state, EventState::Archiving | EventState::Archived);
-        let states = || self.0.iter().map(|known| known.get(&event));
-        states().all(|state| state.is_some()) && states().flatten().any(cold)
-    }
-
-    fn all_have(&self, event: u32, state: EventState) -> bool {
-        self.0.iter().all(|known| known.get(&event) == Some(&state))
-    }
-}
-
-/// Brings every partition to what the catalogue says: a crash may have come between the two. The events whose archiving
-/// had begun: it is ended once HTTP is served.
-fn reconcile(
-    handle: &Handle,
-    catalogue: &Catalogue,
-    known: &KnownEvents,
-    config: &Config,
-) -> Result<Vec<u32>, StartError> {
-    let mut unfinished = Vec::new();
-    for event in catalogue.search("", None) {
-        let (id, state) = (event.id(), event.state());
-        if known.all_have(id, state) {
-            continue;
-        }
-        if known.is_leaving(id) {
-            unfinished.push(id);
-            continue;
-        }
-        let refused = |code| StartError::Refused { event: id, code };
-        let rules = event.rules().into();
-        let specs = catalogue::specs(id, &catalogue.plan(id)?, &rules, config.partitions.count)?;
-        block_on(handle.create_event(specs)).map_err(refused)?;
-        match state {
-            EventState::Draft => {}
-            // The log is behind the catalogue, as after a promotion: archived anew from what the log has.
-            EventState::Archived if known.knows(id) => {
-                block_on(handle.set_state(id, EventState::Closed)).map_err(refused)?;
-                unfinished.push(id);
-            }
-            // The log is gone, as it is meant to be with durability `memory`: the archive is what is left.
-            EventState::Archived => block_on(retire(handle, id)).map_err(refused)?,
-            state => block_on(handle.set_state(id, state)).map_err(refused)?,
-        }
-    }
-    Ok(unfinished)
-}
-
-/// Lets an event that was made anew leave memory, for it stands in its archive.
-async fn retire(handle: &Handle, event: u32) -> Result<(), Code> {
-    handle.set_state(event, EventState::Open).await?;
-    handle.set_state(event, EventState::Closed).await?;
-    handle.archive(event, ArchiveStep::Begin).await?;
-    handle.archive(event, ArchiveStep::End).await
-}
-
 /// Puts the sample hall on sale.
 fn sell_sample(handle: &Handle, catalogue: &Catalogue, config: &Config) -> Result<(), StartError> {
     let sample = |error: &dyn std::fmt::Display| StartError::Sample(error.to_string());
@@ -688,7 +649,7 @@ fn sell_sample(handle: &Handle, catalogue: &Catalogue, config: &Config) -> Resul
 }
 
 /// Waits for a core's answer on a thread that has nothing else to do.
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     let mut future = std::pin::pin!(future);
     let thread = std::thread::current();
     let waker = std::task::Waker::from(Arc::new(Unpark(thread)));

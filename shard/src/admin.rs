@@ -11,11 +11,13 @@ use crate::row::Set;
 use crate::rules::{EventSpec, EventState};
 use std::hash::{Hash, Hasher};
 
-/// Digest of an event's content.
-pub(crate) fn digest_of_spec(spec: &EventSpec) -> u64 {
-    let mut hash = Fold::default();
-    spec.hash(&mut hash);
-    hash.finish()
+impl EventSpec {
+    /// Digest of all that it says.
+    pub fn digest(&self) -> u64 {
+        let mut hash = Fold::default();
+        self.hash(&mut hash);
+        hash.finish()
+    }
 }
 
 /// Whether a specification is one that a partition can hold; what comes from outside has been checked before.

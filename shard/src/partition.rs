@@ -2,7 +2,6 @@
 
 mod saved;
 
-use crate::admin::digest_of_spec;
 use crate::answer::{Answer, Code, Fence, flags};
 use crate::effects::{Decided, Effects, Push, PushKind};
 use crate::event::{EventPart, Section};
@@ -166,7 +165,7 @@ impl Partition {
                 self.deliver(*from, *mail, out);
                 Answer::plain(Code::Done)
             }
-            Op::CreateEvent(spec) => self.create_event(spec, digest_of_spec(spec)),
+            Op::CreateEvent(spec) => self.create_event(spec, spec.digest()),
             Op::SetEventState { event, state } => self.set_event_state(*event, *state, out),
             Op::Block { row, seats, blocked } => self.block(*row, *seats, *blocked, out),
             Op::Archive { event, step } => self.archive(*event, *step),
@@ -586,6 +585,11 @@ impl Partition {
     /// The events known here.
     pub fn events(&self) -> impl Iterator<Item = EventId> + '_ {
         self.events.iter().map(|part| part.id)
+    }
+
+    /// The digest of what an event was made of here: [`EventSpec::digest`].
+    pub fn event_digest(&self, event: EventId) -> Option<u64> {
+        Some(self.events[self.event_index(event).ok()?].digest)
     }
 
     /// Where `user` stands at a place: an offer with its fence ([`Code::Granted`]), a position

@@ -17,7 +17,7 @@ use frontrow_shard::{
     Code, EventId, EventRules, EventSpec, EventState, Limits, Lsn, Partition, RowRef, RowSpec,
 };
 use frontrow_wal::fs::Disk;
-use frontrow_wal::{DataDir, DirOptions, History, LogIndex, Role, WalError};
+use frontrow_wal::{DataDir, DirOptions, History, Role, WalError};
 use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::net::SocketAddr;
@@ -315,14 +315,8 @@ impl Server {
             let followed = followed.await;
             running.borrow_mut().take();
             match followed {
-                Ok(mut promoted) => {
-                    if promoted.partitions.is_none() {
-                        match core::recover(&promoted.dir, limits(&life.config)) {
-                            Ok(recovered) => promoted.partitions = Some(recovered.partitions),
-                            Err(error) => life.end(&error),
-                        }
-                    }
-                    let partitions = promoted.partitions.iter().flatten();
+                Ok(promoted) => {
+                    let partitions = promoted.recovered.iter().flat_map(|found| &found.partitions);
                     let kept: Vec<Lsn> = partitions.map(Partition::lsn).collect();
                     let (epoch, history) = (promoted.dir.epoch(), promoted.history.clone());
                     if let Some(act) = &*on_promotion.borrow() {
@@ -481,7 +475,7 @@ fn begin(config: &Config, disk: SimDisk, name: u64) -> Result<Promoted, WalError
         dir.write_history(&History::new(dir.cluster(), name, Role::Primary))?;
     }
     let history = dir.begin_history(false)?;
-    Ok(Promoted { dir, history, partitions: None, now_ms: None, told: Arc::default() })
+    Ok(Promoted { dir, history, recovered: None, catalogue: None, now_ms: None, told: Arc::default() })
 }
 
 /// From an open data directory to cores that serve, as `frontrow_server::start` does it.
@@ -490,14 +484,10 @@ async fn boot(
     begun: Promoted,
     (place, event): (&RefCell<Option<Arc<Hub>>>, EventId),
 ) -> Result<(Handle, Rounds, bool), Box<dyn Error>> {
-    let Promoted { dir, history, partitions, now_ms, .. } = begun;
+    let Promoted { dir, history, recovered, now_ms, .. } = begun;
     let limits = limits(config);
-    let (partitions, index) = if let Some(partitions) = partitions {
-        (partitions, LogIndex::default())
-    } else {
-        let recovered = core::recover(&dir, limits)?;
-        (recovered.partitions, recovered.index)
-    };
+    let recovered = recovered.map_or_else(|| core::recover(&dir, limits), Ok)?;
+    let (partitions, index) = (recovered.partitions, recovered.index);
     let mut hub = None;
     if let Some(address) = config.replication.listen {
         let made = ends::hub(config, &dir, history, Box::new(|_| {}))?;

@@ -299,7 +299,7 @@ fn checked(
     }
 }
 
-fn next_epoch(epoch: u32, path: &Path) -> Result<u32, WalError> {
+pub(crate) fn next_epoch(epoch: u32, path: &Path) -> Result<u32, WalError> {
     let why = || "its epoch is the last one there can be".into();
     if planted(Bug::EpochNotBumped) && epoch > 0 {
         return Ok(epoch);

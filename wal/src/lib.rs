@@ -42,6 +42,7 @@ mod agreed;
 mod appender;
 mod base;
 mod batch;
+mod beginning;
 mod caller;
 mod cutting;
 mod dir;
@@ -75,6 +76,7 @@ mod whole;
 
 pub use agreed::Agreed;
 pub use appender::Appender;
+pub use beginning::Beginning;
 pub use caller::Write;
 pub use dir::{DataDir, DirOptions, Peek, new_node};
 pub use error::{AppendError, WalError};

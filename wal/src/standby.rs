@@ -6,7 +6,6 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use crate::agreed::lack;
 use crate::dir::{DataDir, DirOptions};
 use crate::error::WalError;
 use crate::format::{Position, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, file_name};
@@ -67,68 +66,6 @@ impl DataDir {
         history.write(&**self.disk(), self.path())
     }
 
-    /// For a primary, before it opens its streams: notes durably where the epochs before ended, and that this one
-    /// has begun. With `promoted`, a standby becomes a primary by it.
-    pub fn begin_history(&self, promoted: bool) -> Result<History, WalError> {
-        self.view().check_has_history()?;
-        let mut history = match self.history()? {
-            Some(history) => history,
-            None => History::new(self.cluster(), crate::dir::new_node()?, Role::Primary),
-        };
-        if history.role == Role::Standby && !promoted {
-            return Err(WalError::IsStandby { path: self.path().into() });
-        }
-        if !promoted {
-            self.view().check_against_history()?;
-        }
-        let (epoch, node) = (self.epoch(), history.node);
-        let ends = self.ends(|info| info.epoch() < epoch && history.end(info.epoch(), 0).is_none())?;
-        let known: Vec<u32> = ends.keys().map(|(epoch, _)| *epoch).collect();
-        for of in known {
-            if history.entry(of).is_none() {
-                let at = history.epochs.partition_point(|entry| entry.epoch < of);
-                history.epochs.insert(at, EpochEntry { epoch: of, node, ends: BTreeMap::new() });
-            }
-        }
-        for entry in &mut history.epochs {
-            let own = ends.range((entry.epoch, 0)..=(entry.epoch, u16::MAX));
-            for (&(_, stream), end) in own {
-                entry.ends.entry(stream).or_insert(end.position);
-            }
-        }
-        self.end_seeded(&mut history)?;
-        self.has_agreed(&history)?;
-        if history.entry(epoch).is_none() {
-            history.epochs.push(EpochEntry { epoch, node, ends: BTreeMap::new() });
-        }
-        history.role = Role::Primary;
-        self.write_history(&history)?;
-        Ok(history)
-    }
-
-    /// Before an epoch is opened: whether all that both nodes had is here, as `history` is about to say.
-    fn has_agreed(&self, history: &History) -> Result<(), WalError> {
-        let mark = self.view().mark()?;
-        let end = |epoch, stream| {
-            let own = history.entry(epoch).and_then(|entry| entry.ends.get(&stream));
-            own.copied().unwrap_or(0).max(mark.up_to(stream, epoch))
-        };
-        lack(&self.view().agreed()?, end).map_or(Ok(()), |lack| Err(lack.here(self.path())))
-    }
-
-    /// Of an epoch that lasted until now, a stream may have nothing here but what was trimmed: it ended there.
-    fn end_seeded(&self, history: &mut History) -> Result<(), WalError> {
-        let mark = self.view().mark()?;
-        let last = history.epochs.last_mut().filter(|last| last.epoch < self.epoch());
-        let Some(last) = last else { return Ok(()) };
-        for (&stream, kept) in mark.streams() {
-            if kept.epoch == last.epoch && kept.number > 0 {
-                last.ends.entry(stream).or_insert(kept.position);
-            }
-        }
-        Ok(())
-    }
-
     /// For a standby that becomes the primary: opens the next epoch, durably.
     pub fn promote(&self) -> Result<(Self, History), WalError> {
         let seen = self.epoch();
@@ -156,8 +93,9 @@ impl DataDir {
             None => {}
         }
         self.floor_reached()?;
+        let history = self.coming_history(epoch, true)?;
         let dir = self.at_epoch(epoch)?;
-        let history = dir.begin_history(true)?;
+        dir.write_history(&history)?;
         Ok((dir, history))
     }
 

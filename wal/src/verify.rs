@@ -5,10 +5,10 @@
 
 use std::path::PathBuf;
 
-use crate::agreed::AGREED;
+use crate::agreed::{AGREED, Agreed};
 use crate::error::WalError;
-use crate::format::parse_file_name;
-use crate::history::HISTORY;
+use crate::format::{Position, parse_file_name};
+use crate::history::{HISTORY, History};
 use crate::index::{SegmentIndex, spans};
 use crate::mark::TrimMark;
 use crate::reader::{Segment, Tail};
@@ -173,10 +173,42 @@ fn read_log(view: &DirView, out: &mut Verified) -> Vec<(SegmentInfo, SegmentInde
     if let Err(error) = linked {
         out.bad(log, &error);
     }
-    infos.into_iter().filter_map(|info| read_segment(&info, out).map(|index| (info, index))).collect()
+    let (told, runs) = (told(view), view.open_by().is_some());
+    let told = |info: &SegmentInfo| told.get(&(info.epoch(), info.stream())).copied().unwrap_or(0);
+    let read = |info: SegmentInfo| read_segment(&info, told(&info), runs, out).map(|index| (info, index));
+    infos.into_iter().filter_map(read).collect()
 }
 
-fn read_segment(info: &SegmentInfo, out: &mut Verified) -> Option<SegmentIndex> {
+/// By (epoch, stream), up to where it is on record that there was something durable. What cannot be read of that is a
+/// finding of its own.
+fn told(view: &DirView) -> Agreed {
+    let mut told = view.agreed().unwrap_or_default();
+    let history = History::read(view.path(), view.cluster()).ok().flatten();
+    for entry in history.iter().flat_map(|history| &history.epochs) {
+        for (&stream, &end) in &entry.ends {
+            let so_far = told.entry((entry.epoch, stream)).or_insert(0);
+            *so_far = end.max(*so_far);
+        }
+    }
+    told
+}
+
+/// What to say of bytes that do not read back behind a segment's last good record, at position `own`.
+fn torn_text(bytes: u64, own: Position, told: Position) -> String {
+    if told > own {
+        return format!(
+            "{bytes} bytes of records that were durable and acknowledged: it is on record that the log went on to {told}, \
+             and it reads back up to {own}"
+        );
+    }
+    format!(
+        "{bytes} bytes of a commit that does not read back: it was cut off before anybody was told of it, or the disk has lost \
+         it since, and then it may have been acknowledged"
+    )
+}
+
+/// `runs`: a server may be writing it, so that its end may be in between.
+fn read_segment(info: &SegmentInfo, told: Position, runs: bool, out: &mut Verified) -> Option<SegmentIndex> {
     let scanned = Segment::open(info).and_then(|segment| SegmentIndex::scan(&segment));
     out.bytes += info.segment_bytes();
     let index = match scanned {
@@ -189,13 +221,14 @@ fn read_segment(info: &SegmentInfo, out: &mut Verified) -> Option<SegmentIndex> 
     out.records += index.records;
     let records = index.records;
     let (verdict, text) = match index.tail {
-        _ if !info.is_closed() => (Verdict::Open, format!("{records} records, may be written further")),
+        tail if !info.is_closed() && (runs || !matches!(tail, Tail::Torn { .. })) => {
+            (Verdict::Open, format!("{records} records, may be written further"))
+        }
         Tail::Sealed => (Verdict::Good, format!("{records} records, full")),
         Tail::Clean => (Verdict::Good, format!("{records} records")),
         Tail::Torn { offset, bytes } => {
-            let text =
-                format!("{records} records; at {offset} {bytes} bytes of a commit that nobody was told of");
-            (Verdict::Torn, text)
+            let own = info.first_position() + index.bytes;
+            (Verdict::Torn, format!("{records} records; at {offset} {}", torn_text(bytes, own, told)))
         }
     };
     out.good(info.path().into(), verdict, text);

@@ -26,6 +26,38 @@ fn every_open_begins_an_epoch_and_keeps_the_rest() {
     assert_eq!((second.epoch(), second.cluster(), second.created_ms()), (2, cluster, 17));
 }
 
+/// Whoever is about to serve may be refused by something else: then nothing has begun.
+#[test]
+fn what_is_prepared_is_not_begun() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let prepare = || DataDir::prepare(path, DirOptions::new(PARTITIONS)).unwrap();
+    let (dir, history) = prepare().begin().unwrap();
+    assert_eq!((dir.epoch(), history.epoch()), (1, 1), "a new directory begins with 1");
+    drop(dir);
+    let files = || ["MANIFEST", "HISTORY"].map(|name| fs::read(path.join(name)).unwrap());
+    let before = files();
+    for _ in 0..2 {
+        let beginning = prepare();
+        assert_eq!((beginning.dir().epoch(), beginning.history().epoch()), (1, 2));
+        let locked = error(path, DirOptions::new(PARTITIONS));
+        assert!(matches!(locked, WalError::Locked { .. }), "{locked}");
+    }
+    assert!(before == files());
+    let (dir, history) = prepare().begin().unwrap();
+    assert_eq!((dir.epoch(), history.epoch(), open_epochs(path)), (2, 2, vec![1, 2]));
+    drop(dir);
+    DataDir::attend(path, DirOptions::new(PARTITIONS), 0).unwrap();
+    assert_eq!(open(path).epoch(), 3);
+}
+
+fn open_epochs(path: &std::path::Path) -> Vec<u32> {
+    let dir = frontrow_wal::DirView::open(path).unwrap();
+    let history = fs::read_to_string(dir.path().join("HISTORY")).unwrap();
+    let epochs = history.lines().filter_map(|line| line.strip_prefix("epoch ")?.split(' ').next());
+    epochs.map(|epoch| epoch.parse().unwrap()).collect()
+}
+
 #[test]
 fn a_second_open_is_refused_and_told_the_pid() {
     let folder = tempfile::tempdir().unwrap();

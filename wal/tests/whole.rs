@@ -3,7 +3,9 @@
 mod common;
 
 use common::{open, written};
-use frontrow_wal::{DirView, Durability, LogOptions, Mended, Verdict, WalError, repair, verify};
+use frontrow_wal::{
+    DataDir, DirOptions, DirView, Durability, LogOptions, Mended, Verdict, WalError, repair, verify,
+};
 use std::fs;
 use std::path::Path;
 
@@ -98,6 +100,37 @@ fn an_epoch_s_last_records_are_missed_brought_back_or_given_up() {
     open(&here).accept_loss().unwrap();
     let view = DirView::open(&here).unwrap();
     assert!(!misses_an_end(&view) && view.read_ends().is_ok());
+}
+
+/// What `verify` says of bytes that do not read back.
+fn torn(path: &Path) -> String {
+    let findings = verify(&DirView::open(path).unwrap()).findings;
+    let torn = findings.iter().find(|it| it.verdict == Verdict::Torn);
+    torn.unwrap_or_else(|| panic!("nothing is torn: {findings:?}")).text.clone()
+}
+
+#[test]
+fn what_does_not_read_back_is_said_to_have_been_acknowledged_where_that_is_on_record() {
+    let options = LogOptions { durability: Durability::Mapped, ..LogOptions::small() };
+    let folder = tempfile::tempdir().unwrap();
+    let (ended, last, agreed) =
+        (folder.path().join("ended"), folder.path().join("last"), folder.path().join("agreed"));
+    two_epochs(&ended);
+    lose_an_end(&ended);
+    assert!(torn(&ended).contains("were durable and acknowledged"), "{}", torn(&ended));
+    // Of the last epoch nothing says how far it went,
+    open(&last).begin_history(false).unwrap();
+    written(&last, &options, 200, 10, 500);
+    common::copy_all(&last, &agreed);
+    lose_an_end(&last);
+    assert!(torn(&last).contains("it may have been acknowledged"), "{}", torn(&last));
+    // but the other node.
+    let dir = DataDir::attend(&agreed, DirOptions::new(common::PARTITIONS), 0).unwrap();
+    let ends = dir.ends(|_| true).unwrap();
+    dir.agree(&ends.iter().map(|(place, end)| (*place, end.position)).collect()).unwrap();
+    drop(dir);
+    lose_an_end(&agreed);
+    assert!(torn(&agreed).contains("were durable and acknowledged"), "{}", torn(&agreed));
 }
 
 #[test]

@@ -15,6 +15,8 @@ pub(crate) struct Server {
     pub(crate) tcp: String,
     /// Where standbys connect; empty if none can.
     pub(crate) replication: String,
+    /// What it says of itself to people.
+    pub(crate) banner: String,
     /// What it says on standard output, after the first line.
     lines: BufReader<ChildStdout>,
 }
@@ -62,8 +64,8 @@ impl Server {
             .spawn()
             .expect("the binary is built with this test");
         let lines = BufReader::new(child.stdout.take().expect("piped"));
-        let (url, tcp, replication) = Default::default();
-        let mut server = Self { child, url, tcp, replication, lines };
+        let (url, tcp, replication, banner) = Default::default();
+        let mut server = Self { child, url, tcp, replication, banner, lines };
         server.hear();
         server
     }
@@ -76,7 +78,7 @@ impl Server {
             .unwrap_or_else(|error| panic!("the server did not start ({error}): {line:?}"));
         let text = |key: &str| said[key].as_str().unwrap_or_default().to_owned();
         self.url = format!("http://{}", text("http"));
-        (self.tcp, self.replication) = (text("tcp"), text("replication"));
+        (self.tcp, self.replication, self.banner) = (text("tcp"), text("replication"), text("text"));
     }
 
     /// HTTP with the operator's key that a development server keeps with its data.

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use axum::body::Bytes;
 use frontrow_shard::EventId;
@@ -14,6 +14,8 @@ use super::{CatalogueError, UNSEALED, VERSION};
 
 /// What an unfinished file's name ends in.
 const UNFINISHED: &str = ".new";
+/// Beside the folder, from when on every head in it has a checksum of its own: one without is damaged since.
+const HEADS: &str = "HEADS";
 /// The largest head that is read, in bytes.
 const HEAD_BYTES_MAX: u64 = 64 << 20;
 
@@ -34,17 +36,27 @@ pub(super) fn archive_name(id: EventId) -> String {
 }
 
 /// What is in the folder.
+#[derive(Default)]
 pub(super) struct Listing {
     pub(super) ids: Vec<EventId>,
     /// Events that have an archive and no head.
     pub(super) headless: Vec<EventId>,
     pub(super) foreign: Vec<CatalogueError>,
+    /// What a crash left unfinished: it never was an event.
+    leftovers: Vec<PathBuf>,
 }
 
-/// Finds the heads. What a crash left unfinished is removed; it never was an event.
+impl Listing {
+    /// Removes what a crash left unfinished.
+    pub(super) fn clear(&self) {
+        self.leftovers.iter().for_each(|path| remove(path));
+    }
+}
+
+/// Finds the heads. Changes nothing.
 pub(super) fn list(folder: &Path) -> Result<Listing, CatalogueError> {
     let failed = |source| CatalogueError::File { path: folder.to_path_buf(), source };
-    let mut listing = Listing { ids: Vec::new(), headless: Vec::new(), foreign: Vec::new() };
+    let mut listing = Listing::default();
     let mut parts = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
@@ -60,7 +72,7 @@ pub(super) fn list(folder: &Path) -> Result<Listing, CatalogueError> {
         } else if name == plan_name(id) || name == map_name(id) {
             parts.push((id, path));
         } else if name.ends_with(UNFINISHED) {
-            remove(&path);
+            listing.leftovers.push(path);
         } else {
             let why = "no file here has such a name".to_owned();
             listing.foreign.push(CatalogueError::Foreign { path, why });
@@ -69,7 +81,8 @@ pub(super) fn list(folder: &Path) -> Result<Listing, CatalogueError> {
     listing.ids.sort_unstable();
     // No creation leaves an archive: the head was lost, and the bookings in the archive are not to follow it.
     listing.headless.retain(|id| listing.ids.binary_search(id).is_err());
-    parts.iter().filter(|(id, _)| listing.ids.binary_search(id).is_err()).for_each(|(_, path)| remove(path));
+    let headless = parts.into_iter().filter(|(id, _)| listing.ids.binary_search(id).is_err());
+    listing.leftovers.extend(headless.map(|(_, path)| path));
     Ok(listing)
 }
 
@@ -134,6 +147,47 @@ pub(super) fn read_head(folder: &Path, id: EventId) -> Result<Head, CatalogueErr
     decode_head(&path, id, &std::fs::read(&path).map_err(failed)?)
 }
 
+fn are_sealed(folder: &Path) -> bool {
+    folder.with_file_name(HEADS).exists()
+}
+
+/// Gives each of these heads a checksum if it has none, and notes durably that all have one. Once: what comes later without
+/// one was not written by a server of this data.
+pub(super) fn seal_all(folder: &Path, ids: &[EventId]) -> Result<(), CatalogueError> {
+    if are_sealed(folder) {
+        return Ok(());
+    }
+    for &id in ids {
+        if !is_sealed(folder, id)? {
+            write_head(folder, &read_head(folder, id)?)?;
+        }
+    }
+    note_sealed(folder)
+}
+
+/// For a folder that another node writes: the same note, if there are heads here and all have a checksum. Then a server that
+/// knows of checksums writes them.
+pub(super) fn note_if_sealed(folder: &Path) -> Result<(), CatalogueError> {
+    let ids = if are_sealed(folder) { Vec::new() } else { heads(folder)? };
+    for &id in &ids {
+        if !is_sealed(folder, id)? {
+            return Ok(());
+        }
+    }
+    if ids.is_empty() { Ok(()) } else { note_sealed(folder) }
+}
+
+fn is_sealed(folder: &Path, id: EventId) -> Result<bool, CatalogueError> {
+    let path = folder.join(head_name(id));
+    let bytes = std::fs::read(&path).map_err(|source| CatalogueError::File { path, source })?;
+    Ok(sealed::look(&bytes) == Seal::Whole)
+}
+
+fn note_sealed(folder: &Path) -> Result<(), CatalogueError> {
+    let data = folder.parent().unwrap_or(folder);
+    write(data, HEADS, |out| writeln!(out, "frontrow-heads {VERSION}")).map(|_| ())
+}
+
 /// The head of event `id` in these bytes, which are those of the file at `path`. A file of this name that is none is
 /// a damaged head, not a foreign file: moved away, it would be missed.
 pub(super) fn decode_head(path: &Path, id: EventId, bytes: &[u8]) -> Result<Head, CatalogueError> {
@@ -156,6 +210,11 @@ pub(super) fn decode_head(path: &Path, id: EventId, bytes: &[u8]) -> Result<Head
     }
     if seal == Seal::Missing && version != u64::from(UNSEALED) {
         return Err(damaged("its checksum is missing"));
+    }
+    if seal == Seal::Missing && path.parent().is_some_and(are_sealed) {
+        return Err(damaged(
+            "it is of version 1, without a checksum, and every head here has been given one",
+        ));
     }
     if value.get("id").and_then(Value::as_u64) != Some(u64::from(id)) {
         return Err(damaged("the number in it is not that of its name"));

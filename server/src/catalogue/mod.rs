@@ -17,7 +17,7 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
@@ -32,7 +32,7 @@ pub use verify::{Finding, verify};
 
 /// The version of the heads written here.
 const VERSION: u32 = 2;
-/// The version of heads without a checksum of their own: still read, and written anew when their event changes.
+/// The version of heads without a checksum of their own: read until all have been given one, at the first start.
 const UNSEALED: u32 = 1;
 
 /// One event on sale, without its plan.
@@ -153,6 +153,17 @@ pub enum CatalogueError {
         /// What does not fit.
         why: String,
     },
+    /// The log knows an event whose head is gone.
+    #[error(
+        "the log has event {event}, and {} is missing: put it back, and the event's other files with it, from the other node's \
+         events/ folder or from a backup", path.display()
+    )]
+    Lost {
+        /// The event.
+        event: EventId,
+        /// Its head.
+        path: PathBuf,
+    },
     /// No such event.
     #[error("there is no event {0}; list the events at /v1/events")]
     Unknown(EventId),
@@ -199,38 +210,40 @@ impl Catalogue {
     pub fn open(data: &Path) -> Result<Self, LoadErrors> {
         let folder = data.join("events");
         let failed = |source| CatalogueError::File { path: folder.clone(), source };
-        let loaded = std::fs::create_dir_all(&folder)
+        std::fs::create_dir_all(&folder)
             .and_then(|()| files::sync_folder(data))
-            .map_err(failed)
-            .and_then(|()| files::list(&folder))
-            .map_err(|error| LoadErrors(vec![error]))?;
-        let mut errors = loaded.foreign;
-        let (mut events, mut highest) = (BTreeMap::new(), 0);
-        for id in loaded.headless {
-            // Its number is not given to another event.
-            highest = highest.max(u64::from(id));
+            .map_err(|source| LoadErrors(vec![failed(source)]))?;
+        let (listing, events) = load(&folder)?;
+        files::seal_all(&folder, &listing.ids).map_err(|error| LoadErrors(vec![error]))?;
+        listing.clear();
+        for &id in &listing.headless {
             let path = folder.join(files::archive_name(id));
             tracing::warn!(path = %path.display(), "an archive of an event that is not known; it is left alone");
         }
-        for id in loaded.ids {
-            highest = highest.max(u64::from(id));
-            match load_event(&folder, id) {
-                Ok(Some(event)) => {
-                    events.insert(id, Arc::new(event));
-                }
-                Ok(None) => {}
-                Err(error) => errors.push(error),
-            }
-        }
-        if !errors.is_empty() {
-            return Err(LoadErrors(errors));
-        }
+        // The number of an archive without an event is not given to another one either.
+        let highest = listing.ids.iter().chain(&listing.headless).max().copied().unwrap_or(0);
         Ok(Self {
             folder,
             events: RwLock::new(events),
-            next: Mutex::new(highest + 1),
+            next: Mutex::new(u64::from(highest) + 1),
             changed: OnceLock::new(),
         })
+    }
+
+    /// [`Self::open`] for a log that has these events. What an unfinished creation has left is not cleared away before
+    /// each of them has a head.
+    pub fn of_log(data: &Path, logged: impl Iterator<Item = EventId>) -> Result<Self, LoadErrors> {
+        let lost = lost(data, logged);
+        if lost.is_empty() { Self::open(data) } else { Err(LoadErrors(lost)) }
+    }
+
+    /// Whether [`Self::of_log`] would read `data`/events, if it is there. Changes nothing.
+    pub fn check(data: &Path, logged: impl Iterator<Item = EventId>) -> Result<(), LoadErrors> {
+        let (lost, folder) = (lost(data, logged), data.join("events"));
+        if !lost.is_empty() {
+            return Err(LoadErrors(lost));
+        }
+        if folder.exists() { load(&folder).map(drop) } else { Ok(()) }
     }
 
     /// A catalogue whose files somebody else writes into `data`/events: empty until it is [refreshed](Self::refresh).
@@ -400,6 +413,52 @@ impl Catalogue {
     fn lock_next(&self) -> MutexGuard<'_, u64> {
         self.next.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// For a standby that has taken in all of its primary's files: from when on a head of `data`/events must have a checksum.
+pub(crate) fn note_if_sealed(data: &Path) -> Result<(), CatalogueError> {
+    files::note_if_sealed(&data.join("events"))
+}
+
+/// Events of the log whose heads are not in `data`/events, each once.
+fn lost(data: &Path, logged: impl Iterator<Item = EventId>) -> Vec<CatalogueError> {
+    let logged: BTreeSet<EventId> = logged.collect();
+    let head = |event| (event, data.join("events").join(files::head_name(event)));
+    let missing = logged.into_iter().map(head).filter(|(_, path)| !path.exists());
+    missing.map(|(event, path)| CatalogueError::Lost { event, path }).collect()
+}
+
+/// What keeps `data`/events from being served from, the first of it: as [`Catalogue::check`], and cheap to ask again and
+/// again, for a file is read only if it has changed.
+pub(crate) fn damage(
+    shelf: &mut sound::Shelf,
+    data: &Path,
+    logged: impl Iterator<Item = EventId>,
+) -> Option<String> {
+    let folder = data.join("events");
+    let lost = || lost(data, logged).first().map(ToString::to_string);
+    let foreign = || {
+        let path = verify::foreign(&folder).into_iter().next()?;
+        let why = "no file here has such a name".to_owned();
+        Some(CatalogueError::Foreign { path, why }.to_string())
+    };
+    sound::damage(shelf, &folder).or_else(lost).or_else(foreign)
+}
+
+/// Reads all events of a folder and checks their files; changes nothing.
+fn load(folder: &Path) -> Result<(files::Listing, BTreeMap<EventId, Arc<Event>>), LoadErrors> {
+    let mut listing = files::list(folder).map_err(|error| LoadErrors(vec![error]))?;
+    let (mut events, mut errors) = (BTreeMap::new(), std::mem::take(&mut listing.foreign));
+    for &id in &listing.ids {
+        match load_event(folder, id) {
+            Ok(Some(event)) => {
+                events.insert(id, Arc::new(event));
+            }
+            Ok(None) => {}
+            Err(error) => errors.push(error),
+        }
+    }
+    if errors.is_empty() { Ok((listing, events)) } else { Err(LoadErrors(errors)) }
 }
 
 /// `None` for an abandoned event: only its number counts.

@@ -11,7 +11,11 @@ use frontrow_shard::EventId;
 
 use super::files;
 use super::head::{Head, Stamp, Standing};
+use super::sealed::{self, Seal};
 use crate::cold::{Cold, ColdFileError, FileIdentity};
+
+/// What to do about a file that is damaged or missing.
+pub(super) const REMEDY: &str = "put it back from the other node's events/ folder or from a backup";
 
 /// Which of an event's files. In the order in which they are copied: the head makes the event exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,17 +47,22 @@ pub(crate) struct Said {
     plan: Stamp,
     map: Stamp,
     pub(super) standing: Standing,
+    /// Whether it has a checksum of its own.
+    sealed: bool,
 }
 
 impl Said {
-    fn of(head: &Head) -> Self {
+    fn of(head: &Head, bytes: &[u8]) -> Self {
         let (plan, map) = (head.plan_file, head.map_file);
-        Self { created_ms: head.created_ms, plan, map, standing: head.state }
+        let sealed = sealed::look(bytes) == Seal::Whole;
+        Self { created_ms: head.created_ms, plan, map, standing: head.state, sealed }
     }
 
-    /// Whether these are two states of one event, and not two events of one number.
-    pub(crate) fn is_of_the_same(&self, other: &Self) -> bool {
-        (self.created_ms, self.plan, self.map) == (other.created_ms, other.plan, other.map)
+    /// Whether `new` may take its place without a copy: these are two states of one event, not two events of one number,
+    /// and the new one speaks for itself if the old one did.
+    pub(crate) fn gives_way_to(&self, new: &Self) -> bool {
+        (self.created_ms, self.plan, self.map) == (new.created_ms, new.plan, new.map)
+            && (new.sealed || !self.sealed)
     }
 
     /// Whether its plan or map has this length and checksum.
@@ -93,7 +102,7 @@ pub(crate) fn look(path: &Path, (event, part): (EventId, Part), cluster: u128) -
     };
     match part {
         Part::Head => match files::decode_head(path, event, &bytes) {
-            Ok(head) => Ok(good(&bytes, Some(Said::of(&head)))),
+            Ok(head) => Ok(good(&bytes, Some(Said::of(&head, &bytes)))),
             Err(error) => bad(error.to_string()),
         },
         _ => Ok(good(&bytes, None)),
@@ -165,6 +174,28 @@ impl Shelf {
     }
 }
 
+/// Why a node could not serve from the files in a folder: the first that is damaged or missing. Archives are not
+/// asked for: only who looks at their events needs them.
+pub(super) fn damage(shelf: &mut Shelf, folder: &Path) -> Option<String> {
+    let found = match shelf.list(folder) {
+        Ok(found) => found,
+        Err(error) => return Some(format!("{}: {error}; check the disk", folder.display())),
+    };
+    let has = |event, part| found.iter().any(|it| it.place == (event, part));
+    let missing = |it: &Found| {
+        let whole = it.said.is_some_and(|said| said.standing != Standing::Abandoned);
+        let event = it.place.0;
+        let names = [(Part::Plan, files::plan_name(event)), (Part::Map, files::map_name(event))];
+        let lost = names.into_iter().find(|(part, _)| whole && !has(event, *part));
+        lost.map(|(_, name)| format!("{} is missing; {REMEDY}", folder.join(name).display()))
+    };
+    found.iter().filter(|it| it.place.1 != Part::Archive).find_map(|it| match &it.verdict {
+        Verdict::Bad(why) if it.place.1 == Part::Head => Some(why.clone()),
+        Verdict::Bad(why) => Some(format!("{}: {why}", folder.join(&it.name).display())),
+        _ => missing(it),
+    })
+}
+
 /// The catalogue's files in a folder, by event and part. None, if there is no folder.
 fn names(folder: &Path) -> io::Result<Vec<(PathBuf, (EventId, Part))>> {
     let mut found = Vec::new();
@@ -189,9 +220,7 @@ pub(crate) fn judge(part: Part, it: &Looked, head: Option<&Said>) -> Verdict {
         (Some(why), ..) => Verdict::Bad(why.clone()),
         (None, Part::Plan | Part::Map, None) => Verdict::Unknown,
         (None, Part::Plan | Part::Map, Some(head)) if !head.fits(part, it.stamp) => {
-            let why = "it has other bytes than its event's head says; put it back from the other node's events/ folder or \
-                       from a backup";
-            Verdict::Bad(why.to_owned())
+            Verdict::Bad(format!("it has other bytes than its event's head says; {REMEDY}"))
         }
         _ => Verdict::Good,
     }

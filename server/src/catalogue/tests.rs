@@ -222,13 +222,79 @@ fn a_head_from_before_there_were_checksums_is_read_and_gets_one() {
     let folder = tempfile::tempdir().unwrap();
     let first = Catalogue::open(folder.path()).unwrap().create("Gala", &hall(), rules(), 1).unwrap();
     let path = folder.path().join("events/1.json");
-    let old = unsealed(&path).replacen("\"version\":2", "\"version\":1", 1);
-    fs::write(&path, old).unwrap();
+    let (old, note) = (without_checksum(&path), folder.path().join("HEADS"));
+    fs::write(&path, &old).unwrap();
+    fs::remove_file(&note).unwrap();
+    Catalogue::check(folder.path(), [1].into_iter()).unwrap();
+    assert!(fs::read_to_string(&path).unwrap() == old && !note.exists(), "a look changes nothing");
     let catalogue = Catalogue::open(folder.path()).unwrap();
     assert_eq!(catalogue.get(1).unwrap().head, first.head);
-    catalogue.set_state(1, EventState::Open, 9).unwrap();
     assert_eq!(sealed::look(&fs::read(&path).unwrap()), sealed::Seal::Whole);
-    assert_eq!(Catalogue::open(folder.path()).unwrap().get(1).unwrap().state(), EventState::Open);
+    // Once: from now on there is none of them.
+    fs::write(&path, &old).unwrap();
+    let error = Catalogue::open(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("1.json is damaged (it is of version 1, without a checksum"), "{error}");
+}
+
+#[test]
+fn what_another_node_writes_is_known_to_have_checksums_once_all_of_it_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let (events, note) = (folder.path().join("events"), folder.path().join("HEADS"));
+    note_if_sealed(folder.path()).unwrap();
+    assert!(!note.exists(), "nothing is here yet: its primary may be an older server");
+    let catalogue = Catalogue::open(folder.path()).unwrap();
+    for name in ["a", "b"] {
+        catalogue.create(name, &hall(), rules(), 1).unwrap();
+    }
+    fs::remove_file(&note).unwrap();
+    let (path, good) = (events.join("1.json"), fs::read(events.join("1.json")).unwrap());
+    fs::write(&path, without_checksum(&path)).unwrap();
+    note_if_sealed(folder.path()).unwrap();
+    assert!(!note.exists());
+    fs::write(&path, good).unwrap();
+    note_if_sealed(folder.path()).unwrap();
+    assert!(note.exists());
+}
+
+fn without_checksum(path: &Path) -> String {
+    unsealed(path).replacen("\"version\":2", "\"version\":1", 1)
+}
+
+#[test]
+fn a_head_that_the_log_asks_for_and_that_is_missing_is_named_before_anything_is_cleared_away() {
+    let folder = tempfile::tempdir().unwrap();
+    Catalogue::open(folder.path()).unwrap().create("Gala", &hall(), rules(), 1).unwrap();
+    let events = folder.path().join("events");
+    fs::remove_file(events.join("1.json")).unwrap();
+    let error = Catalogue::of_log(folder.path(), [1, 1].into_iter()).unwrap_err();
+    assert!(matches!(error.0[..], [CatalogueError::Lost { event: 1, .. }]), "{error}");
+    let error = Catalogue::check(folder.path(), [1].into_iter()).unwrap_err();
+    assert!(matches!(error.0[..], [CatalogueError::Lost { event: 1, .. }]), "{error}");
+    assert!(events.join("1.plan.json").exists(), "it is needed once the head is back");
+}
+
+#[test]
+fn what_a_node_is_not_served_from_is_known_without_reading_all_again() {
+    type Harm = fn(&Path);
+    let table: [(Harm, &str); 6] = [
+        (|it| cut(&it.join("events/1.json"), 40), "1.json is damaged"),
+        (|it| cut(&it.join("events/1.map.json"), 40), "1.map.json: it has other bytes"),
+        (|it| fs::remove_file(it.join("events/1.plan.json")).unwrap(), "1.plan.json is missing"),
+        (|it| fs::write(it.join("events/x"), "").unwrap(), "x is not a file of this catalogue"),
+        (|it| fs::remove_file(it.join("events/1.json")).unwrap(), "the log has event 1, and"),
+        (|it| fs::remove_dir_all(it.join("events")).unwrap(), "the log has event 1, and"),
+    ];
+    for (harm, want) in table {
+        let folder = tempfile::tempdir().unwrap();
+        Catalogue::open(folder.path()).unwrap().create("Gala", &hall(), rules(), 1).unwrap();
+        let mut shelf = sound::Shelf::new(1);
+        let mut look = || damage(&mut shelf, folder.path(), [1].into_iter());
+        assert_eq!(look(), None);
+        harm(folder.path());
+        let found = look().unwrap_or_default();
+        assert!(found.contains(want), "{want}: {found}");
+        assert!(Catalogue::check(folder.path(), [1].into_iter()).is_err(), "{want}");
+    }
 }
 
 #[test]

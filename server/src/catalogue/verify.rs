@@ -7,7 +7,7 @@ use frontrow_shard::EventId;
 
 use super::files::{archive_name, head_name, map_name, plan_name};
 use super::head::Standing;
-use super::sound::{Found, Part, Said, Shelf, Verdict, part_of};
+use super::sound::{Found, Part, REMEDY, Said, Shelf, Verdict, part_of};
 
 /// A file of the catalogue, and what was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,8 +21,6 @@ pub struct Finding {
     /// In words; of what is bad, with the remedy.
     pub text: String,
 }
-
-const REMEDY: &str = "put it back from the other node's events/ folder or from a backup";
 
 /// Looks at all files in `data`/events. `logged` are events that the log knows, so that their heads must be there.
 pub fn verify(data: &Path, cluster: u128, logged: &BTreeSet<EventId>) -> Vec<Finding> {
@@ -89,7 +87,7 @@ fn missing(
 }
 
 /// Files that the catalogue has no place for; unfinished ones are cleared away at the next start.
-fn foreign(folder: &Path) -> Vec<PathBuf> {
+pub(super) fn foreign(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let is_foreign = |path: &PathBuf| {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();

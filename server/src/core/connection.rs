@@ -91,7 +91,15 @@ impl<E: Engine> Conn<E> {
     }
 
     pub(crate) fn error(&self, id: u128, code: WireCode, retry_after_ms: u32) {
-        self.say(|out| encode_error(&ErrorReply { retry_after_ms, ..ErrorReply::of(id, code) }, out));
+        self.error_saying(id, code, retry_after_ms, code.advice().message);
+    }
+
+    /// An error in other words than the code's own.
+    pub(crate) fn error_saying(&self, id: u128, code: WireCode, retry_after_ms: u32, message: &str) {
+        let message = std::borrow::Cow::Borrowed(message);
+        self.say(|out| {
+            encode_error(&ErrorReply { retry_after_ms, message, ..ErrorReply::of(id, code) }, out);
+        });
     }
 
     /// The group's commit is durable: its bytes may leave.

@@ -191,7 +191,7 @@ fn ask<E: Engine>(core: &Rc<Core<E>>, conn: &Rc<Conn<E>>, id: RequestId, mut wha
     }
     if shared.is_stuck() {
         Metrics::add(&core.counters().busy, 1);
-        return conn.error(id, WireCode::Busy, STUCK_RETRY_MS);
+        return conn.error_saying(id, WireCode::Busy, STUCK_RETRY_MS, shared.why_stuck());
     }
     let mut state = core.state.borrow_mut();
     if let Ask::Command(Command::ClaimSection(claim)) = &mut what {

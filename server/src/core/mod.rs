@@ -48,4 +48,5 @@ pub(crate) use start::cpu_set;
 pub(crate) use transport::{Incoming, Ws};
 pub(crate) use watch::Watched;
 
+pub(crate) use start::reserve;
 pub use start::{CoreError, Host, Plan, Seat, Setup, Starting, Threads, launch, plan, serve_core};

@@ -58,6 +58,14 @@ pub struct Recovered {
     pub index: LogIndex,
 }
 
+impl Recovered {
+    /// Partitions that are as the log leaves them already: nothing was replayed now.
+    pub(crate) fn applied(partitions: Vec<Partition>) -> Self {
+        let (records, bytes, snapshots, torn_bytes) = (0, 0, 0, 0);
+        Self { partitions, records, bytes, snapshots, torn_bytes, index: LogIndex::default() }
+    }
+}
+
 /// Builds all partitions again. Whether messages between them arrived is reconciled afterwards, so that exactly
 /// those are left to send that never did.
 pub fn recover(dir: &DataDir, limits: Limits) -> Result<Recovered, RecoveryError> {

@@ -83,6 +83,11 @@ impl Shared {
         self.hub.as_ref().is_some_and(|hub| hub.is_stuck(mono_ns()))
     }
 
+    /// What is said to those who are refused then.
+    pub(crate) fn why_stuck(&self) -> &'static str {
+        self.hub.as_ref().map_or(WireCode::Busy.advice().message, |hub| hub.why_stuck())
+    }
+
     pub(crate) fn now_ms(&self) -> Millis {
         if planted(Bug::WallClockFollowed) {
             return Clock::wall_ms();
@@ -238,18 +243,24 @@ impl Threads {
 }
 
 /// Starts one thread per core; returns when all of them serve.
-pub fn launch(setup: Setup<'_>) -> Result<Threads, CoreError> {
+pub fn launch(setup: Setup<'_>, port: ReservedPort) -> Result<Threads, CoreError> {
     let engine = setup.engine;
-    dispatch(engine, Launch(setup))
+    dispatch(engine, Launch(setup, port))
 }
 
-struct Launch<'a>(Setup<'a>);
+/// The cores' common port, which is this process's from now on.
+pub(crate) fn reserve(config: &Config) -> Result<ReservedPort, CoreError> {
+    let address = config.server.tcp;
+    ReservedPort::take(address).map_err(|source| CoreError::Listen { address, source })
+}
+
+struct Launch<'a>(Setup<'a>, ReservedPort);
 
 impl WithEngine for Launch<'_> {
     type Out = Result<Threads, CoreError>;
 
     fn call<E: Engine>(self) -> Self::Out {
-        start_all::<E>(self.0)
+        start_all::<E>(self.0, &self.1)
     }
 }
 
@@ -381,11 +392,9 @@ fn ended_early() -> CoreError {
     CoreError::Thread(std::io::Error::other("a core ended while it started"))
 }
 
-fn start_all<E: Engine>(setup: Setup<'_>) -> Result<Threads, CoreError> {
+/// `port` is held until all cores listen: what else is started meanwhile must not be given the same free one.
+fn start_all<E: Engine>(setup: Setup<'_>, port: &ReservedPort) -> Result<Threads, CoreError> {
     let config = setup.config;
-    let address = config.server.tcp;
-    // Until all cores listen: what else is started meanwhile must not be given the same free port.
-    let port = ReservedPort::take(address).map_err(|source| CoreError::Listen { address, source })?;
     let Plan { seats, starting } = plan::<E>(setup, port.address())?;
     let cores = seats.len();
     let mut joins = Vec::with_capacity(cores);

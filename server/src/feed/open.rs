@@ -23,10 +23,12 @@ pub(crate) struct Opened {
     pub(crate) streams: u16,
     /// By partition, the last record at the start.
     pub(crate) recovered: Vec<Lsn>,
+    /// A table was a witness that the log lacks records.
+    pub(crate) lacks: bool,
 }
 
-/// The table's two sides: who reads it, and who writes.
-type Embedded = (Arc<dyn Store>, Box<dyn Sink>);
+/// The table's two sides, who reads it and who writes; and whether it knew more than the log.
+type Embedded = (Arc<dyn Store>, Box<dyn Sink>, bool);
 
 /// One sink, and how far it is.
 pub(crate) struct Way {
@@ -44,12 +46,13 @@ pub(crate) fn open(
 ) -> Result<Opened, StartError> {
     let streams = dir.streams()?.max(config.server.shard_cpus.len().max(1) as u16);
     let recovered = partitions.iter().map(Partition::lsn).collect();
-    let mut opened = Opened { table: None, ways: Vec::new(), streams, recovered };
+    let mut opened = Opened { table: None, ways: Vec::new(), streams, recovered, lacks: false };
     if config.log.durability == Durability::Memory {
         return Ok(opened);
     }
     if config.bookings.table == BookingTable::Embedded {
-        let (store, sink) = embedded(config, dir, history, &opened.recovered)?;
+        let (store, sink, lacks) = embedded(config, dir, history, &opened.recovered)?;
+        opened.lacks = lacks;
         let progress = opened.way("embedded", sink, config.log.keep);
         opened.table = Some((store, progress));
     }
@@ -78,7 +81,7 @@ fn embedded(
     if is_ahead || last > history.epoch() || !is_known || !history.epochs.iter().all(is_ours) {
         sink.forget()?;
     }
-    Ok((Arc::new(store), Box::new(sink)))
+    Ok((Arc::new(store), Box::new(sink), is_ahead))
 }
 
 /// A table that knows more than the log is a witness that the log has lost something: it is copied before it is made again.

@@ -387,6 +387,9 @@ impl Applier {
         let mut state = self.shared.lock();
         state.applied.clear();
         state.applied.extend(self.partitions.iter().map(Partition::lsn));
+        // An event is made in all partitions.
+        state.events.clear();
+        state.events.extend(self.partitions.first().iter().flat_map(|partition| partition.events()));
         for (stream, lane) in &self.lanes {
             if let Some(progress) = state.streams.get_mut(stream) {
                 progress.reached(lane.applied);

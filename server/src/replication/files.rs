@@ -241,21 +241,19 @@ impl Intake {
         }
     }
 
-    /// Gives a file its name, durably. What had that name is kept, unless it is a head of the same event.
+    /// Gives a file its name, durably. What had that name is kept, unless it is a head of the same event that gives way.
     fn put(&self, name: &str, place: (EventId, Part), new: Option<Said>) -> io::Result<()> {
         let (unfinished, path) = (self.unfinished(name), self.folder.join(name));
-        if let Some(old) = self.look_at(&path, place)? {
-            let same_event = old.said.zip(new).is_some_and(|(old, new)| old.is_of_the_same(&new));
-            if !same_event {
-                let head = if place.1 == Part::Head { None } else { self.head(place.0)? };
-                let is_bad = matches!(sound::judge(place.1, &old, head.as_ref()), Verdict::Bad(_));
-                let kept = self.keep(&path, name, if is_bad { "damaged" } else { "cut" })?;
-                let (file, kept) = (name, kept.display());
-                if is_bad {
-                    tracing::warn!(%file, %kept, "the damaged one is replaced by the primary's");
-                } else {
-                    tracing::warn!(%file, %kept, "the primary has another one, which is taken; what was here is kept");
-                }
+        let gives_way = |old: &Looked| old.said.zip(new).is_some_and(|(old, new)| old.gives_way_to(&new));
+        if let Some(old) = self.look_at(&path, place)?.filter(|old| !gives_way(old)) {
+            let head = if place.1 == Part::Head { None } else { self.head(place.0)? };
+            let is_bad = matches!(sound::judge(place.1, &old, head.as_ref()), Verdict::Bad(_));
+            let kept = self.keep(&path, name, if is_bad { "damaged" } else { "cut" })?;
+            let (file, kept) = (name, kept.display());
+            if is_bad {
+                tracing::warn!(%file, %kept, "the damaged one is replaced by the primary's");
+            } else {
+                tracing::warn!(%file, %kept, "the primary has another one, which is taken; what was here is kept");
             }
         }
         std::fs::rename(&unfinished, path)?;

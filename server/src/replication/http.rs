@@ -4,7 +4,8 @@
 use super::status::{Shared, Standing, Unready};
 use super::view::{Shown, Views};
 use super::watchers::{Desk, Watchers};
-use crate::catalogue::Catalogue;
+use crate::catalogue::sound::Shelf;
+use crate::catalogue::{self, Catalogue, LoadErrors};
 use crate::cluster::{Member, misdirected};
 use crate::cold::Archives;
 use crate::config::Config;
@@ -22,10 +23,13 @@ use frontrow_shard::{Code, EventId, RowRef};
 use serde_json::json;
 use std::fmt::Write as _;
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// How long open requests may take when it ends.
 const FAREWELL: std::time::Duration = std::time::Duration::from_millis(10);
+/// How often the catalogue's files are looked at if nothing has come.
+const CATALOGUE_TURN: std::time::Duration = std::time::Duration::from_secs(10);
 /// Partitions whose positions an answer names: a proxy does not take headers of any length.
 const POSITIONS_MAX: usize = 256;
 
@@ -36,6 +40,7 @@ const POSITION: HeaderName = HeaderName::from_static("frontrow-position");
 
 /// Everything a handler may use.
 pub(super) struct Site {
+    data: PathBuf,
     shared: Arc<Shared>,
     views: Arc<Views>,
     member: Option<Arc<Member>>,
@@ -61,7 +66,7 @@ impl Site {
         let http = Http::new(config, keys, desk, catalogue, connections, Clock::wall_ms);
         // Archiving is the primary's.
         let http = Http { cold: Arc::new(Archives::new(cluster)), archive_after: None, ..http };
-        Self { shared, views, member, http: Arc::new(http), watchers }
+        Self { data: config.server.data.clone(), shared, views, member, http: Arc::new(http), watchers }
     }
 
     fn standing(&self) -> Result<Standing, Unready> {
@@ -125,18 +130,27 @@ fn routes(site: &Arc<Site>) -> Router {
     http::within_bounds(routes, Arc::clone(&site.http))
 }
 
-/// Takes in what comes of the catalogue: at first, and whenever the primary's files have arrived.
+/// Takes in what comes of the catalogue: at first, whenever the primary's files have arrived, and now and then, for a
+/// disk may lose what it had.
 async fn keep_catalogue(site: Arc<Site>) {
+    let mut shelf = Shelf::new(site.http.cold.cluster());
     loop {
         let (catalogue, cold) = (Arc::clone(&site.http.catalogue), Arc::clone(&site.http.cold));
+        let (data, logged) = (site.data.clone(), site.shared.lock().events.clone());
         let refreshed = tokio::task::spawn_blocking(move || {
             // An archive may have been written anew.
-            catalogue.refresh().map(|changed| changed.into_iter().for_each(|event| cold.forget(event)))
+            let shown =
+                catalogue.refresh().map(|changed| changed.into_iter().for_each(|event| cold.forget(event)));
+            let damage = catalogue::damage(&mut shelf, &data, logged.into_iter());
+            (shown, damage, shelf)
         });
-        if let Ok(Err(error)) = refreshed.await {
+        let Ok((shown, damage, kept)) = refreshed.await else { return };
+        shelf = kept;
+        if let Err(error) = shown {
             tracing::warn!(%error, "an event of the catalogue cannot be shown here");
         }
-        site.shared.files.notified().await;
+        site.shared.change(|state| state.catalogue = damage);
+        let _ = tokio::time::timeout(CATALOGUE_TURN, site.shared.files.notified()).await;
     }
 }
 
@@ -224,7 +238,7 @@ async fn elsewhere(State(site): State<Arc<Site>>, request: Request) -> Response 
 
 async fn readyz(State(site): State<Arc<Site>>) -> Response {
     let state = site.shared.lock();
-    let ready = state.is_caught_up() && state.not_applied().is_none();
+    let ready = state.is_caught_up() && state.not_applied().is_none() && state.catalogue.is_none();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(json!({"ready": ready, "role": "standby"}))).into_response()
 }
@@ -260,6 +274,13 @@ async fn primary_lives(site: &Site) -> bool {
     true
 }
 
+/// What is wrong with the events' files here. A session may be giving one its name: what is bad is looked at twice.
+async fn damaged_catalogue(site: &Site) -> Option<LoadErrors> {
+    let (data, logged) = (site.data.clone(), site.shared.lock().events.clone());
+    let check = move || Catalogue::check(&data, logged.iter().copied());
+    tokio::task::spawn_blocking(move || check().or_else(|_| check())).await.ok()?.err()
+}
+
 async fn promote(State(site): State<Arc<Site>>, Query(how): Query<How>, headers: HeaderMap) -> Response {
     let key = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let key = key.and_then(|value| value.strip_prefix("Bearer "));
@@ -287,6 +308,11 @@ async fn promote(State(site): State<Arc<Site>>, Query(how): Query<How>, headers:
     if let Some(why) = baseless {
         let message = format!("this standby cannot be promoted: {why}");
         let error = Json(json!({"error": {"code": "no_base", "message": message}}));
+        return (StatusCode::CONFLICT, error).into_response();
+    }
+    if let Some(why) = damaged_catalogue(&site).await {
+        let message = format!("this standby cannot be promoted, and follows on: {why}");
+        let error = Json(json!({"error": {"code": "catalogue_damaged", "message": message}}));
         return (StatusCode::CONFLICT, error).into_response();
     }
     tracing::warn!("an operator promotes this standby");

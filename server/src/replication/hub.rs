@@ -12,6 +12,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+/// Why nothing is acknowledged, for whoever asks for something.
+const NO_STANDBY: &str = "Answers wait for a standby, and none follows: nothing is acknowledged now. Repeat the request after \
+                          retry_after_ms; an operator starts the standby (frontrow backup), or goes on without (frontrow \
+                          replication alone).";
+const STANDBY_BEHIND: &str = "Answers wait for the standby, which is behind: nothing is acknowledged before it has what came \
+                              earlier. Repeat the request after retry_after_ms.";
+
 /// What a primary knows of its standby.
 pub struct Hub {
     pub(super) dir: DataDir,
@@ -77,6 +84,13 @@ struct Files {
     here: u64,
     there: u64,
     numbers: u64,
+}
+
+/// Streams that a standby follows.
+fn following(state: &State) -> usize {
+    let is_followed =
+        |(stream, follower): &(&u16, &Follower)| **stream != CONTROL && follower.hang_up.is_some();
+    state.followers.iter().filter(is_followed).count()
 }
 
 /// What a hub is made of.
@@ -301,6 +315,13 @@ impl Hub {
         self.waits() && self.stuck_ns.iter().any(long)
     }
 
+    /// What is said to those who are refused then.
+    pub(crate) fn why_stuck(&self) -> &'static str {
+        // Nobody is waited for to know it better.
+        let follows = self.state.try_lock().is_ok_and(|state| following(&state) == usize::from(self.streams));
+        if follows { STANDBY_BEHIND } else { NO_STANDBY }
+    }
+
     /// How the standby is doing.
     pub fn status(&self) -> StandbyStatus {
         let state = self.lock();
@@ -308,11 +329,7 @@ impl Hub {
         StandbyStatus {
             policy: word(self.policy),
             acknowledge: word(self.waits()),
-            following: state
-                .followers
-                .iter()
-                .filter(|(stream, follower)| **stream != CONTROL && follower.hang_up.is_some())
-                .count(),
+            following: following(&state),
             streams: self.streams,
             caught_up: state.whole,
             lag_bytes: self.links.iter().map(|link| link.durable().saturating_sub(link.backup())).collect(),

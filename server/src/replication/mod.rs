@@ -45,5 +45,5 @@ pub(crate) use causes::recover_caused;
 pub(crate) use hub::HubParts;
 pub use hub::{Hub, StandbyStatus};
 pub(crate) use link::Check;
-pub use primary::{ListenError, Listening, listen};
+pub use primary::{ListenError, Listening, Port, bind, listen};
 pub use standby::{FollowError, Leader, Promoted, follow};

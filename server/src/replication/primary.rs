@@ -82,11 +82,21 @@ impl Listening {
     }
 }
 
+/// Where standbys will connect.
+pub type Port = (TcpListener, SocketAddr);
+
+/// Takes the port for standbys; nobody is answered there yet.
+pub fn bind(address: SocketAddr) -> Result<Port, ListenError> {
+    let bound = TcpListener::bind(address).and_then(|listener| {
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    });
+    bound.map_err(|source| ListenError { address, source })
+}
+
 /// Listens for standbys.
-pub fn listen(hub: Arc<Hub>, address: SocketAddr) -> Result<Listening, ListenError> {
+pub fn listen(hub: Arc<Hub>, (listener, address): Port) -> Result<Listening, ListenError> {
     let failed = |source| ListenError { address, source };
-    let listener = TcpListener::bind(address).map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = Arc::clone(&stop);
     let told = Arc::clone(&hub);

@@ -7,10 +7,12 @@ use super::http::{self, Site};
 use super::status::{Shared, State};
 use super::view::Views;
 use crate::catalogue::sound::Shelf;
+use crate::catalogue::{self, Catalogue};
 use crate::cluster::{Change, Door, Member, Own, mark};
 use crate::config::Config;
 use crate::identity::Keys;
 use crate::signals;
+use frontrow_engine::Clock;
 use frontrow_shard::Limits;
 use frontrow_wal::fs::{Disk, RealDisk};
 use frontrow_wal::{DataDir, DirOptions, NodeId, Role};
@@ -36,6 +38,8 @@ const CONNECT: Duration = Duration::from_secs(3);
 const CONNECT_ELECTED: Duration = Duration::from_millis(100);
 /// How often a reading thread looks up.
 const LOOK: Duration = Duration::from_millis(250);
+/// How often damaged files of the catalogue are looked at again while nobody is followed.
+const LOOK_AGAIN_NS: u64 = 5_000_000_000;
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(300);
 
@@ -92,6 +96,9 @@ pub fn follow(
             let ended = standby.session(&primary);
             standby.note(ended)?;
         }
+        if Clock::monotonic_ns().saturating_sub(standby.looked_ns) > LOOK_AGAIN_NS {
+            standby.look_again();
+        }
         drop(shared.wait(PAUSE, State::is_ending));
     }
     tracing::debug!("follows no more");
@@ -110,7 +117,7 @@ pub fn follow(
         return Ok(None);
     }
     tracing::debug!("everything that came is applied");
-    standby.take_over(applied).map(Some)
+    standby.take_over_catalogue(applied).map(Some)
 }
 
 /// SIGINT and SIGTERM end the standby.
@@ -147,6 +154,10 @@ pub(super) struct Standby<'a> {
     pub(super) seed_needed: bool,
     /// What is here is not all that it should be: it follows, and does not become primary, before that is mended.
     unfit: bool,
+    /// The events on sale cannot be served from what is here: as `unfit`.
+    damaged: bool,
+    /// When they were last looked at, in monotonic nanoseconds.
+    looked_ns: u64,
     /// What keeps it from following, or from becoming primary, whether or not anybody can be reached.
     grave: Option<String>,
     /// Called once there is an HTTP side.
@@ -185,6 +196,8 @@ impl<'a> Standby<'a> {
             spares: false,
             seed_needed: false,
             unfit: false,
+            damaged: false,
+            looked_ns: 0,
             grave: None,
             ready,
             http_thread: None,
@@ -216,6 +229,7 @@ impl<'a> Standby<'a> {
 
     /// Before this node says that it may take over: whether it could. It follows all the same, and so is mended.
     fn look_over(&mut self, dir: &DataDir) {
+        self.look_at_catalogue();
         let base = dir.view().check_base();
         let agreed = dir.view().check_agreed();
         let Some(error) = base.as_ref().err().or(agreed.as_ref().err()) else { return };
@@ -228,6 +242,39 @@ impl<'a> Standby<'a> {
             state.baseless = base.as_ref().err().map(|_| format!("{told}; a seed is asked of the primary"));
             state.trouble = Some(told);
         });
+    }
+
+    /// Whether the events on sale could be served from what is here.
+    fn look_at_catalogue(&mut self) {
+        self.looked_ns = Clock::monotonic_ns();
+        let logged = self.shared.lock().events.clone();
+        let damage = Catalogue::check(&self.path, logged.into_iter()).err().map(|error| error.to_string());
+        match &damage {
+            Some(why) if !self.damaged => {
+                tracing::error!(%why, "this node does not take over before that is mended; the primary is asked for its own");
+            }
+            None if self.damaged => tracing::warn!("the events' files are good again"),
+            _ => {}
+        }
+        self.damaged = damage.is_some();
+        self.shared.change(|state| state.catalogue = damage);
+    }
+
+    /// All of the primary's files are here.
+    fn has_files(&mut self) {
+        self.look_again();
+        if let Err(error) = catalogue::note_if_sealed(&self.path) {
+            tracing::warn!(%error, "it cannot be noted that all heads have a checksum");
+        }
+        self.shared.files.notify_one();
+    }
+
+    /// Looks again at what was damaged, once files have come or an operator may have put them back.
+    fn look_again(&mut self) {
+        if self.damaged {
+            self.look_at_catalogue();
+            self.introduce();
+        }
     }
 
     /// With a cluster: says who this node is, hears what becomes of it, and answers at the raw TCP port.
@@ -251,7 +298,7 @@ impl<'a> Standby<'a> {
     }
 
     fn introduce(&self) {
-        if let Some(member) = self.leader.member().filter(|_| !self.unfit) {
+        if let Some(member) = self.leader.member().filter(|_| !self.unfit && !self.damaged) {
             let epoch = self.dir.as_ref().map_or(0, DataDir::epoch);
             member.introduce(Own {
                 node: self.node,

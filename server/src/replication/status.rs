@@ -3,6 +3,7 @@
 use super::link::Check;
 use crate::exposition::{Families, Labels};
 use frontrow_engine::Clock;
+use frontrow_shard::EventId;
 use frontrow_wal::{DataDir, History, Position};
 use std::collections::BTreeMap;
 use std::net::{Shutdown, TcpStream};
@@ -46,12 +47,16 @@ pub(super) struct State {
     pub(super) checks: Vec<Check>,
     /// By partition, the last record applied.
     pub(super) applied: Vec<u64>,
+    /// Events that the log has made, as far as it is applied.
+    pub(super) events: Vec<EventId>,
     /// States that were the same as the primary's.
     pub(super) checked: u64,
     /// Why the applier has stopped, if it has.
     pub(super) broken: Option<String>,
     /// Why nothing can be applied, nor this node promoted: no snapshot leads up to its log. Until it is seeded.
     pub(super) baseless: Option<String>,
+    /// What is wrong with the catalogue's files here, so that they cannot be served from.
+    pub(super) catalogue: Option<String>,
     /// Why there is no connection, if there is none.
     pub(super) trouble: Option<String>,
     pub(super) connected: bool,
@@ -219,6 +224,7 @@ impl State {
         self.hold = true;
         (self.plan, self.streams) = (None, BTreeMap::new());
         self.at_rest.clear();
+        self.events.clear();
         self.checks.clear();
     }
 
@@ -321,6 +327,7 @@ impl State {
             "age_ms": standing.as_ref().ok().map(|standing| standing.age_ms),
             "unreadable": standing.as_ref().err().map(Unready::reason),
             "applier": self.not_applied().unwrap_or("ok"),
+            "catalogue": self.catalogue.as_deref().unwrap_or("ok"),
             "states_compared": self.checked,
             "streams": streams,
             "partitions": partitions,
@@ -345,6 +352,11 @@ impl State {
             "frontrow_standby_applier_ok",
             "1 while what arrives is applied.",
             flag(self.not_applied().is_none()),
+        );
+        families.value(
+            "frontrow_standby_catalogue_ok",
+            "1 while the events' files here are good, as far as they were looked at.",
+            flag(self.catalogue.is_none()),
         );
         families.value(
             "frontrow_standby_states_compared",

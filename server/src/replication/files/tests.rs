@@ -105,6 +105,28 @@ fn what_is_listed_here_is_taken_in_there() {
 }
 
 #[test]
+fn a_head_without_a_checksum_takes_the_place_of_one_that_has_it_only_beside_a_copy() {
+    let (from, to) = (node("Gala"), tempfile::tempdir().unwrap());
+    follow(&from, &to);
+    let (sent, here) = (events(&from).join("1.json"), events(&to).join("1.json"));
+    let good = fs::read(&here).unwrap();
+    let text = String::from_utf8(good.clone()).unwrap();
+    let old = text[..text.rfind(",\"crc32c\"").unwrap()].replacen("\"version\":2", "\"version\":1", 1) + "}";
+    fs::write(&sent, &old).unwrap();
+    // The primary knows that every head had one.
+    assert_eq!(follow(&from, &to), (nothing(), vec!["1.json".to_owned()]));
+    fs::remove_file(from.path().join("HEADS")).unwrap();
+    assert_eq!(follow(&from, &to).0, ["1.json"]);
+    assert_eq!(fs::read(&here).unwrap(), old.as_bytes());
+    assert_eq!(fs::read(to.path().join("cut/events/1.json-0001")).unwrap(), good);
+    // A standby that knows it takes none.
+    fs::write(&here, &good).unwrap();
+    crate::catalogue::note_if_sealed(to.path()).unwrap();
+    follow(&from, &to);
+    assert_eq!(fs::read(&here).unwrap(), good);
+}
+
+#[test]
 fn a_damaged_file_of_the_primary_never_replaces_the_standby_s() {
     for name in ["1.archive", "1.plan.json", "1.map.json", "1.json"] {
         let (from, to) = (node("Gala"), tempfile::tempdir().unwrap());

@@ -1,5 +1,6 @@
 //! Why a standby does not go on.
 
+use crate::catalogue::LoadErrors;
 use crate::cluster::MarkError;
 use crate::core::RecoveryError;
 use crate::identity::KeysError;
@@ -20,6 +21,9 @@ pub enum FollowError {
     /// What would be served could not be.
     #[error("{0}. No epoch was opened")]
     Replay(#[from] RecoveryError),
+    /// So are the events on sale.
+    #[error("{0}\nNo epoch was opened")]
+    Catalogue(#[from] LoadErrors),
     /// What the data directory says of its cluster.
     #[error(transparent)]
     Mark(#[from] MarkError),

@@ -95,7 +95,7 @@ impl Standby<'_> {
                     Step::More => {}
                     Step::Files(version) => {
                         receiver.files_done(version);
-                        self.shared.files.notify_one();
+                        self.has_files();
                     }
                     Step::Whole(count, floor) => {
                         if !self.let_go() {

@@ -246,7 +246,7 @@ impl Standby<'_> {
                     receiver.files_done(version);
                     // The next connection reads them again: a disk may lose what it had.
                     self.shelf = None;
-                    self.shared.files.notify_one();
+                    self.has_files();
                 }
             }
             control.beat(receiver, (0, 0));

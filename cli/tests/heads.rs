@@ -1,0 +1,230 @@
+//! An event's head, the file that makes it exist, is older than the log, without its checksum, or damaged: what a start, a
+//! standby and `frontrow wal verify` make of it. And a start that is refused leaves the directory as it was.
+
+#![allow(dead_code, reason = "the helpers are shared by several tests, each of which uses some")]
+
+mod common;
+
+use common::{Server, within};
+use frontrow_client::http::EventQuery;
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const EVENT: u32 = 1;
+
+fn head(data: &Path) -> PathBuf {
+    data.join("data/events/1.json")
+}
+
+/// Runs the program to its end, on ports of its own.
+fn frontrow(data: &Path, words: &[&str], more: &[(&str, &str)]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_frontrow"))
+        .args(words)
+        .envs([("FRONTROW_SERVER__TCP", "127.0.0.1:0"), ("FRONTROW_SERVER__HTTP", "127.0.0.1:0")])
+        .env("FRONTROW_SERVER__DATA", data.join("data"))
+        .env("FRONTROW_LOG__SEGMENT", "8MiB")
+        .envs(more.iter().copied())
+        .output()
+        .expect("the binary is built with this test")
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// What a start says that is refused.
+fn refused(data: &Path, more: &[(&str, &str)]) -> String {
+    let output = frontrow(data, &["serve", "--no-demo"], more);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    text(&output)
+}
+
+fn verify(data: &Path) -> Output {
+    let data = data.join("data");
+    frontrow(&data, &["wal", "verify", "--data", data.to_str().expect("text")], &[])
+}
+
+async fn make_event(server: &Server, data: &Path) {
+    let http = server.operator(data);
+    let query = EventQuery { name: Some("Gala".into()), ..EventQuery::default() };
+    assert_eq!(http.create_stadium(&query, 400, None).await.expect("an event").event.event, EVENT);
+    http.open(EVENT).await.expect("on sale");
+}
+
+async fn state(server: &Server) -> String {
+    server.http().event(EVENT).await.expect("the event").event.state
+}
+
+/// The same head as an older server wrote it: of version 1, without a checksum.
+fn unsealed(path: &Path) -> String {
+    let text = fs::read_to_string(path).expect("a head");
+    let end = text.rfind(",\"crc32c\"").expect("it has a checksum");
+    format!("{}}}", text[..end].replacen("\"version\":2", "\"version\":1", 1))
+}
+
+fn harm(path: &Path) {
+    let text = fs::read_to_string(path).expect("a head");
+    fs::write(path, text.replacen("Gala", "Gola", 1)).expect("written");
+}
+
+#[test]
+fn an_older_head_does_not_undo_an_operators_word() {
+    within(180, async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let data = folder.path();
+        let server = Server::empty(data, &[]);
+        make_event(&server, data).await;
+        let on_sale = fs::read(head(data)).expect("a head");
+        server.operator(data).pause(EVENT).await.expect("paused");
+        let paused = fs::read(head(data)).expect("a head");
+        server.kill();
+
+        fs::write(head(data), &on_sale).expect("put back");
+        let mut server = Server::overheard(data, &[]);
+        assert_eq!(state(&server).await, "paused");
+        assert_eq!(fs::read(head(data)).expect("a head"), paused, "it is written anew");
+        assert!(server.banner.contains("Replayed") && !server.banner.contains("as it was left"));
+        server.terminate();
+        let (_, said) = server.ended();
+        assert!(said.contains("an older head was put back"), "{said}");
+
+        let server = Server::empty(data, &[]);
+        assert!(server.banner.contains("; everything is as it was left"), "{}", server.banner);
+        server.operator(data).open(EVENT).await.expect("on sale again");
+        server.kill();
+        fs::write(head(data), &paused).expect("put back");
+        let server = Server::empty(data, &[]);
+        assert_eq!(state(&server).await, "open");
+        server.operator(data).close(EVENT).await.expect("over");
+        server.kill();
+
+        // The log has it: nothing is written that would wait for a standby.
+        let waits = [
+            ("FRONTROW_REPLICATION__LISTEN", "127.0.0.1:0"),
+            ("FRONTROW_REPLICATION__ACKNOWLEDGE", "backup"),
+        ];
+        fs::write(head(data), &on_sale).expect("put back");
+        let server = Server::empty(data, &waits);
+        assert_eq!(state(&server).await, "closed");
+        server.kill();
+
+        for older in [on_sale, paused] {
+            fs::write(head(data), older).expect("put back");
+            let server = Server::empty(data, &[]);
+            assert_eq!(state(&server).await, "closed");
+            server.operator(data).close(EVENT).await.expect("it is over already");
+            server.kill();
+        }
+    });
+}
+
+#[test]
+fn a_refused_start_leaves_the_directory_as_it_was() {
+    within(180, async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let data = folder.path();
+        let server = Server::empty(data, &[]);
+        make_event(&server, data).await;
+        server.kill();
+        let of = |name: &str| fs::read(data.join("data").join(name)).expect("a file");
+        let before = (of("MANIFEST"), of("HISTORY"));
+        let good = fs::read(head(data)).expect("a head");
+
+        harm(&head(data));
+        let said = refused(data, &[]);
+        assert!(said.contains("1.json is damaged (its checksum does not fit)"), "{said}");
+        fs::remove_file(head(data)).expect("it was there");
+        let said = refused(data, &[]);
+        assert!(said.contains("the log has event 1, and") && said.contains("put it back"), "{said}");
+        fs::write(head(data), good).expect("put back");
+        let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let at = taken.local_addr().expect("an address").to_string();
+        for port in ["FRONTROW_SERVER__TCP", "FRONTROW_SERVER__HTTP", "FRONTROW_REPLICATION__LISTEN"] {
+            let said = refused(data, &[(port, &at)]);
+            assert!(said.contains(&at), "{said}");
+        }
+
+        assert!(before == (of("MANIFEST"), of("HISTORY")), "no epoch was begun");
+        let found = verify(data);
+        assert!(found.status.success() && !text(&found).contains("LOOK"), "{}", text(&found));
+        let server = Server::empty(data, &[]);
+        assert_eq!(state(&server).await, "open");
+        server.kill();
+    });
+}
+
+#[test]
+fn once_all_heads_have_a_checksum_none_is_taken_without() {
+    within(180, async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let data = folder.path();
+        let server = Server::empty(data, &[]);
+        make_event(&server, data).await;
+        server.kill();
+        // As an earlier release has left it.
+        let good = fs::read(head(data)).expect("a head");
+        let old = unsealed(&head(data));
+        fs::write(head(data), &old).expect("written");
+        fs::remove_file(data.join("data/HEADS")).expect("the note was there");
+        Server::empty(data, &[]).kill();
+        assert_eq!(fs::read(head(data)).expect("a head"), good, "it is given a checksum at the start");
+
+        fs::write(head(data), &old).expect("written");
+        let said = refused(data, &[]);
+        assert!(said.contains("1.json is damaged (it is of version 1, without a checksum"), "{said}");
+        let found = verify(data);
+        assert!(!found.status.success() && text(&found).contains("without a checksum"), "{}", text(&found));
+        fs::write(head(data), good).expect("put back");
+        Server::empty(data, &[]).kill();
+    });
+}
+
+#[test]
+fn a_standby_with_a_damaged_head_says_so_and_is_not_promoted() {
+    within(180, async {
+        let (a, b) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let settings = common::replicated("local", &[]);
+        let primary = Server::empty(a.path(), &settings);
+        let standby = Server::standby(b.path(), &primary.replication, &settings);
+        make_event(&primary, a.path()).await;
+        while standby.http().section(EVENT, 0).await.is_err() || !head(b.path()).exists() {
+            tokio::task::yield_now().await;
+        }
+        let address = primary.replication.clone();
+        primary.kill();
+        let manifest = || fs::read(b.path().join("data/MANIFEST")).expect("a manifest");
+        let (before, good) = (manifest(), fs::read(head(b.path())).expect("a head"));
+        let key = fs::read_to_string(b.path().join("data/dev-admin.key")).expect("the operator's key");
+        let ask = |standby: &Server, word: &str| {
+            let words = [word, "--server", &standby.url, "--admin-key", key.trim()];
+            text(&frontrow(b.path(), &words, &[]))
+        };
+        fs::remove_file(head(b.path())).expect("it was there");
+        let answer = ask(&standby, "promote");
+        assert!(answer.contains("follows on") && answer.contains("the log has event 1, and"), "{answer}");
+        fs::write(head(b.path()), &good).expect("put back");
+        harm(&head(b.path()));
+        let answer = ask(&standby, "promote");
+        assert!(answer.contains("follows on") && answer.contains("1.json is damaged"), "{answer}");
+        standby.kill();
+
+        let folder = b.path().join("data");
+        let words = ["--data", folder.to_str().expect("text"), "promote", "--offline"];
+        let offline = text(&frontrow(b.path(), &words, &[("FRONTROW_PARTITIONS__COUNT", "8")]));
+        assert!(offline.contains("1.json is damaged"), "{offline}");
+
+        let mut standby = Server::standby(b.path(), &address, &settings);
+        let (status, answer) = (ask(&standby, "status"), ask(&standby, "promote"));
+        assert!(status.contains("it cannot be promoted") && status.contains("1.json is damaged"), "{status}");
+        assert!(answer.contains("follows on") && answer.contains("1.json is damaged"), "{answer}");
+        assert_eq!(standby.http().node().await.expect("it goes on")["role"], "standby");
+        assert!(before == manifest(), "no epoch was opened");
+
+        fs::write(head(b.path()), good).expect("put back");
+        standby.operator(b.path()).operate("/v1/admin/promote").await.expect("it obeys");
+        standby.hear();
+        assert_eq!(state(&standby).await, "open");
+    });
+}
