@@ -370,8 +370,10 @@ impl Reader {
         match error {
             KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset) => {
                 Err(SourceError::Unfit(format!(
-                    "{} does not have the records any more, or not yet, at which reading was to go on: it was made anew, or kept \
-                 them for too short a time (retention.ms); the table is to be made anew",
+                    "{0} does not have the records any more, or not yet, at which reading was to go on: it kept them for too short a \
+                     time (retention.ms), or was made anew. Stop every bookings service, delete the topic {0} if it was not made anew, \
+                     drop the table (DROP SCHEMA frontrow CASCADE), and start them: the server that is primary tells everything once \
+                     more, and they wait until it has",
                     self.topic()
                 )))
             }

@@ -172,7 +172,7 @@ pub fn consume(
         let (why, is_refused) = match own.live() {
             Ok(()) => return Ok(()),
             Err(Ended::For(error)) => {
-                running.progress.troubled(Some(error.to_string()));
+                running.progress.over(error.to_string());
                 return Err(error);
             }
             Err(Ended::Away(why)) => (why, false),
@@ -235,8 +235,15 @@ impl Consumer<'_> {
                 self.belong()?;
             }
             let polled = self.source.poll(self.running.batch, PATIENCE);
-            let polled =
-                polled.inspect_err(|error| self.is_denied = matches!(error, SourceError::Refused(_)))?;
+            if let Err(error) = &polled {
+                self.is_denied = matches!(error, SourceError::Refused(_));
+                if matches!(error, SourceError::Unfit(_)) {
+                    // Of a topic that was made anew that is the cause, and what has to be done.
+                    self.placed = false;
+                    self.belong()?;
+                }
+            }
+            let polled = polled?;
             let is_news = !matches!(&polled, Polled::Records(records) if records.is_empty());
             if is_news && std::mem::take(&mut self.is_denied) {
                 self.running.progress.troubled(None);

@@ -124,6 +124,11 @@ fn a_topic_that_is_away_is_tried_again_and_one_that_lacks_records_is_not() {
     let (ended, _) = run(topic.reader(&[0, 1]), &mut table, &progress);
     assert_eq!(ended, Err(ConsumeError::Source("offset 7 is gone".into())));
     assert!(progress.trouble().unwrap().contains("offset 7 is gone"));
+    let text = progress.to_string();
+    assert!(
+        progress.is_over() && text.ends_with("; ended: the topic of bookings: offset 7 is gone"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -289,6 +294,7 @@ fn a_topic_is_read_once_everything_has_been_told_in_it() {
         if !pause.is_zero() {
             waits.set(waits.get() + 1);
             assert_eq!(progress.trouble().as_deref(), Some("it is being told"));
+            assert!(progress.to_string().ends_with("; waiting: it is being told") && !progress.is_over());
             assert!(progress.partitions().values().all(|it| !it.complete));
             if waits.get() == 3 {
                 topic.untold(None);
@@ -371,6 +377,25 @@ fn a_topic_that_is_made_anew_meanwhile_is_noticed() {
         assert!(matches!(ended, Err(ConsumeError::MadeAnew { .. })), "{ended:?}");
         assert_eq!(polls.get() < POLLS, is_given_out);
     }
+}
+
+/// Its places may be gone before anybody looks at its id.
+#[test]
+fn records_that_are_gone_with_their_topic_are_said_to_be_so() {
+    let (topic, mut table, progress) = (topic(), Paper::default(), Progress::default());
+    let (mut source, looks) = (topic.reader(&[0, 1]), Cell::new(0));
+    let is_over = |_: Duration| {
+        looks.set(looks.get() + 1);
+        if looks.get() == 3 {
+            topic.make_anew(Some("second"));
+            topic.fail(SourceError::Unfit("offset 7 is gone".into()));
+        }
+        looks.get() > POLLS
+    };
+    let ended =
+        consume(&mut source, &mut table, Running { is_over: &is_over, progress: &progress, batch: 4 });
+    assert!(matches!(ended, Err(ConsumeError::MadeAnew { .. })), "{ended:?}");
+    assert!(looks.get() < POLLS && progress.to_string().contains("; ended: "), "{progress}");
 }
 
 #[test]
