@@ -110,4 +110,15 @@ pub trait Sink: Send {
 
     /// On return everything that was written outlives a loss of power: the log may forget it.
     fn settle(&mut self) -> Result<(), SinkError>;
+
+    /// Everything that is durable has been written. Said again and again while nothing happens.
+    fn whole(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    /// Sees whether what was written before is still there, if somebody else could take it away. Asked every ten seconds; after
+    /// an error it is begun anew, and says then from where to go on.
+    fn look(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
 }

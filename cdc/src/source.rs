@@ -52,6 +52,9 @@ pub struct Origin {
     pub cluster: Option<String>,
     /// Kafka's id of it, which one that is deleted and made anew has not; `None` if this Kafka gives none.
     pub id: Option<String>,
+    /// Why it is not to be read yet: not everything has been told in it, and whoever reads to its end has a part. `None` if it
+    /// may be read.
+    pub untold: Option<String>,
 }
 
 /// Why nothing comes.
@@ -86,7 +89,7 @@ pub trait Source {
     /// How many partitions it has.
     fn partitions(&mut self) -> Result<i32, SourceError>;
 
-    /// What it is now.
+    /// What it is now. Asked again after [`Message::Forgotten`](crate::Message::Forgotten) came out of it.
     fn origin(&mut self) -> Result<Origin, SourceError>;
 
     /// What comes next: at once if there is something, otherwise after at most `patience`. It does not wait until there are

@@ -2,11 +2,14 @@
 
 use crate::args::{Events, OwnArgs, SeatsArgs};
 use crate::failure::Failure;
+use crate::places::Labels;
 use crate::seatmap::section_text;
 use crate::session::Session;
-use crate::show::{Out, view_json, view_text};
+use crate::show::{Out, booked_seats, view_json, view_text};
 use frontrow_client::http::{OwnBooking, SectionState};
+use frontrow_client::{EventId, RowRef};
 use serde_json::json;
+use std::collections::BTreeMap;
 
 pub(crate) async fn events(session: &Session, args: &Events, out: Out) -> Result<(), Failure> {
     let events = session.http.events(&args.query.join(" ")).await?;
@@ -87,8 +90,9 @@ fn free(state: &SectionState) -> usize {
 /// What one has booked.
 pub(crate) async fn bookings(session: &Session, args: &OwnArgs, out: Out) -> Result<(), Failure> {
     let http = session.http.as_user(session.token().await?);
+    let mut maps = BTreeMap::new();
     if let Some(id) = &args.id {
-        say_booking(&http.own_booking(id).await?, out);
+        say_booking(session, &mut maps, &http.own_booking(id).await?, out).await;
         return Ok(());
     }
     let event = match &args.event {
@@ -98,7 +102,9 @@ pub(crate) async fn bookings(session: &Session, args: &OwnArgs, out: Out) -> Res
     let (mut cursor, mut any) = (None, false);
     loop {
         let page = http.own_bookings(event, cursor.as_deref()).await?;
-        page.bookings.iter().for_each(|booking| say_booking(booking, out));
+        for booking in &page.bookings {
+            say_booking(session, &mut maps, booking, out).await;
+        }
         any |= !page.bookings.is_empty();
         cursor = page.next;
         if cursor.is_none() {
@@ -111,15 +117,19 @@ pub(crate) async fn bookings(session: &Session, args: &OwnArgs, out: Out) -> Res
     Ok(())
 }
 
-fn say_booking(booking: &OwnBooking, out: Out) {
-    let rows = booking.rows.iter().map(|row| format!("row {} seats {:?}", row.row, row.seats));
-    let (rows, state): (Vec<String>, _) = (rows.collect(), &booking.state);
-    let (id, event, section) = (&booking.id, booking.event, booking.section);
-    let text =
-        format!("{id}  {state}  event {event}, section {section}, {} (as indexes from 0)", rows.join(", "));
+/// Labels of sections, once they were asked for. The bookings service has none.
+type Maps = BTreeMap<(EventId, u16), Labels>;
+
+async fn say_booking(session: &Session, maps: &mut Maps, booking: &OwnBooking, out: Out) {
     let mut json = json!(booking);
     json["ok"] = true.into();
-    out.say(&json, text);
+    let (id, state, event, section) = (&booking.id, &booking.state, booking.event, booking.section);
+    if !out.json && !maps.contains_key(&(event, section)) {
+        let labels = session.labels(RowRef::new(event, section, RowRef::SECTION)).await;
+        maps.insert((event, section), labels);
+    }
+    let seats = maps.get(&(event, section)).map(|labels| booked_seats(&booking.rows, labels));
+    out.say(&json, format_args!("{id}  {state}  event {event}, {}", seats.unwrap_or_default()));
 }
 
 pub(crate) async fn token(session: &Session, out: Out) -> Result<(), Failure> {

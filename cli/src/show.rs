@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use crate::places::Labels;
-use frontrow_client::http::StandbyView;
+use frontrow_client::http::{BookedSeats, StandbyView};
 use frontrow_client::{Held, Millis};
 use serde_json::{Value, json};
 use std::fmt::Display;
@@ -70,13 +70,21 @@ pub(crate) fn hold_json(code: &str, held: &Held, labels: &Labels, now_ms: Millis
 
 /// `Block B, row 3, seats 4, 5`.
 pub(crate) fn hold_seats(held: &Held, labels: &Labels) -> String {
-    let rows: Vec<String> = held
-        .rows()
-        .iter()
+    let rows = held.rows();
+    named_seats(rows.iter().map(|(row, seats)| (*row, labels.seats(*row, *seats))), labels)
+}
+
+/// The same for a booking, whose seats are indexes.
+pub(crate) fn booked_seats(rows: &[BookedSeats], labels: &Labels) -> String {
+    let seats = |it: &BookedSeats| it.seats.iter().map(|seat| labels.seat(it.row, (*seat).into())).collect();
+    named_seats(rows.iter().map(|it| (it.row, seats(it))), labels)
+}
+
+fn named_seats(rows: impl Iterator<Item = (u16, Vec<String>)>, labels: &Labels) -> String {
+    let rows: Vec<String> = rows
         .map(|(row, seats)| {
-            let seats = labels.seats(*row, *seats);
             let word = if seats.len() == 1 { "seat" } else { "seats" };
-            format!("row {}, {word} {}", labels.row(*row), seats.join(", "))
+            format!("row {}, {word} {}", labels.row(row), seats.join(", "))
         })
         .collect();
     if rows.is_empty() {
@@ -129,6 +137,15 @@ mod tests {
             held.parts.push(Part { row, seats: Seats::from_places(&places).unwrap(), slot: 0 });
         }
         assert_eq!(hold_seats(&held, &labels), "Block B, row A, seats 1, 3; row 2, seats 1, 2");
+    }
+
+    #[test]
+    fn bookings_are_shown_by_their_labels() {
+        let rows = [(1, vec![2]), (0, vec![0, 3])].map(|(row, seats)| BookedSeats { row, seats });
+        let text = booked_seats(&rows, &Labels::new(sample()));
+        assert_eq!(text, "Block B, row 2, seat 2-b; row A, seats 1, 7");
+        let text = booked_seats(&rows[..1], &Labels::unknown(4));
+        assert_eq!(text, "section 4, row 1 (index), seat 2 (index)");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `cluster` | whose topics these are, and the highest epoch that wrote |
 //! | `3` | the last record of partition 3 that has been told |
+//! | `topics` | Kafka's ids of the other two topics, and whether everything has been told in them once |
 //! | `begun` | some text, new at each beginning: whoever finds it has read all that stands before |
 //! | `place-0` | where in stream 0 of that node's log reading may go on |
 
@@ -25,6 +26,7 @@ const NEXT: Duration = Duration::from_secs(1);
 const NONE_MOST: usize = 10;
 
 pub(crate) const CLUSTER: &str = "cluster";
+pub(crate) const TOPICS: &str = "topics";
 pub(crate) const BEGUN: &str = "begun";
 
 /// What the topic says.
@@ -33,6 +35,8 @@ pub(crate) struct Positions {
     /// In which epoch it was written last; 0 if never.
     pub(crate) epoch: Epoch,
     pub(crate) begun: Begun,
+    /// What is known of the other topics; none before, or where an earlier version wrote.
+    pub(crate) known: Option<Known>,
 }
 
 /// Value of the key `cluster`.
@@ -41,6 +45,16 @@ pub(crate) struct Whose {
     /// 32 hexadecimal digits.
     pub(crate) cluster: String,
     pub(crate) epoch: Epoch,
+}
+
+/// Value of the key `topics`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Known {
+    /// Kafka's id of each that was written; none where it gives none.
+    pub(crate) changes: Option<String>,
+    pub(crate) bookings: Option<String>,
+    /// Whether everything that was durable has been told in them once: before, whoever reads to the end has a part.
+    pub(crate) whole: bool,
 }
 
 /// Value of a partition's key.
@@ -81,21 +95,36 @@ pub(crate) fn read(
     }
 }
 
-/// Whose topics these are, by the key `cluster`: `None` where it does not stand there (yet), and where this reader, who is
-/// not the writer, has no right to look.
-pub(crate) fn whose(settings: &Settings, group: &str, partitions: u32) -> Result<Option<String>, SinkError> {
-    let mut found = None;
+/// What a reader who is not the writer finds.
+pub(crate) enum Said {
+    /// It has no right to look.
+    Hidden,
+    /// Nobody has written here yet.
+    Nothing,
+    /// Whose the topics are, as 32 hexadecimal digits, and what the writer knows of them.
+    Of(String, Option<Known>),
+}
+
+/// What stands there of the other topics.
+pub(crate) fn said(settings: &Settings, group: &str, partitions: u32) -> Result<Said, SinkError> {
+    let (mut cluster, mut known) = (None, None);
+    // What cannot be read is somebody else's; the writer complains of it.
+    fn of<T: serde::de::DeserializeOwned>(value: Option<&[u8]>) -> Option<T> {
+        value.and_then(|value| serde_json::from_slice(value).ok())
+    }
     let taken = each(settings, group, (partitions, None), |key, value| {
         if key == Some(CLUSTER.as_bytes()) {
-            // What is no such value is nobody's; the writer complains of it.
-            let whose = value.and_then(|value| serde_json::from_slice::<Whose>(value).ok());
-            found = whose.map(|whose| whose.cluster).or(found.take());
+            cluster = of(value).map(|whose: Whose| whose.cluster).or(cluster.take());
+        } else if key == Some(TOPICS.as_bytes()) {
+            known = of(value).or(known.take());
         }
         Ok(())
     });
-    match taken {
-        Ok(()) | Err(Unread::Kept(_)) => Ok(found),
-        Err(Unread::For(error)) => Err(error),
+    match (taken, cluster) {
+        (Ok(()), Some(cluster)) => Ok(Said::Of(cluster, known)),
+        (Ok(()) | Err(Unread::Kept(RDKafkaErrorCode::UnknownTopicOrPartition)), _) => Ok(Said::Nothing),
+        (Err(Unread::Kept(_)), _) => Ok(Said::Hidden),
+        (Err(Unread::For(error)), _) => Err(error),
     }
 }
 
@@ -179,6 +208,8 @@ fn take(
             )));
         }
         found.epoch = found.epoch.max(whose.epoch);
+    } else if key == TOPICS {
+        found.known = value.map(serde_json::from_slice).transpose().map_err(odd)?;
     } else if let Some(stream) = key.strip_prefix("place-").and_then(|stream| stream.parse().ok()) {
         match value.map(serde_json::from_slice).transpose().map_err(odd)? {
             Some(Place { epoch, position }) => found.begun.places.insert(stream, (epoch, position)),
@@ -217,6 +248,7 @@ mod tests {
         told("5", Some(r#"{"epoch":4,"lsn":1}"#)).unwrap();
         told("5", None).unwrap();
         told("place-1", Some(r#"{"epoch":4,"position":4096}"#)).unwrap();
+        told(TOPICS, Some(r#"{"changes":"0a","bookings":null,"whole":true,"later":1}"#)).unwrap();
         told("of a later version", Some("?")).unwrap();
         let other = told(CLUSTER, Some(r#"{"cluster":"00","epoch":4}"#)).unwrap_err().to_string();
         assert!(
@@ -225,6 +257,7 @@ mod tests {
         );
         assert!(matches!(told("3", Some("?")), Err(SinkError::Unfit(_))));
         let begun = Begun { marks: [(3, Mark { epoch: 4, lsn: 9 })].into(), places: [(1, (4, 4096))].into() };
-        assert_eq!(found, Positions { epoch: 4, begun });
+        let known = Some(Known { changes: Some("0a".into()), bookings: None, whole: true });
+        assert_eq!(found, Positions { epoch: 4, begun, known });
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::context::{Context, is_refusal};
 use crate::native;
-use crate::positions;
+use crate::positions::{self, Known, Said};
 use crate::settings::{Settings, Topics};
 use crate::topics;
 use frontrow_cdc::SinkError;
@@ -28,6 +28,9 @@ use std::time::Duration;
 const STEP: Duration = Duration::from_millis(250);
 const STEPS: usize = 60;
 
+/// A record's `type` that takes back what was told before.
+const FORGOTTEN: &str = "forgotten";
+
 /// For the topic's id.
 const ID: Duration = Duration::from_secs(5);
 
@@ -39,8 +42,8 @@ pub struct Reader {
     settings: Settings,
     topics: Topics,
     group: String,
-    /// Whose topics these are, once that was found: it stays so.
-    cluster: Option<String>,
+    /// What the topic is, once everything has been told in it: it stays so until that is taken back.
+    told: Option<Origin>,
     consumer: BaseConsumer<Group>,
     aside: Option<BaseProducer<Context>>,
     /// Partitions that are read, and what comes next of each.
@@ -127,18 +130,23 @@ impl Source for Reader {
             RDKafkaErrorCode::UnknownTopicOrPartition => SourceError::Away(self.missing()),
             code => self.away(code),
         })?;
-        if self.cluster.is_none() {
-            let (client, context) = (self.consumer.client(), &self.consumer.context().context);
-            let count = topics::count((client, context), &|| {}, &self.topics.positions, &self.settings);
-            let count = match count {
-                // The first record says whose it is.
-                Err(SinkError::Refused(_)) => None,
-                count => count?,
-            };
-            let whose = |count| positions::whose(&self.settings, &self.group, count);
-            self.cluster = count.map(whose).transpose()?.flatten();
+        if let Some(told) = self.told.as_ref().filter(|told| told.id == id) {
+            return Ok(told.clone());
         }
-        Ok(Origin { cluster: self.cluster.clone(), id })
+        let (cluster, untold) = match self.said()? {
+            // The first record says whose it is.
+            Said::Hidden => (None, None),
+            Said::Nothing => {
+                let why = "does not say yet whose the topics are; the server that is primary says so before it tells anything";
+                (None, Some(format!("{} {why}", self.topics.positions)))
+            }
+            Said::Of(cluster, known) => {
+                (Some(cluster), known.and_then(|known| self.untold(&known, id.as_ref())))
+            }
+        };
+        let origin = Origin { cluster, id, untold };
+        self.told = (origin.cluster.is_some() && origin.untold.is_none()).then(|| origin.clone());
+        Ok(origin)
     }
 
     fn poll(&mut self, most: usize, patience: Duration) -> Result<Polled, SourceError> {
@@ -162,7 +170,11 @@ impl Source for Reader {
                     if let Some(next) = self.next.get_mut(&partition).filter(|next| offset >= **next) {
                         *next = offset + 1;
                         self.ended.remove(&partition);
-                        records.push(record(&message));
+                        let record = record(&message);
+                        if record.key.is_empty() && record.header("type") == Some(FORGOTTEN.as_bytes()) {
+                            self.told = None;
+                        }
+                        records.push(record);
                     }
                     wait = Duration::ZERO;
                 }
@@ -283,13 +295,40 @@ impl Reader {
             settings,
             topics,
             group: group.to_owned(),
-            cluster: None,
+            told: None,
             consumer,
             aside: None,
             next,
             ended,
             news,
             trouble: None,
+        })
+    }
+
+    fn said(&self) -> Result<Said, SourceError> {
+        let (client, context) = (self.consumer.client(), &self.consumer.context().context);
+        match topics::count((client, context), &|| {}, &self.topics.positions, &self.settings) {
+            Err(SinkError::Refused(_)) => Ok(Said::Hidden),
+            Ok(None) => Ok(Said::Nothing),
+            Ok(Some(count)) => Ok(positions::said(&self.settings, &self.group, count)?),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Why the topic is not to be read yet, by what its writer knows.
+    fn untold(&self, known: &Known, id: Option<&String>) -> Option<String> {
+        let topic = self.topic();
+        if known.bookings.as_ref().zip(id).is_some_and(|(known, id)| known != id) {
+            return Some(format!(
+                "{topic} was made anew, and nothing is told in it yet: the server that is primary notices within ten seconds, and \
+                 tells everything once more"
+            ));
+        }
+        (!known.whole).then(|| {
+            format!(
+                "the server that is primary is telling everything in {topic}: it is taken over once all of it is there, so that no \
+                 table is a part"
+            )
         })
     }
 
@@ -331,8 +370,10 @@ impl Reader {
         match error {
             KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset) => {
                 Err(SourceError::Unfit(format!(
-                    "{} does not have the records any more, or not yet, at which reading was to go on: it was made anew, or kept \
-                 them for too short a time (retention.ms); the table is to be made anew",
+                    "{0} does not have the records any more, or not yet, at which reading was to go on: it kept them for too short a \
+                     time (retention.ms), or was made anew. Stop every bookings service, delete the topic {0} if it was not made anew, \
+                     drop the table (DROP SCHEMA frontrow CASCADE), and start them: the server that is primary tells everything once \
+                     more, and they wait until it has",
                     self.topic()
                 )))
             }

@@ -1,7 +1,8 @@
-//! Making the topics, and how many partitions they have.
+//! Making the topics, how many partitions they have, and whether they are still the same.
 
 use crate::context::Context;
-use crate::settings::Settings;
+use crate::native;
+use crate::settings::{Settings, Topics};
 use frontrow_cdc::SinkError;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::{Client, ClientContext};
@@ -17,6 +18,8 @@ const ANSWERS: usize = 10;
 /// Between two looks at a topic that is being made.
 const LOOK: Duration = Duration::from_millis(20);
 const LOOKS: usize = 250;
+/// For what Kafka says of one topic.
+const DESCRIBED: Duration = Duration::from_secs(5);
 
 /// How many partitions each has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +99,60 @@ pub(crate) fn ready(producer: &BaseProducer<Context>, settings: &Settings) -> Re
         found = counts()?;
     }
     Err(SinkError::Away(settings.away(format!("the topics {}.* have no leader yet", settings.prefix))))
+}
+
+/// Kafka's ids of the topics: one that is deleted and made anew has another. None where it gives none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Identities {
+    pub(crate) changes: Option<String>,
+    pub(crate) bookings: Option<String>,
+    pub(crate) positions: Option<String>,
+}
+
+impl Identities {
+    /// What they are now; a topic that is not described, and why.
+    pub(crate) fn of<C: ClientContext>(
+        client: &Client<C>,
+        names: &Topics,
+    ) -> Result<Self, (String, RDKafkaErrorCode)> {
+        let id =
+            |topic: &String| native::topic_id(client, topic, DESCRIBED).map_err(|code| (topic.clone(), code));
+        Ok(Self {
+            changes: id(&names.changes)?,
+            bookings: id(&names.bookings)?,
+            positions: id(&names.positions)?,
+        })
+    }
+
+    /// Those that are others now, by their names.
+    pub(crate) fn replaced<'a>(&self, now: &Self, names: &'a Topics) -> Vec<&'a str> {
+        let differ = |was: &Option<String>, is: &Option<String>| {
+            was.as_ref().zip(is.as_ref()).is_some_and(|(was, is)| was != is)
+        };
+        let each = [
+            (&names.changes, differ(&self.changes, &now.changes)),
+            (&names.bookings, differ(&self.bookings, &now.bookings)),
+            (&names.positions, differ(&self.positions, &now.positions)),
+        ];
+        each.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.as_str()).collect()
+    }
+}
+
+/// Whether anything was ever written into a topic of so many partitions.
+pub(crate) fn holds_something<C: ClientContext>(
+    client: &Client<C>,
+    (topic, partitions): (&str, u32),
+    settings: &Settings,
+) -> Result<bool, SinkError> {
+    for partition in 0..partitions.cast_signed() {
+        let (_, high) = client
+            .fetch_watermarks(topic, partition, DESCRIBED)
+            .map_err(|error| SinkError::Away(settings.away(format!("the end of {topic}: {error}"))))?;
+        if high > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Asks for all of them: those that are there stay as they are.

@@ -7,10 +7,10 @@ use crate::context::Context;
 use crate::encoding::{Encoding, Ids};
 use crate::murmur2;
 use crate::native::{self, Outgoing};
-use crate::positions::{self, BEGUN, CLUSTER, Place, Told, Whose};
+use crate::positions::{self, BEGUN, CLUSTER, Known, Place, Positions, TOPICS, Told, Whose};
 use crate::record::{self, About};
-use crate::settings::Settings;
-use crate::topics::{self, Partitions};
+use crate::settings::{Settings, Topics};
+use crate::topics::{self, Identities, Partitions};
 use frontrow_cdc::message::{Anew, VERSION};
 use frontrow_cdc::{Batch, Begun, Change, Digits, Kind, Mark, Marks, Message, Position, Sink, SinkError};
 use frontrow_shard::Epoch;
@@ -33,6 +33,7 @@ const CHANGES: usize = 32_768;
 /// Writes the topics. Of those with the same cluster only the one that began last can.
 pub struct Writer {
     settings: Settings,
+    topics: Topics,
     names: Names,
     version: Digits,
     cluster: String,
@@ -56,6 +57,10 @@ struct Live {
     encoding: Encoding,
     /// What `positions` says.
     told: Begun,
+    /// What it says of the topics.
+    known: Known,
+    /// What they were at the beginning.
+    ids: Identities,
     key: Vec<u8>,
     value: Vec<u8>,
 }
@@ -66,9 +71,10 @@ impl Writer {
         let (topics, cluster) = (settings.topics(), format!("{:032x}", settings.cluster));
         // A name with a zero in it is none of a topic's: then there is no such topic.
         let name = |text: String| CString::new(text).unwrap_or_default();
-        let [changes, bookings, positions] = [topics.changes, topics.bookings, topics.positions].map(name);
+        let own = topics.clone();
+        let [changes, bookings, positions] = [own.changes, own.bookings, own.positions].map(name);
         let names = Names { changes, bookings, positions };
-        Self { settings, names, version: Digits::of(VERSION.into()), cluster, ids: None, live: None }
+        Self { settings, topics, names, version: Digits::of(VERSION.into()), cluster, ids: None, live: None }
     }
 
     fn check_epoch(&self, found: Epoch, own: Epoch) -> Result<(), SinkError> {
@@ -116,6 +122,66 @@ impl Writer {
     }
 }
 
+impl Writer {
+    fn identities(&self, producer: &BaseProducer<Context>) -> Result<Identities, SinkError> {
+        Identities::of(producer.client(), &self.topics).map_err(|(topic, code)| {
+            SinkError::Away(self.settings.away(format!("{topic} is not described: {code}")))
+        })
+    }
+
+    /// Goes on from what `positions` says. In topics that were made anew, also while nobody looked, it begins with nothing.
+    fn take_up(&mut self, found: Positions) -> Result<Begun, SinkError> {
+        let anew = self.made_anew(&found)?.join(", ");
+        if !anew.is_empty() {
+            let all = format!("{} and {}", self.topics.changes, self.topics.bookings);
+            tracing::warn!(
+                topics = anew,
+                "a topic in Kafka was deleted and made anew: everything is told once more in {all}, after \"forgotten\"; what the log \
+                 has no more as it stands now, without cancelled bookings. A bookings service takes it over by itself, but where \
+                 {} was made anew: there it ends and says so; then stop every bookings service, drop its table (DROP SCHEMA \
+                 frontrow CASCADE), and start them",
+                self.topics.bookings
+            );
+        }
+        self.transaction(|sending| {
+            let (known, ids) = (found.known.clone().unwrap_or_default(), &sending.live.ids);
+            sending.live.known = Known {
+                changes: ids.changes.clone().or(known.changes),
+                bookings: ids.bookings.clone().or(known.bookings),
+                whole: known.whole,
+            };
+            sending.live.told = found.begun;
+            if found.epoch < sending.live.epoch {
+                // One of an earlier epoch finds it when it begins again.
+                sending.whose(sending.live.epoch)?;
+            }
+            if !anew.is_empty() {
+                sending.forgotten()
+            } else if found.known.as_ref() == Some(&sending.live.known) {
+                Ok(())
+            } else {
+                sending.know(sending.live.known.clone())
+            }
+        })?;
+        Ok(self.live.as_ref().map(|live| live.told.clone()).unwrap_or_default())
+    }
+
+    /// The topics that are not those that were written, by what `positions` says.
+    fn made_anew(&self, found: &Positions) -> Result<Vec<&str>, SinkError> {
+        let Some(Live { producer, partitions, ids, .. }) = &self.live else { return Ok(Vec::new()) };
+        if found.epoch > 0 {
+            let Known { changes, bookings, .. } = found.known.clone().unwrap_or_default();
+            return Ok(Identities { changes, bookings, positions: None }.replaced(ids, &self.topics));
+        }
+        // Whoever writes says first whose the topics are: here that was lost, and with it how far they are.
+        let holds = |topic, count| topics::holds_something(producer.client(), (topic, count), &self.settings);
+        let is_lost = found.begun != Begun::default()
+            || holds(&self.topics.changes, partitions.changes)?
+            || holds(&self.topics.bookings, partitions.bookings)?;
+        Ok(if is_lost { vec![&*self.topics.positions] } else { Vec::new() })
+    }
+}
+
 fn is_retriable(error: &KafkaError) -> bool {
     matches!(error, KafkaError::Transaction(error) if error.is_retriable() && !error.is_fatal())
 }
@@ -140,36 +206,21 @@ impl Sink for Writer {
         let encoding = Encoding::of(&self.settings, &mut self.ids)?;
         self.take_over(&producer)?;
         // And after it: from now on nobody else writes.
-        let (key, value, told) = (Vec::new(), Vec::new(), Begun::default());
-        self.live = Some(Live { producer, partitions, epoch, encoding, told, key, value });
+        let ids = self.identities(&producer)?;
+        let (key, value, told, known) = (Vec::new(), Vec::new(), Begun::default(), Known::default());
+        self.live = Some(Live { producer, partitions, epoch, encoding, told, known, ids, key, value });
         let begun = format!("{:016x}", RandomState::new().build_hasher().finish());
         self.transaction(|sending| sending.begun(&begun))?;
         let found = positions::read(&self.settings, partitions.positions, Some(&begun));
         let checked = found.and_then(|found| self.check_epoch(found.epoch, epoch).map(|()| found));
-        let found = checked.inspect_err(|_| self.live = None)?;
-        if let Some(live) = &mut self.live {
-            live.told = found.begun.clone();
-        }
-        if found.epoch < epoch {
-            // One of an earlier epoch finds it when it begins again.
-            self.transaction(|sending| sending.whose(epoch))?;
-        }
-        Ok(found.begun)
+        checked.and_then(|found| self.take_up(found)).inspect_err(|_| self.live = None)
     }
 
     fn forget(&mut self) -> Result<(), SinkError> {
-        tracing::warn!(
-            prefix = self.settings.prefix,
-            "what was told in Kafka is taken back: it is of another history"
-        );
+        let prefix = self.settings.prefix.clone();
         self.transaction(|sending| {
-            let told = std::mem::take(&mut sending.live.told);
-            let epoch = sending.live.epoch;
-            sending.everywhere(&Message::Forgotten, (epoch, None), true)?;
-            told.marks
-                .keys()
-                .try_for_each(|partition| sending.position::<()>(&partition.to_string(), None))?;
-            told.places.keys().try_for_each(|of| sending.position::<()>(&positions::place_key(*of), None))
+            tracing::warn!(prefix, "what was told in Kafka is taken back: it is of another history");
+            sending.forgotten()
         })
     }
 
@@ -204,6 +255,32 @@ impl Sink for Writer {
     fn settle(&mut self) -> Result<(), SinkError> {
         // A transaction that is committed is on all replicas that are in sync.
         Ok(())
+    }
+
+    fn whole(&mut self) -> Result<(), SinkError> {
+        if self.live.as_ref().is_none_or(|live| live.known.whole) {
+            return Ok(());
+        }
+        self.transaction(|sending| {
+            let known = Known { whole: true, ..sending.live.known.clone() };
+            sending.know(known)
+        })
+    }
+
+    fn look(&mut self) -> Result<(), SinkError> {
+        let Some(live) = &self.live else { return Ok(()) };
+        let missing = match Identities::of(live.producer.client(), &self.topics) {
+            Ok(now) => live.ids.replaced(&now, &self.topics).join(", "),
+            Err((topic, RDKafkaErrorCode::UnknownTopicOrPartition)) => topic,
+            // No answer in time: whoever writes hears what is wrong.
+            Err(_) => String::new(),
+        };
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(SinkError::Away(format!(
+            "the topic {missing} in Kafka was deleted, and what was told in it is gone: everything is told once more"
+        )))
     }
 }
 
@@ -317,6 +394,21 @@ impl Sending<'_> {
             let (topic, key, value) = (&self.names.positions, BEGUN.as_bytes(), Some(begun.as_bytes()));
             self.enqueue(Outgoing { topic, partition, key, value, headers: &[] })
         })
+    }
+
+    /// Takes back everything that was told, and how far that was.
+    fn forgotten(&mut self) -> Result<(), SinkError> {
+        let told = std::mem::take(&mut self.live.told);
+        self.everywhere(&Message::Forgotten, (self.live.epoch, None), true)?;
+        told.marks.keys().try_for_each(|partition| self.position::<()>(&partition.to_string(), None))?;
+        told.places.keys().try_for_each(|of| self.position::<()>(&positions::place_key(*of), None))?;
+        self.know(Known { whole: false, ..self.live.known.clone() })
+    }
+
+    fn know(&mut self, known: Known) -> Result<(), SinkError> {
+        self.position(TOPICS, Some(&known))?;
+        self.live.known = known;
+        Ok(())
     }
 
     fn whose(&mut self, epoch: Epoch) -> Result<(), SinkError> {

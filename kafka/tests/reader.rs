@@ -271,6 +271,47 @@ fn a_topic_that_is_made_anew_is_another_one() {
     );
 }
 
+/// Before everything is there the topic's end is that of a part: a reader says so, and which server has to do what.
+#[test]
+fn a_topic_in_which_not_everything_is_told_is_not_to_be_read_yet() {
+    let Some(kafka) = common::own_kafka() else { return };
+    let settings = Settings { brokers: kafka.brokers(), ..settings("untold", 37) };
+    let bookings = settings.topics().bookings;
+    let mut reader = Reader::new(settings.clone(), "untold").unwrap();
+    common::make(&settings, &bookings);
+    let untold = |reader: &mut Reader| reader.origin().unwrap().untold;
+    let nothing = untold(&mut reader).expect("there is no word of a server");
+    assert!(nothing.contains("test.untold.positions does not say yet"), "{nothing}");
+    let mut writer = written(&settings, 1..10);
+    let part = untold(&mut reader).expect("it is not all");
+    assert!(part.contains("is telling everything in test.untold.bookings"), "{part}");
+    writer.whole().unwrap();
+    assert_eq!(untold(&mut reader), None);
+    // A new writer goes on with it.
+    drop(writer);
+    let mut writer = written(&settings, 10..20);
+    assert_eq!(untold(&mut Reader::new(settings.clone(), "other").unwrap()), None);
+    writer.forget().unwrap();
+    let (mut heard, none) = (Heard::default(), BTreeMap::new());
+    (0..LOOKS).find(|_| {
+        heard.look(&mut reader, &none);
+        untold(&mut reader).is_some()
+    });
+    let part = untold(&mut reader).expect("it was taken back");
+    assert!(part.contains("is telling everything"), "{part}");
+    writer.begin(1).unwrap();
+    writer.whole().unwrap();
+    assert_eq!(untold(&mut reader), None);
+    common::delete_some(&settings, &[&bookings]);
+    common::make(&settings, &bookings);
+    let anew = (0..LOOKS).find_map(|_| reader.origin().ok()?.untold).expect("it is another one");
+    assert!(anew.contains("was made anew, and nothing is told in it yet"), "{anew}");
+    writer.look().unwrap_err();
+    writer.begin(1).unwrap();
+    writer.whole().unwrap();
+    assert_eq!(untold(&mut reader), None);
+}
+
 /// A reader that Kafka does not let into the group hears nothing: it must not look like one that has nothing to do.
 #[test]
 fn a_reader_that_is_not_let_into_its_group_is_told_so() {

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{PARTITIONS, Seen, anew, batch, change, changes, own_kafka, read, settings};
+use common::{PARTITIONS, Seen, anew, batch, change, changes, delete_some, make, own_kafka, read, settings};
 use frontrow_cdc::message::Anew;
 use frontrow_cdc::{Begun, Mark, Marks, Message, Places, Sink, SinkError};
 use frontrow_kafka::{Settings, Writer, murmur2};
@@ -164,6 +164,86 @@ fn what_is_said_anew_and_forgotten_is_told_to_every_reader() {
         let forgotten = read(&settings, &topic).iter().filter(|it| it.message == Message::Forgotten).count();
         assert_eq!(forgotten, usize::from(PARTITIONS));
     }
+}
+
+/// How many records say that nothing counts any more.
+fn forgotten(settings: &Settings, topic: &str) -> usize {
+    read(settings, topic).iter().filter(|it| it.message == Message::Forgotten).count()
+}
+
+/// What counts in a topic, by the rules of docs/cdc.md.
+fn counts(settings: &Settings, topic: &str) -> Vec<(u16, u64, &'static str)> {
+    let all = read(settings, topic);
+    let last =
+        |partition| all.iter().rposition(|it| it.partition == partition && it.message == Message::Forgotten);
+    let counted = |(n, it): (usize, &Seen)| last(it.partition).is_none_or(|at| n > at).then(|| it.clone());
+    changes(&all.iter().enumerate().filter_map(counted).collect::<Vec<_>>())
+}
+
+/// Somebody deletes one of them and makes it again while the writer lives; another time while there is none.
+#[test]
+fn a_topic_that_was_made_anew_is_noticed_and_everything_told_once_more() {
+    let Some(kafka) = own_kafka() else { return };
+    let settings = Settings { brokers: kafka.brokers(), ..settings("made", 10) };
+    let topics = settings.topics();
+    let first = batch(vec![change(0, (1, 1), "claimed", 5, 1), change(0, (1, 2), "booked", 5, 1)]);
+    let second = batch(vec![change(0, (1, 3), "cancelled", 5, 1)]);
+    let (mut writer, _) = begun(&settings, 1);
+    writer.write(&first).unwrap();
+    writer.whole().unwrap();
+    writer.look().unwrap();
+    let mut epoch = 1;
+    for anew in [&topics.changes, &topics.bookings, &topics.positions] {
+        for is_running in [true, false] {
+            delete_some(&settings, &[anew]);
+            make(&settings, anew);
+            if is_running {
+                let Err(SinkError::Away(why)) = writer.look() else { panic!("{anew} is another one") };
+                assert!(why.contains(&format!("the topic {anew} in Kafka was deleted")), "{why}");
+                assert_eq!(writer.begin(epoch).unwrap(), Begun::default(), "{anew}");
+            } else {
+                drop(writer);
+                epoch += 1;
+                let begun = begun(&settings, epoch);
+                assert_eq!(begun.1, Begun::default(), "{anew}");
+                writer = begun.0;
+            }
+            for topic in [&topics.changes, &topics.bookings] {
+                assert!(forgotten(&settings, topic) >= usize::from(PARTITIONS), "{topic} of {anew}");
+                assert_eq!(counts(&settings, topic), []);
+            }
+            writer.write(&first).unwrap();
+            // In the middle of it.
+            drop(writer);
+            let again = begun(&settings, epoch);
+            assert_eq!(again.1.marks, Marks::from([(0, Mark { epoch: 1, lsn: 2 })]));
+            writer = again.0;
+            writer.write(&second).unwrap();
+            writer.whole().unwrap();
+            writer.look().unwrap();
+            let all = [(0, 1, "claimed"), (0, 2, "booked"), (0, 3, "cancelled")];
+            assert_eq!(counts(&settings, &topics.changes), all);
+            assert_eq!(counts(&settings, &topics.bookings), all[1..]);
+        }
+    }
+}
+
+/// A topic that somebody deleted and nobody made again is made by the next beginning.
+#[test]
+fn a_topic_that_is_gone_is_made_and_told_everything() {
+    let Some(kafka) = own_kafka() else { return };
+    let settings = Settings { brokers: kafka.brokers(), ..settings("gone", 11) };
+    let all = batch(vec![change(0, (1, 1), "claimed", 5, 1), change(0, (1, 2), "booked", 5, 1)]);
+    let (mut writer, _) = begun(&settings, 1);
+    writer.write(&all).unwrap();
+    delete_some(&settings, &[&settings.topics().bookings]);
+    let gone = (0..1000).find_map(|_| writer.look().err()).expect("it is gone");
+    assert!(gone.to_string().contains("test.gone.bookings in Kafka was deleted"), "{gone}");
+    let begun = (0..30).find_map(|_| writer.begin(1).ok()).expect("it is made");
+    assert_eq!(begun, Begun::default());
+    writer.write(&all).unwrap();
+    assert_eq!(counts(&settings, &settings.topics().bookings), [(0, 2, "booked")]);
+    assert_eq!(counts(&settings, &settings.topics().changes), [(0, 1, "claimed"), (0, 2, "booked")]);
 }
 
 #[test]

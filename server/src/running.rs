@@ -7,7 +7,7 @@ use crate::config::{self, Config};
 use crate::core::{self, CoreError, Handle, Recovered, RecoveryError, Setup, Threads};
 use crate::feed::{self, Feed};
 use crate::http::{self, Connections, Http, Sales, Stopper};
-use crate::identity::{Keys, KeysError};
+use crate::identity::{KEY_FILES, Keys, KeysError};
 use crate::reconcile::{KnownEvents, Reconciled, reconcile};
 use crate::replication::{
     self, FollowError, Hub, HubParts, Leader, ListenError, Listening, Promoted, StandbyStatus,
@@ -588,7 +588,11 @@ fn engine_of(config: &Config) -> EngineKind {
 
 /// Locks or makes the data directory. One that exists keeps its partitions, unless another number was asked for.
 fn open_directory(config: &Config) -> Result<Beginning, WalError> {
-    let options = |partitions| DirOptions { created_ms: Clock::wall_ms(), ..DirOptions::new(partitions) };
+    let options = |partitions| DirOptions {
+        created_ms: Clock::wall_ms(),
+        beside: KEY_FILES,
+        ..DirOptions::new(partitions)
+    };
     match DataDir::prepare(&config.server.data, options(config.partitions.count)) {
         Err(WalError::PartitionCount { found, .. }) if !config.partitions.asked => {
             DataDir::prepare(&config.server.data, options(found))

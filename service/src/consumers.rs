@@ -10,10 +10,22 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+/// How long they may take to end what is under way. PostgreSQL or Kafka may hang, and what is not committed then is taken over
+/// again by whoever comes next.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 /// All of this process, each a member of the group.
 pub(crate) struct Consumers {
     threads: Vec<(Sender<()>, JoinHandle<()>)>,
     progress: Vec<Arc<Progress>>,
+    /// Nothing ever comes: each of them holds the other end until it has ended.
+    ended: Receiver<()>,
+}
+
+/// Those that were told to end.
+pub(crate) struct Ending {
+    threads: Vec<JoinHandle<()>>,
+    ended: Receiver<()>,
 }
 
 impl Consumers {
@@ -22,16 +34,20 @@ impl Consumers {
         kafka: &frontrow_kafka::Settings,
         table: &Settings,
     ) -> Result<Self, ServiceError> {
-        let mut all = Self { threads: Vec::new(), progress: Vec::new() };
+        let (alive, ended) = channel();
+        let mut all = Self { threads: Vec::new(), progress: Vec::new(), ended };
         for number in 0..config.service.consumers {
             let progress = Arc::<Progress>::default();
             let (stop, stopped) = channel();
             let topic = Reader::new(kafka.clone(), &config.service.group)?;
             let table = PostgresTable::new(table)?;
-            let own = Arc::clone(&progress);
+            let (own, alive) = (Arc::clone(&progress), alive.clone());
             let thread = std::thread::Builder::new()
                 .name(format!("consumer-{number}"))
-                .spawn(move || run(topic, table, &own, &stopped))
+                .spawn(move || {
+                    run(topic, table, &own, &stopped);
+                    drop(alive);
+                })
                 .map_err(ServiceError::Thread)?;
             all.threads.push((stop, thread));
             all.progress.push(progress);
@@ -43,10 +59,23 @@ impl Consumers {
         self.progress.clone()
     }
 
-    pub(crate) fn stop(self) {
-        let (stops, threads): (Vec<_>, Vec<_>) = self.threads.into_iter().unzip();
+    pub(crate) fn stop(self) -> Ending {
+        let (stops, threads): (Vec<_>, _) = self.threads.into_iter().unzip();
         drop(stops);
-        for thread in threads {
+        Ending { threads, ended: self.ended }
+    }
+}
+
+impl Ending {
+    /// Waits for them, but not for long.
+    pub(crate) fn wait(self) {
+        if self.ended.recv_timeout(FAREWELL) == Err(RecvTimeoutError::Timeout) {
+            tracing::warn!(
+                "PostgreSQL or Kafka does not answer: a batch that was not committed is taken over again by the next start"
+            );
+            return;
+        }
+        for thread in self.threads {
             if thread.join().is_err() {
                 tracing::error!("a consumer ended with a panic");
             }

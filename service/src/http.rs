@@ -63,6 +63,7 @@ async fn status(State(all): State<All>) -> Json<serde_json::Value> {
             "applied": progress.applied.load(Relaxed),
             "set_aside": progress.aside.load(Relaxed),
             "trouble": progress.trouble(),
+            "ended": progress.is_over(),
             "text": progress.to_string(),
         })
     };
@@ -142,6 +143,8 @@ impl Serving {
                     () = late => {}
                 }
             });
+            // A database that hangs keeps its questions, and nobody waits for the answers.
+            runtime.shutdown_background();
         })?;
         Ok(Self { stop, thread })
     }

@@ -88,9 +88,10 @@ pub fn start(config: &Config) -> Result<Service, ServiceError> {
 }
 
 impl Service {
-    /// No new connections, and nothing more is taken over; what was under way is ended.
+    /// No new connections, and nothing more is taken over; what was under way is ended, unless it takes more than some seconds.
     pub fn stop(self) {
+        let ending = self.consumers.stop();
         self.serving.stop();
-        self.consumers.stop();
+        ending.wait();
     }
 }

@@ -34,12 +34,15 @@ pub struct DirOptions {
     pub cluster: Option<u128>,
     /// The calls that write.
     pub disk: Arc<dyn Disk>,
+    /// Names of files that others of the house may have put there first.
+    pub beside: &'static [&'static str],
 }
 
 impl DirOptions {
     /// Creates the directory if need be, with the real disk.
     pub fn new(partitions: u16) -> Self {
-        DirOptions { partitions, create: true, created_ms: 0, cluster: None, disk: Arc::new(RealDisk) }
+        let (disk, beside) = (Arc::new(RealDisk), &[]);
+        DirOptions { partitions, create: true, created_ms: 0, cluster: None, disk, beside }
     }
 }
 
@@ -94,7 +97,7 @@ impl DataDir {
         options: DirOptions,
         epoch: impl FnOnce(&Manifest) -> Result<u32, WalError>,
     ) -> Result<Self, WalError> {
-        let DirOptions { partitions, create, created_ms, cluster, disk } = options;
+        let DirOptions { partitions, create, created_ms, cluster, disk, beside } = options;
         if partitions == 0 {
             let why = "choose at least 1".into();
             return Err(WalError::BadOption { option: "partitions", value: 0, why });
@@ -106,13 +109,13 @@ impl DataDir {
         }
         // Before the lock file is made: a foreign directory is left as it was found.
         if !path.join(MANIFEST).exists() {
-            refuse_foreign(path)?;
+            refuse_foreign(path, beside)?;
         }
         let lock = lock(path)?;
         let manifest = match Manifest::read(&path.join(MANIFEST))? {
             Some(found) => checked(found, path, partitions, cluster)?,
             None if create => {
-                refuse_foreign(path)?;
+                refuse_foreign(path, beside)?;
                 let cluster = cluster.map_or_else(random_cluster, Ok)?;
                 Manifest { cluster, partitions, created_ms, epoch: 0 }
             }
@@ -260,8 +263,8 @@ fn lock(path: &Path) -> Result<File, WalError> {
     Ok(file)
 }
 
-/// A directory without a manifest must be empty, apart from what an interrupted first open leaves.
-fn refuse_foreign(path: &Path) -> Result<(), WalError> {
+/// A directory without a manifest must be empty, apart from what an interrupted first open leaves, and from `beside`.
+fn refuse_foreign(path: &Path, beside: &[&str]) -> Result<(), WalError> {
     let refused = |found: String| Err(WalError::ForeignDirectory { path: path.into(), found });
     for entry in std::fs::read_dir(path).map_err(WalError::io("cannot list", path))? {
         let name = entry.map_err(WalError::io("cannot list", path))?.file_name();
@@ -275,6 +278,7 @@ fn refuse_foreign(path: &Path) -> Result<(), WalError> {
                     return refused(if name == LOG { "log segments" } else { "snapshots" }.into());
                 }
             }
+            other if beside.contains(&other) => {}
             other => return refused(other.into()),
         }
     }

@@ -112,11 +112,26 @@ fn foreign_and_missing_directories_are_left_alone() {
 }
 
 #[test]
+fn what_may_be_beside_a_log_may_be_there_before_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = || DirOptions { beside: &["a.key"], ..DirOptions::new(PARTITIONS) };
+    fs::write(folder.path().join("a.key"), b"x").unwrap();
+    fs::write(folder.path().join("holiday.jpg"), b"x").unwrap();
+    let refused = error(folder.path(), options());
+    assert!(matches!(&refused, WalError::ForeignDirectory { found, .. } if found == "holiday.jpg"));
+    fs::remove_file(folder.path().join("holiday.jpg")).unwrap();
+    assert_eq!(DataDir::open(folder.path(), options()).unwrap().epoch(), 1);
+    assert_eq!(fs::read(folder.path().join("a.key")).unwrap(), b"x");
+}
+
+#[test]
 fn a_log_without_its_manifest_is_not_taken_over() {
     let folder = tempfile::tempdir().unwrap();
     common::written(folder.path(), &LogOptions::small(), 3, 1, 10);
     fs::remove_file(folder.path().join("MANIFEST")).unwrap();
-    assert!(matches!(error(folder.path(), DirOptions::new(PARTITIONS)), WalError::ForeignDirectory { .. }));
+    fs::write(folder.path().join("a.key"), b"x").unwrap();
+    let options = DirOptions { beside: &["a.key"], ..DirOptions::new(PARTITIONS) };
+    assert!(matches!(error(folder.path(), options), WalError::ForeignDirectory { .. }));
 }
 
 #[test]

@@ -38,7 +38,7 @@ impl MemoryTopic {
     /// An empty one.
     pub fn new(partitions: usize) -> Self {
         let inner = Inner {
-            origin: Origin { cluster: Some(CLUSTER.to_owned()), id: Some("first".to_owned()) },
+            origin: Origin { cluster: Some(CLUSTER.to_owned()), id: Some("first".to_owned()), untold: None },
             partitions: vec![Vec::new(); partitions],
             aside: Vec::new(),
             trouble: None,
@@ -116,6 +116,11 @@ impl MemoryTopic {
     /// What is to stand beside the topic of whose it is.
     pub fn belongs_to(&self, cluster: Option<&str>) {
         self.inner().origin.cluster = cluster.map(str::to_owned);
+    }
+
+    /// Why it is not to be read yet, or that it may be.
+    pub fn untold(&self, why: Option<&str>) {
+        self.inner().origin.untold = why.map(str::to_owned);
     }
 
     /// Deletes it, and makes it anew.

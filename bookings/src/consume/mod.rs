@@ -87,9 +87,10 @@ pub enum ConsumeError {
     /// The places in the table are of a topic that is no more.
     #[error(
         "the topic of bookings was deleted and made anew: the table has bookings and places of the one with Kafka's id {table}, and \
-         this is {topic}, in which these places mean nothing. What was told before is not in it: stop every bookings service and the \
-         server that is primary, delete all four topics, drop the table (DROP SCHEMA frontrow CASCADE), and start them: then the \
-         server tells all of it anew"
+         this is {topic}, in which these places mean nothing. The server that is primary notices by itself and tells everything once \
+         more: stop every bookings service, drop the table (DROP SCHEMA frontrow CASCADE), and start them; they wait until all of it \
+         is told. What the server's log has no more comes without cancelled bookings and requests: copy the table before, if it has \
+         such that are wanted"
     )]
     MadeAnew {
         /// The id that the places are of.
@@ -171,7 +172,7 @@ pub fn consume(
         let (why, is_refused) = match own.live() {
             Ok(()) => return Ok(()),
             Err(Ended::For(error)) => {
-                running.progress.troubled(Some(error.to_string()));
+                running.progress.over(error.to_string());
                 return Err(error);
             }
             Err(Ended::Away(why)) => (why, false),
@@ -234,8 +235,15 @@ impl Consumer<'_> {
                 self.belong()?;
             }
             let polled = self.source.poll(self.running.batch, PATIENCE);
-            let polled =
-                polled.inspect_err(|error| self.is_denied = matches!(error, SourceError::Refused(_)))?;
+            if let Err(error) = &polled {
+                self.is_denied = matches!(error, SourceError::Refused(_));
+                if matches!(error, SourceError::Unfit(_)) {
+                    // Of a topic that was made anew that is the cause, and what has to be done.
+                    self.placed = false;
+                    self.belong()?;
+                }
+            }
+            let polled = polled?;
             let is_news = !matches!(&polled, Polled::Records(records) if records.is_empty());
             if is_news && std::mem::take(&mut self.is_denied) {
                 self.running.progress.troubled(None);
@@ -259,12 +267,15 @@ impl Consumer<'_> {
         Ok(())
     }
 
-    /// Sees to it that the table is this topic's. Topics of another cluster are refused as such, not record by record; and of
-    /// one that was made anew nothing is read from a place of the old one.
+    /// Sees to it that the table is this topic's. Topics of another cluster are refused as such, not record by record; of one that
+    /// was made anew nothing is read from a place of the old one; and none is read while not everything has been told in it, for
+    /// its end would be taken for all there is.
     fn belong(&mut self) -> Result<(), Ended> {
         self.polls = 0;
         let told = self.source.origin()?;
-        let known = self.table.origin(&told)?;
+        // Of one that nothing is told in yet nothing is in the table, so it is not the table's.
+        let id = told.id.clone().filter(|_| told.untold.is_none());
+        let known = self.table.origin(&Origin { id, ..told.clone() })?;
         self.cluster.clone_from(&known.cluster);
         let differ = |table: Option<String>, topic: Option<String>| table.zip(topic).filter(|(a, b)| a != b);
         if let Some((table, topic)) = differ(known.cluster, told.cluster) {
@@ -272,7 +283,11 @@ impl Consumer<'_> {
         }
         match differ(known.id, told.id) {
             Some((table, topic)) => Err(Ended::For(ConsumeError::MadeAnew { table, topic })),
-            None => Ok(()),
+            None => told.untold.map_or(Ok(()), |why| {
+                // Ends that were met before all was told are none.
+                self.placed = false;
+                Err(Ended::Away(why))
+            }),
         }
     }
 
@@ -324,7 +339,8 @@ impl Consumer<'_> {
             // Nothing beside the topic said it: the first record does.
             let first = records.iter().find_map(decode::cluster);
             if let Some(cluster) = first.map(str::to_owned) {
-                self.cluster = self.table.origin(&Origin { cluster: Some(cluster), id: None })?.cluster;
+                self.cluster =
+                    self.table.origin(&Origin { cluster: Some(cluster), ..Origin::default() })?.cluster;
             }
         }
         let unreadable = self.learn(records)?;
@@ -342,6 +358,7 @@ impl Consumer<'_> {
             );
             self.source.set_aside(record, reason)?;
         }
+        let is_forgotten = drafted.steps.iter().any(|step| matches!(step, Step::Forgotten { .. }));
         if !self.write(drafted.steps, places)? {
             return Ok(());
         }
@@ -358,6 +375,10 @@ impl Consumer<'_> {
             let Record { partition, offset, .. } = records[n];
             let topic = self.source.topic().to_owned();
             return Err(Ended::For(ConsumeError::Schema { topic, partition, offset, why }));
+        }
+        if is_forgotten {
+            // All of it is told once more: what was read ahead may end in the middle.
+            self.place_all()?;
         }
         Ok(())
     }

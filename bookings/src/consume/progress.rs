@@ -32,6 +32,8 @@ pub struct Progress {
 struct Now {
     partitions: BTreeMap<i32, Standing>,
     trouble: Option<String>,
+    /// It ended for this trouble, and tries nothing more.
+    is_over: bool,
 }
 
 /// One of Kafka's partitions that are read here.
@@ -74,6 +76,11 @@ impl Progress {
         lag(&self.now().partitions)
     }
 
+    /// Whether it has ended for what hinders it: nothing comes any more until it is started again.
+    pub fn is_over(&self) -> bool {
+        self.now().is_over
+    }
+
     /// What hinders it now.
     pub fn trouble(&self) -> Option<String> {
         self.now().trouble.clone()
@@ -86,6 +93,14 @@ impl Progress {
             (partition, Standing { next, high: high(partition), complete })
         };
         self.now().partitions = places.iter().map(standing).collect();
+    }
+
+    /// It ends for this.
+    pub(super) fn over(&self, trouble: String) {
+        let mut now = self.now();
+        (now.trouble, now.is_over) = (Some(trouble), true);
+        // It hears no more how far the topic goes.
+        now.partitions.values_mut().for_each(|standing| standing.high = None);
     }
 
     /// Whether that is news: there was no trouble, or of another kind.
@@ -116,7 +131,8 @@ impl fmt::Display for Progress {
             write!(line, ", {aside} SET ASIDE (look at the dead-letter topic)")?;
         }
         if let Some(trouble) = &now.trouble {
-            write!(line, "; waiting: {trouble}")?;
+            let what = if now.is_over { "ended" } else { "waiting" };
+            write!(line, "; {what}: {trouble}")?;
         }
         f.write_str(&line)
     }

@@ -29,7 +29,7 @@ impl Table for Paper {
 
     fn origin(&mut self, told: &Origin) -> Result<Origin, TableError> {
         self.origins.pop_front().unwrap_or(Ok(()))?;
-        let Origin { cluster, id } = &mut self.origin;
+        let Origin { cluster, id, .. } = &mut self.origin;
         *cluster = cluster.take().or_else(|| told.cluster.clone());
         *id = id.take().or_else(|| told.id.clone());
         Ok(self.origin.clone())
@@ -124,6 +124,11 @@ fn a_topic_that_is_away_is_tried_again_and_one_that_lacks_records_is_not() {
     let (ended, _) = run(topic.reader(&[0, 1]), &mut table, &progress);
     assert_eq!(ended, Err(ConsumeError::Source("offset 7 is gone".into())));
     assert!(progress.trouble().unwrap().contains("offset 7 is gone"));
+    let text = progress.to_string();
+    assert!(
+        progress.is_over() && text.ends_with("; ended: the topic of bookings: offset 7 is gone"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -212,7 +217,7 @@ fn a_later_schema_that_nobody_can_be_asked_for_ends_it_where_it_is() {
 const OTHER: &str = "000000000000000000000000000beef0";
 
 fn other() -> Origin {
-    Origin { cluster: Some(OTHER.to_owned()), id: None }
+    Origin { cluster: Some(OTHER.to_owned()), ..Origin::default() }
 }
 
 /// Sends what another cluster would: the same but for its header.
@@ -278,6 +283,56 @@ fn of_a_topic_that_was_made_anew_nothing_is_read_from_a_place_of_the_old_one() {
     assert_eq!(table.rows.len(), 10, "rather nothing than a part");
 }
 
+/// Its end would be taken for all there is: a new table waits until it is, and one that was told to forget does so again.
+#[test]
+fn a_topic_is_read_once_everything_has_been_told_in_it() {
+    let (topic, mut table, progress) = (topic(), Paper::default(), Progress::default());
+    topic.untold(Some("it is being told"));
+    let (mut source, waits) = (topic.reader(&[0, 1]), Cell::new(0));
+    let drained = source.drained();
+    let is_over = |pause: Duration| {
+        if !pause.is_zero() {
+            waits.set(waits.get() + 1);
+            assert_eq!(progress.trouble().as_deref(), Some("it is being told"));
+            assert!(progress.to_string().ends_with("; waiting: it is being told") && !progress.is_over());
+            assert!(progress.partitions().values().all(|it| !it.complete));
+            if waits.get() == 3 {
+                topic.untold(None);
+            }
+        }
+        is_drained(&drained)
+    };
+    let running = Running { is_over: &is_over, progress: &progress, batch: 4 };
+    assert_eq!(consume(&mut source, &mut table, running), Ok(()));
+    assert_eq!((waits.get(), table.rows.len(), table.origin.id.as_deref()), (3, 10, Some("first")));
+    assert!(table.places.values().all(|place| place.complete));
+
+    topic.send(&Message::Forgotten);
+    let (mut source, looks) = (topic.reader(&[0, 1]), Cell::new(0));
+    let is_over = |pause: Duration| {
+        looks.set(looks.get() + 1);
+        if looks.get() == 2 {
+            topic.untold(Some("it is being told once more"));
+        }
+        !pause.is_zero()
+    };
+    let running = Running { is_over: &is_over, progress: &progress, batch: 4 };
+    assert_eq!(consume(&mut source, &mut table, running), Ok(()));
+    assert_eq!(progress.trouble().as_deref(), Some("it is being told once more"));
+    assert!(table.places.values().all(|place| !place.complete), "what was taken back is not all");
+}
+
+/// Of a topic that nothing is told in yet the table has nothing: it is not the table's.
+#[test]
+fn a_topic_that_was_made_anew_and_not_told_yet_is_another_one() {
+    let (topic, mut table, progress) = (topic(), Paper::default(), Progress::default());
+    assert_eq!(run(topic.reader(&[0, 1]), &mut table, &progress).0, Ok(()));
+    topic.make_anew(Some("second"));
+    topic.untold(Some("nobody has noticed"));
+    let (ended, _) = run(topic.reader(&[0, 1]), &mut table, &progress);
+    assert!(matches!(ended, Err(ConsumeError::MadeAnew { .. })), "{ended:?}");
+}
+
 /// Where Kafka gives no ids there is none to compare; and one is taken as soon as there is one.
 #[test]
 fn a_table_without_an_identity_takes_the_one_that_is_there() {
@@ -322,6 +377,25 @@ fn a_topic_that_is_made_anew_meanwhile_is_noticed() {
         assert!(matches!(ended, Err(ConsumeError::MadeAnew { .. })), "{ended:?}");
         assert_eq!(polls.get() < POLLS, is_given_out);
     }
+}
+
+/// Its places may be gone before anybody looks at its id.
+#[test]
+fn records_that_are_gone_with_their_topic_are_said_to_be_so() {
+    let (topic, mut table, progress) = (topic(), Paper::default(), Progress::default());
+    let (mut source, looks) = (topic.reader(&[0, 1]), Cell::new(0));
+    let is_over = |_: Duration| {
+        looks.set(looks.get() + 1);
+        if looks.get() == 3 {
+            topic.make_anew(Some("second"));
+            topic.fail(SourceError::Unfit("offset 7 is gone".into()));
+        }
+        looks.get() > POLLS
+    };
+    let ended =
+        consume(&mut source, &mut table, Running { is_over: &is_over, progress: &progress, batch: 4 });
+    assert!(matches!(ended, Err(ConsumeError::MadeAnew { .. })), "{ended:?}");
+    assert!(looks.get() < POLLS && progress.to_string().contains("; ended: "), "{progress}");
 }
 
 #[test]

@@ -138,8 +138,14 @@ impl Connection {
             drop(tokio::spawn(connection));
             Ok::<_, PostgresError>(client)
         });
-        let client = connected?;
-        Ok(Self { runtime: Some(runtime), client, statements: HashMap::new(), patience })
+        match connected {
+            Ok(client) => Ok(Self { runtime: Some(runtime), client, statements: HashMap::new(), patience }),
+            Err(error) => {
+                // A name that is still being looked up is waited for by nobody.
+                runtime.shutdown_background();
+                Err(error)
+            }
+        }
     }
 
     fn runtime(&self) -> &Runtime {

@@ -125,7 +125,8 @@ impl Table for PostgresTable {
     fn origin(&mut self, told: &Origin) -> Result<Origin, TableError> {
         let topic = self.topic.clone();
         self.with(|connection| {
-            let origin = |row: &tokio_postgres::Row| Origin { cluster: row.get(0), id: row.get(1) };
+            let origin =
+                |row: &tokio_postgres::Row| Origin { cluster: row.get(0), id: row.get(1), untold: None };
             let is_news = |known: &Option<String>, told: &Option<String>| known.is_none() && told.is_some();
             // It is asked again and again, and nothing is written for it.
             let known = connection.query(KNOWN, &[&topic])?.first().map(origin).unwrap_or_default();

@@ -6,7 +6,7 @@ use frontrow_services::kafka::Kafka;
 use frontrow_services::postgres::Postgres;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 /// One of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +117,19 @@ impl Links {
         }
     }
 
+    /// SIGTERM for the service, and how it ended.
+    pub(crate) async fn terminate_service(&mut self) -> ExitStatus {
+        let mut service = self.service.take().expect("it runs");
+        let pid = rustix::process::Pid::from_child(&service.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
+        loop {
+            if let Some(status) = service.child.try_wait().expect("it is ours") {
+                return status;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// A second service beside the first.
     pub(crate) fn start_second(&mut self) {
         let second = Service::start(&self.folder.path().join("data"), &self.settings());
@@ -134,6 +147,12 @@ impl Links {
         let consumers = self.service.as_ref().expect("it runs").consumers();
         // One may have nothing to do.
         consumers.iter().filter(|one| one["partitions"] != 0).map(|one| one["lag_records"].as_u64()).sum()
+    }
+
+    /// What keeps each consumer of the service from going on; empty where nothing does.
+    pub(crate) fn trouble(&self) -> Vec<String> {
+        let consumers = self.service.as_ref().expect("it runs").consumers();
+        consumers.iter().map(|one| one["trouble"].as_str().unwrap_or_default().to_owned()).collect()
     }
 
     /// What the table has, in psql's words.
@@ -160,13 +179,13 @@ fn get(url: &str, path: &str) -> String {
 }
 
 /// A running `frontrow bookings serve`; dropped, it is killed.
-struct Service {
+pub(crate) struct Service {
     child: Child,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl Service {
-    fn start(data: &std::path::Path, settings: &[(&str, &str)]) -> Self {
+    pub(crate) fn start(data: &std::path::Path, settings: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_frontrow"))
             .args(["--json", "bookings", "serve"])
             .envs(settings.iter().copied())

@@ -7,9 +7,11 @@
 
 #![allow(dead_code, reason = "the helpers are shared by several tests, each of which uses some")]
 
+mod anew;
 #[path = "../common/mod.rs"]
 mod common;
 mod crowd;
+mod ends;
 mod links;
 mod stale;
 mod table;
@@ -143,6 +145,25 @@ fn a_stale_primary_writes_neither_to_kafka_nor_to_postgresql() {
     let Some(postgres) = or_left_out(Postgres::start()) else { return };
     let Some(kafka) = kafka() else { return };
     stale::a_stale_primary_is_shut_out(kafka, postgres);
+}
+
+#[test]
+fn topics_that_are_deleted_are_told_anew_and_no_table_is_a_part() {
+    let Some(postgres) = or_left_out(Postgres::start()) else { return };
+    let Some(kafka) = kafka() else { return };
+    anew::deleted_topics_are_told_anew(kafka, postgres);
+}
+
+#[test]
+fn a_server_is_started_where_the_service_was_before_it() {
+    ends::the_service_comes_first();
+}
+
+#[test]
+fn a_service_ends_in_time_while_postgresql_hangs() {
+    let Some(postgres) = or_left_out(Postgres::start()) else { return };
+    let Some(kafka) = kafka() else { return };
+    ends::the_service_ends_in_time(kafka, postgres);
 }
 
 /// How many seats of it were sold.

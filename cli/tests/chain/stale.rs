@@ -13,7 +13,7 @@ use frontrow_services::postgres::Postgres;
 const TWICE: usize = 5;
 
 /// Somebody buys seats one by one.
-async fn buy(client: &Client, row: u16, count: usize) -> Vec<Held> {
+pub(crate) async fn buy(client: &Client, row: u16, count: usize) -> Vec<Held> {
     let mut bought = Vec::new();
     for _ in 0..count {
         let claim = client.claim_best(RowRef::new(HALL, 0, row), Wish::of(1)).await.expect("it sells");

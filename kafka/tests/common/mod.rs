@@ -5,7 +5,7 @@ use frontrow_cdc::{Batch, Change, Mark, Marks, Message, Places};
 use frontrow_kafka::{Format, Settings};
 use frontrow_services::kafka::Kafka;
 use frontrow_shard::{Epoch, EventId, Lsn, PartitionId};
-use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Headers, Message as _};
@@ -16,6 +16,8 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 pub(crate) const PARTITIONS: u16 = 4;
+/// Tries to make a topic while the one before is being deleted.
+const MAKES: usize = 1000;
 
 /// Kafka as it is, or librdkafka's imitation.
 enum Any {
@@ -179,14 +181,37 @@ pub(crate) fn anew(partition: PartitionId, event: EventId, changes: Vec<Change>)
 /// Deletes the four topics.
 #[allow(dead_code, reason = "not every test needs it")]
 pub(crate) fn delete(settings: &Settings) {
-    let mut config = ClientConfig::new();
-    let admin: AdminClient<_> =
-        config.set("bootstrap.servers", &settings.brokers).create().expect("a client");
     let topics = settings.topics();
-    let names = [&topics.changes, &topics.bookings, &topics.positions, &topics.dead].map(String::as_str);
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    let deleted = runtime.block_on(admin.delete_topics(&names, &AdminOptions::new())).expect("it answers");
+    delete_some(settings, &[&topics.changes, &topics.bookings, &topics.positions, &topics.dead]);
+}
+
+fn admin(
+    settings: &Settings,
+) -> (AdminClient<rdkafka::client::DefaultClientContext>, tokio::runtime::Runtime) {
+    let mut config = ClientConfig::new();
+    let admin = config.set("bootstrap.servers", &settings.brokers).create().expect("a client");
+    (admin, tokio::runtime::Builder::new_current_thread().build().expect("a runtime"))
+}
+
+/// Deletes these topics.
+#[allow(dead_code, reason = "not every test needs it")]
+pub(crate) fn delete_some(settings: &Settings, names: &[&str]) {
+    let (admin, runtime) = admin(settings);
+    let deleted = runtime.block_on(admin.delete_topics(names, &AdminOptions::new())).expect("it answers");
     for one in deleted {
         one.expect("it is deleted");
     }
+}
+
+/// Makes a topic once the one before is gone.
+#[allow(dead_code, reason = "not every test needs it")]
+pub(crate) fn make(settings: &Settings, name: &str) {
+    let (admin, runtime) = admin(settings);
+    let wanted = NewTopic::new(name, i32::from(PARTITIONS), TopicReplication::Fixed(1));
+    let made = (0..MAKES).find(|_| {
+        let made =
+            runtime.block_on(admin.create_topics([&wanted], &AdminOptions::new())).expect("it answers");
+        made.into_iter().all(|one| one.is_ok())
+    });
+    assert!(made.is_some(), "{name} is made");
 }

@@ -45,6 +45,8 @@ const CALM_NS: u64 = 2_000_000_000;
 const MARK_NS: u64 = 1_000_000_000;
 /// How often what was written is made durable, so that the log may forget it.
 const SETTLE_NS: u64 = 10_000_000_000;
+/// How often a sink looks whether what it was told before is still there.
+const LOOK_NS: u64 = 10_000_000_000;
 /// After an error.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -235,7 +237,7 @@ impl Feeding {
         let (mut news_ns, mut written_ns, mut ending) = (now, now, false);
         let mut written: Vec<Position> = follower.positions(cores).collect();
         // At once: what an earlier process wrote may be no more than written.
-        let (mut settled_ns, mut unsettled) = (None::<u64>, true);
+        let (mut settled_ns, mut unsettled, mut looked_ns) = (None::<u64>, true, now);
         loop {
             let sink = &*self.sink;
             let taken = follower.take(&safe, (&|kind| sink.takes(kind), sink.most()), &mut self.batch);
@@ -256,6 +258,11 @@ impl Feeding {
                 (news_ns, written_ns, unsettled) = (now, now, true);
             }
             self.progress.read(follower.positions(cores), &safe);
+            if now - looked_ns > LOOK_NS {
+                // Before the log may forget what was written.
+                self.sink.look()?;
+                looked_ns = now;
+            }
             if unsettled && (settled_ns.is_none_or(|then| now - then > SETTLE_NS) || (ending && !more)) {
                 // Refused while somebody reads: a little later, then.
                 if self.sink.settle().is_ok() {
@@ -269,6 +276,7 @@ impl Feeding {
                 continue;
             }
             if self.batch.changes.is_empty() {
+                self.sink.whole()?;
                 self.progress.complete();
             }
             if ending {

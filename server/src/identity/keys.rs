@@ -12,6 +12,9 @@ use crate::config::{Config, Secret, TokenKey};
 pub const DEV_SECRET_FILE: &str = "dev-token.secret";
 /// The operator's key of a development server; beside the data, mode 0600.
 pub const ADMIN_KEY_FILE: &str = "dev-admin.key";
+/// What stands in a data directory where the bookings service was started before the server, for they share the keys: both files,
+/// and what a crash leaves of making one.
+pub(crate) const KEY_FILES: &[&str] = &[DEV_SECRET_FILE, ADMIN_KEY_FILE, "dev-token.new", "dev-admin.new"];
 /// Hexadecimal digits of a key made here: 256 bits.
 const KEY_DIGITS: usize = 64;
 

@@ -17,6 +17,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
 use serde_json::Value;
 
+pub(crate) use keys::KEY_FILES;
 pub use keys::{ADMIN_KEY_FILE, AdminKey, DEV_SECRET_FILE, Keys, KeysError};
 pub use mint::Minter;
 

@@ -4,6 +4,7 @@ use super::follower::Follower;
 use super::wire::Wire;
 use super::{FollowError, Standby, seeding, spawn, wanted};
 use crate::catalogue::sound::Shelf;
+use crate::identity::KEY_FILES;
 use crate::replication::files::{self, Intake};
 use crate::replication::primary::NOTE_NS;
 use crate::replication::status::{Plan, Progress, State};
@@ -184,6 +185,7 @@ impl Standby<'_> {
                     cluster: Some(hello.cluster),
                     created_ms: hello.created_ms,
                     disk: Arc::clone(&self.disk),
+                    beside: KEY_FILES,
                     ..DirOptions::new(hello.partitions)
                 };
                 DataDir::attend(&self.path, options, hello.epoch)?
