@@ -15,9 +15,12 @@ pub(crate) fn run(args: &ServiceArgs, out: Out) -> Result<(), Failure> {
     let http = running.http;
     let text =
         format!("Bookings are answered at http://{http}/v1/bookings, status at http://{http}/v1/status");
-    out.say(&json!({"ok": true, "http": http, "text": text}), &text);
-    signals::until_told(std::future::pending())
-        .map_err(|error| refused(format!("no signals can be waited for: {error}")))?;
+    // Once signals are waited for: whoever reads this may send one at once.
+    let ready = async {
+        out.say(&json!({"ok": true, "http": http, "text": text}), &text);
+        std::future::pending().await
+    };
+    signals::until_told(ready).map_err(|error| refused(format!("no signals can be waited for: {error}")))?;
     running.stop();
     Ok(())
 }
