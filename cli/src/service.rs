@@ -18,7 +18,7 @@ pub(crate) fn run(args: &ServiceArgs, out: Out) -> Result<(), Failure> {
     // Once signals are waited for: whoever reads this may send one at once.
     let ready = async {
         out.say(&json!({"ok": true, "http": http, "text": text}), &text);
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     signals::until_told(ready).map_err(|error| refused(format!("no signals can be waited for: {error}")))?;
     running.stop();

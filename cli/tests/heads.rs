@@ -145,10 +145,53 @@ fn a_refused_start_leaves_the_directory_as_it_was() {
             let said = refused(data, &[(port, &at)]);
             assert!(said.contains(&at), "{said}");
         }
+        let first = taken.local_addr().expect("an address").port().to_string();
+        let said = refused(data, &[("FRONTROW_SERVER__CORE_PORTS", &first)]);
+        assert!(said.contains("server.core_ports: a core cannot listen on") && said.contains(&at), "{said}");
 
         assert!(before == (of("MANIFEST"), of("HISTORY")), "no epoch was begun");
         let found = verify(data);
         assert!(found.status.success() && !text(&found).contains("LOOK"), "{}", text(&found));
+        let server = Server::empty(data, &[]);
+        assert_eq!(state(&server).await, "open");
+        server.kill();
+    });
+}
+
+/// Its files are there and the log may not have it: to write that waits for a standby, and who gives the standby up needs HTTP.
+#[test]
+fn a_start_that_waits_for_a_standby_answers_and_can_be_told_to_go_on_alone() {
+    within(180, async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let data = folder.path();
+        let waits = [
+            ("FRONTROW_REPLICATION__LISTEN", "127.0.0.1:0"),
+            ("FRONTROW_REPLICATION__ACKNOWLEDGE", "backup"),
+        ];
+        let server = Server::empty(data, &waits);
+        let http = server.operator(data);
+        let query = EventQuery { name: Some("Gala".into()), ..EventQuery::default() };
+        let made = http.create_stadium(&query, 400, None);
+        let there = async {
+            while !head(data).exists() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            made = made => panic!("nobody acknowledges that: {made:?}"),
+            () = there => {}
+        }
+        server.kill();
+
+        let server = Server::empty(data, &waits);
+        let http = server.operator(data);
+        http.operate("/v1/admin/replication/alone").await.expect("it answers");
+        // In all partitions once it opens; until then it is told why not.
+        while http.open(EVENT).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(state(&server).await, "open");
+        server.kill();
         let server = Server::empty(data, &[]);
         assert_eq!(state(&server).await, "open");
         server.kill();

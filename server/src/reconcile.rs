@@ -62,6 +62,13 @@ impl KnownEvents {
         self.knows(event) && self.states(event).flatten().any(cold)
     }
 
+    /// Whether the log says in all partitions what the event is brought to, so that only its head lacks it.
+    fn has_settled(&self, event: u32, head: EventState) -> bool {
+        let parts: Option<Vec<EventState>> = self.states(event).collect();
+        let settled = parts.filter(|_| head != EventState::Archived && !self.is_leaving(event));
+        settled.is_some_and(|parts| self.all_have(event, settled_state(&parts, head, self.own)))
+    }
+
     fn all_have(&self, event: u32, state: EventState) -> bool {
         self.states(event).all(|known| known == Some(state))
     }
@@ -75,17 +82,26 @@ pub(crate) struct Reconciled {
     pub(crate) changed: bool,
 }
 
+/// Whether the log may be written: where answers wait for a standby, that waits for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Log {
+    /// It may.
+    Writes,
+    /// Only heads are: what has to be in the log is left for later.
+    Stays,
+}
+
 /// Brings partitions and catalogue to the same.
 pub(crate) fn reconcile(
     handle: &Handle,
     catalogue: &Catalogue,
     known: &KnownEvents,
-    config: &Config,
+    (config, log): (&Config, Log),
 ) -> Result<Reconciled, StartError> {
     let (mut unfinished, mut changed) = (Vec::new(), false);
     for event in catalogue.search("", None) {
         let (id, head) = (event.id(), event.state());
-        if known.all_have(id, head) {
+        if known.all_have(id, head) || (log == Log::Stays && !known.has_settled(id, head)) {
             continue;
         }
         if known.is_leaving(id) {
@@ -126,7 +142,7 @@ fn bring(
     let refused = |code| StartError::Refused { event: id, code };
     // One that was just made is a draft.
     let parts: Vec<EventState> = known.states(id).map(|state| state.unwrap_or(EventState::Draft)).collect();
-    let state = settled(&parts, head, known.own);
+    let state = settled_state(&parts, head, known.own);
     if state == EventState::Paused && parts.contains(&EventState::Draft) {
         // No way leads there from a draft.
         block_on(handle.set_state(id, EventState::Open)).map_err(refused)?;
@@ -156,7 +172,7 @@ fn bring(
 
 /// The state that an event is brought to: `parts` is how it stands in the partitions, none of which has begun to archive
 /// it; `own` whether the end of the log was written by this node.
-fn settled(parts: &[EventState], head: EventState, own: bool) -> EventState {
+fn settled_state(parts: &[EventState], head: EventState, own: bool) -> EventState {
     use EventState::{Closed, Draft, Open, Paused};
     let any = |state| parts.contains(&state);
     // Nothing leads back from there.
@@ -212,7 +228,7 @@ mod tests {
             (&[Draft, Draft], Paused, true, Paused),
         ];
         for (parts, head, own, want) in table {
-            assert_eq!(settled(parts, head, own), want, "{parts:?}, head {head:?}, own {own}");
+            assert_eq!(settled_state(parts, head, own), want, "{parts:?}, head {head:?}, own {own}");
         }
     }
 

@@ -8,7 +8,7 @@ use crate::core::{self, CoreError, Handle, Recovered, RecoveryError, Setup, Thre
 use crate::feed::{self, Feed};
 use crate::http::{self, Connections, Http, Sales, Stopper};
 use crate::identity::{KEY_FILES, Keys, KeysError};
-use crate::reconcile::{KnownEvents, Reconciled, reconcile};
+use crate::reconcile::{KnownEvents, Log, Reconciled, reconcile};
 use crate::replication::{
     self, FollowError, Hub, HubParts, Leader, ListenError, Listening, Promoted, StandbyStatus,
 };
@@ -21,7 +21,7 @@ use frontrow_wal::{Beginning, DataDir, DirOptions, History, Role, WalError};
 use std::fmt::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use tokio::sync::Notify;
 
@@ -417,7 +417,17 @@ fn serve(demo: bool, from: Opened, ready: Ready, member: Option<Arc<Member>>) ->
     if let Some(hub) = &hub {
         hub.set_clock(handle.clock());
     }
-    let Reconciled { unfinished, changed } = reconcile(&handle, &catalogue, &known, config)?;
+    let unfinished = Arc::new(OnceLock::new());
+    let changed = if hub.as_ref().is_some_and(|hub| hub.waits()) {
+        reconcile(&handle, &catalogue, &known, (config, Log::Stays))?;
+        reconcile_later((&handle, &catalogue), known, config, &unfinished)?;
+        true
+    } else {
+        let Reconciled { unfinished: found, changed } =
+            reconcile(&handle, &catalogue, &known, (config, Log::Writes))?;
+        unfinished.get_or_init(|| found);
+        changed
+    };
     if demo && catalogue.search("", None).is_empty() {
         if hub.as_ref().is_some_and(|hub| hub.waits()) {
             tracing::warn!(
@@ -635,6 +645,29 @@ fn limits_of(config: &Config) -> Limits {
         queues: config.partitions.queues as usize,
         tasks: config.partitions.section_claims as usize,
     }
+}
+
+/// The rest beside everything else, for answers wait for a standby: what has to be in the log waits for it, too, and who is to
+/// give the standby up (`frontrow replication alone`) needs HTTP. What cannot be done is told, and tried again at the next start: an
+/// operator's word may have come first.
+fn reconcile_later(
+    (handle, catalogue): (&Handle, &Arc<Catalogue>),
+    known: KnownEvents,
+    config: &Config,
+    unfinished: &Arc<OnceLock<Vec<u32>>>,
+) -> Result<(), StartError> {
+    let (handle, catalogue, config) = (handle.clone(), Arc::clone(catalogue), config.clone());
+    let unfinished = Arc::clone(unfinished);
+    let settle = move || match reconcile(&handle, &catalogue, &known, (&config, Log::Writes)) {
+        Ok(Reconciled { unfinished: found, .. }) => drop(unfinished.set(found)),
+        Err(error) => tracing::error!(
+            %error,
+            "an event's head and the log are not brought together; restart once a standby follows, or after \
+             `frontrow replication alone`"
+        ),
+    };
+    let thread = std::thread::Builder::new().name("frontrow-settle".into()).spawn(settle);
+    thread.map(drop).map_err(|error| StartError::Cores(CoreError::Thread(error)))
 }
 
 /// Puts the sample hall on sale.

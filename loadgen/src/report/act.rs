@@ -62,12 +62,13 @@ pub(super) fn buy(
         String::new()
     };
     format!(
-        "Buy {}{mean}, {}, for {who}, {how}{}; {then}{measured}{}; {}.",
+        "Buy {}{mean}, {}, for {who} and {}, {how}; {then}{measured}.{}{} {}.",
         beside(k),
         room::machine(report, k, demand),
+        plural(question.seats, "seat"),
         if demand.is_rush() && !demand.even_is_no_other { evenly(k, even, question) } else { String::new() },
-        doors::raise(report, question).map_or_else(String::new, |raise| format!("; {raise}")),
-        void(report, sold)
+        doors::raise(report, question).map_or_else(String::new, |raise| format!(" {}.", sentence(&raise))),
+        sentence(&void(report, sold))
     )
 }
 
@@ -75,10 +76,16 @@ pub(super) fn buy(
 fn evenly(k: u32, even: Option<Cores>, question: Question) -> String {
     let over = format!("if they come evenly over the {} min", number(question.minutes));
     match even.map(|even| even.cautious) {
-        Some(even) if even == k => format!(", and as many {over}"),
-        Some(even) => format!(", or {} {over}", plural(even.into(), "shard core")),
+        Some(even) if even == k => format!(" As many {over}."),
+        Some(even) => format!(" {} {over}.", plural(even.into(), "shard core")),
         None => String::new(),
     }
+}
+
+/// With a capital letter.
+fn sentence(words: &str) -> String {
+    let mut letters = words.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// `2 shard cores and one CPU beside them`.
@@ -91,15 +98,11 @@ fn beside(k: u32) -> String {
 fn void(report: &RunReport, sold: Sold) -> String {
     let hold = Scenario::parse(&report.scenario).ok().map(|scenario| seconds(scenario.event.hold_s.into()));
     match (sold, hold) {
-        (Sold::Out(early, late) | Sold::Most(_, early, late), hold) => {
-            let after = if seconds(early) == seconds(late) {
-                seconds(late)
-            } else {
-                format!("{} to {}", seconds(early), seconds(late))
-            };
+        (Sold::Out(times) | Sold::Most(_, times), hold) => {
             let held = hold.map_or_else(|| "as in this run".to_owned(), |hold| format!("{hold} at most"));
             format!(
-                "the seats are sold after about {after}, if holds last {held}, and later if yours last longer"
+                "the last seat is sold {}, if holds last {held}, and later if yours last longer",
+                times.words()
             )
         }
         (Sold::Few(_), _) => "they are too few to buy all seats".to_owned(),

@@ -2,6 +2,7 @@
 //! with [`super::capacity`].
 
 use super::capacity::Question;
+use super::costs::Costs;
 use super::curve::{Curve, Rush};
 use super::model::RunReport;
 use super::rates::{self, Second};
@@ -100,7 +101,12 @@ pub(super) struct Asked {
     busiest: Second,
     /// How many times the share of the run's busiest second this rush's asks.
     times: f64,
-    /// Requests per second.
+    /// Requests in it.
+    requests: f64,
+    /// Connections opened in it, if each buyer opens one, and how many answers one is as much as; none where nothing is known
+    /// of that.
+    opens: Option<(f64, f64)>,
+    /// All of it, in requests per second.
     pub(super) per_s: f64,
 }
 
@@ -111,18 +117,48 @@ pub(super) fn in_rush(report: &RunReport, question: Question, how: Rush) -> Opti
     }
     let busiest = rates::busiest(report)?;
     let share = ratio(busiest.due, report.totals.intended as f64);
-    let times = Curve::of(report).map_or(1.0, |curve| how.times(curve.half_s, share));
-    let per_s = ratio(times * busiest.due * question.buyers as f64, people(report) as f64);
-    Some(Asked { busiest, times, per_s })
+    let curve = Curve::of(report);
+    let times = curve.as_ref().map_or(1.0, |curve| how.times(curve.half_s, share));
+    let requests = ratio(times * busiest.due * question.buyers as f64, people(report) as f64);
+    let opens = curve.and_then(|curve| opens(report, question, (how, &curve), busiest));
+    let per_s = requests + opens.map_or(0.0, |(opens, answers)| opens * answers);
+    Some(Asked { busiest, times, requests, opens, per_s })
+}
+
+/// Buyers who come in that second, and how many answers it is as much to open a connection: in the run people took turns on
+/// those that were opened at its beginning.
+fn opens(
+    report: &RunReport,
+    question: Question,
+    (how, curve): (Rush, &Curve),
+    busiest: Second,
+) -> Option<(f64, f64)> {
+    if question.buyers <= u64::from(report.load.connections) {
+        return None;
+    }
+    let costs = Costs::of(report)?;
+    let answers = ratio(costs.opening?.us, costs.mean_us);
+    let came = curve.share_by(busiest.t_s) - curve.share_by(busiest.t_s - 1.0);
+    let faster = how.half_s.map_or(1.0, |half| ratio(curve.half_s, half));
+    Some((question.buyers as f64 * came * faster, answers))
 }
 
 /// How the busiest second is carried over, with every number it takes.
 fn rush_words(report: &RunReport, question: Question, asked: Asked) -> String {
-    let Asked { busiest, times: times_rush, per_s } = asked;
+    let Asked { busiest, times: times_rush, requests, opens, per_s } = asked;
     let (who, mean) = (people(report), ratio(report.totals.intended as f64, report.duration_s));
+    let opened = opens.map_or_else(String::new, |(opens, answers)| {
+        format!(
+            " If each opens a connection, {} of them come in that second beside, and one is as much to do as {} answers (of the \
+             connections opened at this run's beginning): together as much as {} requests.",
+            number(opens),
+            number(answers),
+            number(per_s)
+        )
+    });
     format!(
         "Rush: {} people asked {} requests in their busiest second (at {}), {} times the mean of {}/s over the run's {}. \
-         {} buyers{} ask {}{}.",
+         {} buyers{} ask {}{}.{opened}",
         count(who),
         number(busiest.due),
         seconds(busiest.t_s.round()),
@@ -134,7 +170,7 @@ fn rush_words(report: &RunReport, question: Question, asked: Asked) -> String {
             1.0 => String::new(),
             times => format!(", {} times as many,", number(times)),
         },
-        number(per_s),
+        number(requests),
         if (times_rush - 1.0).abs() < 1e-9 {
             String::new()
         } else {

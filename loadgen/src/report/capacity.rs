@@ -4,6 +4,8 @@
 //!
 //! - the rush, which is the headline of a run whose people came by their own shape: all N come as fast as the people of
 //!   the run did. Its busiest second asks D = N / people · the run's busiest second (true seconds, see [`super::rates`])
+//!   Beside them each buyer opens a connection, if they are more than the run's: N · the share that came in that second, each
+//!   as many requests as opening one cost answers
 //! - the even crowd beside it: N spread over T. D = r · N / (60·T), with r requests per buyer = answers / people;
 //!   whoever comes again is the same buyer. (Reports that did not count people: visits in their place.) Runs at a set rate
 //!   know no rush: for them D is 3 times that
@@ -290,7 +292,7 @@ fn firm(
     answer.more = even.into_iter().collect();
     (answer.firm, answer.per_core_per_s) = (true, per_core.per_s);
     answer.sold_out_s = match how_far.1 {
-        Sold::Out(_, late) => Some(late),
+        Sold::Out(times) => Some(times.late),
         _ => None,
     };
 }

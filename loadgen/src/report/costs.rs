@@ -4,6 +4,7 @@
 //! for longer. Its answers cost what those of this run's granting seconds did, so the slow end is never planned below that.
 //! Nor is it below what the cores' busiest second had to do for each request of the second in which most were asked.
 
+use super::buyers::step_s;
 use super::model::{CoreSample, RunReport, Sample};
 use super::rates;
 use super::saturation::polls;
@@ -12,6 +13,10 @@ use super::words::{number, percent, plural, ratio};
 
 /// Of all grants so many are looked at, from the seconds that granted most on.
 const GRANTS: f64 = 0.5;
+/// Connections opened in a second, for each of its answers, from which on it says what opening costs, not what answers do.
+const OPENS: f64 = 0.1;
+/// Of such a second's time this share at least must be for that, or nothing is said.
+const FOR_IT: f64 = 0.25;
 /// Seconds with fewer answers than this share of the most say what waiting costs, not what an answer does.
 const WORTH: f64 = 0.25;
 
@@ -27,6 +32,15 @@ pub(super) struct Costs {
     high_us: f64,
     granting: Option<Granting>,
     peak_us: Option<f64>,
+    pub(super) opening: Option<Opening>,
+}
+
+/// What the connections cost that were opened at the run's beginning.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Opening {
+    /// One of them.
+    pub(super) us: f64,
+    pub(super) opened: u64,
 }
 
 /// The seconds in which half of the grants fell.
@@ -41,18 +55,22 @@ struct Granting {
 impl Costs {
     /// `None` if the cores' time could not be seen, or they poll.
     pub(super) fn of(report: &RunReport) -> Option<Self> {
+        let calm =
+            report.series.iter().zip(opened(report)).filter(|(sample, opened)| !opens(sample, *opened));
+        let calm: Vec<&Sample> = calm.map(|(sample, _)| sample).collect();
         let each: Vec<(f64, f64)> =
-            report.series.iter().flat_map(|sample| seen(report, sample)).map(time_and_answers).collect();
+            calm.iter().flat_map(|sample| seen(report, sample)).map(time_and_answers).collect();
         let mean_us = per_answer(each.iter().copied())?;
         let most = each.iter().map(|core| core.1).fold(0.0, f64::max);
         let worth = each.iter().filter(|core| core.1 >= most * WORTH);
         let mut costs: Vec<f64> = worth.map(|(busy, answers)| busy / answers * 1e6).collect();
         costs.sort_by(f64::total_cmp);
         let (low_us, high_us) = (quantile(&costs, 0.1).min(mean_us), quantile(&costs, 0.9).max(mean_us));
-        let (granting, peak_us) = (granting(report), peak(report));
+        let (granting, peak_us) = (granting(report, &calm), peak(report));
         let others = granting.map(|it| it.us).into_iter().chain(peak_us);
         let slow_us = others.fold(high_us, f64::max);
-        Some(Self { mean_us, low_us, slow_us, high_us, granting, peak_us })
+        let opening = opening(report, mean_us);
+        Some(Self { mean_us, low_us, slow_us, high_us, granting, peak_us, opening })
     }
 
     /// `73 µs of one (56 to 90 µs in eight of ten seconds)`.
@@ -97,8 +115,34 @@ fn per_answer(cores: impl Iterator<Item = (f64, f64)>) -> Option<f64> {
     (busy > 0.0 && answers > 0.0).then(|| busy / answers * 1e6)
 }
 
-fn granting(report: &RunReport) -> Option<Granting> {
-    let mut most: Vec<&Sample> = report.series.iter().filter(|sample| sample.granted > 0).collect();
+/// By sample, the connections that there are more than before.
+fn opened(report: &RunReport) -> Vec<u64> {
+    let mut before = 0;
+    let grown = |sample: &Sample| {
+        let now = sample.cores.iter().map(|core| core.connections).sum::<u64>();
+        let grown = now.saturating_sub(before);
+        before = now;
+        grown
+    };
+    report.series.iter().map(grown).collect()
+}
+
+fn opens(sample: &Sample, opened: u64) -> bool {
+    opened as f64 > sample.answered as f64 * OPENS
+}
+
+/// The time of the sample in which most connections were opened, less what its answers took.
+fn opening(report: &RunReport, mean_us: f64) -> Option<Opening> {
+    let all = report.series.iter().zip(opened(report)).filter(|(sample, opened)| opens(sample, *opened));
+    let (sample, opened) = all.max_by_key(|(_, opened)| *opened)?;
+    let step_s = step_s(report);
+    let busy_us = seen(report, sample).filter_map(|core| core.busy).sum::<f64>() * step_s * 1e6;
+    let for_it = busy_us - sample.answered as f64 * mean_us;
+    (for_it > busy_us * FOR_IT).then(|| Opening { us: for_it / opened as f64, opened })
+}
+
+fn granting(report: &RunReport, calm: &[&Sample]) -> Option<Granting> {
+    let mut most: Vec<&Sample> = calm.iter().copied().filter(|sample| sample.granted > 0).collect();
     most.sort_by_key(|sample| std::cmp::Reverse(sample.granted));
     let wanted = GRANTS * most.iter().map(|sample| sample.granted as f64).sum::<f64>();
     let mut so_far = 0.0;

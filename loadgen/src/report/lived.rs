@@ -63,6 +63,9 @@ pub(super) fn refusals(report: &RunReport) -> Option<String> {
         let _ = write!(words, ": {}", most.join(", "));
     }
     words.push('.');
+    if !codes::told(report).iter().any(|told| told.kind == Kind::Refusal && told.name.starts_with("error:")) {
+        words.push_str(" None of them was an error or said “busy”: they are the sale's own answers.");
+    }
     words.extend(when(report));
     words.extend(tries(report));
     Some(words)

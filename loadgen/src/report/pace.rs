@@ -11,15 +11,44 @@ use crate::crowd::Scenario;
 /// How far the seats go, and how long it takes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Sold {
-    /// All of them, after so many seconds: at the earliest, and as in the run.
-    Out(f64, f64),
-    /// At least so many, after so many seconds: the run left some, too.
-    Most(f64, f64, f64),
+    /// All of them.
+    Out(Times),
+    /// At least so many: the run left some, too.
+    Most(f64, Times),
     /// So many: there are too few buyers for all.
     Few(f64),
     /// More are wanted than there are, by fewer people for each seat than the run had: when they are gone is open.
     Enough,
     Unknown,
+}
+
+/// In seconds from the first buyer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Times {
+    /// When the last seat is booked: at the earliest, and as in the run.
+    pub(super) early: f64,
+    pub(super) late: f64,
+    /// How long that is after no seat was free for the first time: what is held is paid, or given back and sold again.
+    pub(super) tail: f64,
+}
+
+impl Times {
+    /// `after about 34 s (none is free from 3.3 s on)`.
+    pub(super) fn words(self) -> String {
+        let range = |early: f64, late: f64| {
+            if late < 1.05 * early || seconds(early) == seconds(late) {
+                seconds(late)
+            } else {
+                format!("{} to {}", seconds(early), seconds(late))
+            }
+        };
+        let free = |s: f64| (s - self.tail).max(0.0);
+        format!(
+            "after about {} (none is free from about {} on; then what is held is paid, or given back and sold again)",
+            range(self.early, self.late),
+            range(free(self.early), free(self.late))
+        )
+    }
 }
 
 /// How fast the seats of a run sold.
@@ -107,10 +136,11 @@ impl Pace {
     }
 
     fn far(&self, seats: f64, (early_s, late_s): (f64, f64)) -> Sold {
+        let times = Times { early: early_s, late: late_s, tail: self.tail_s.min(early_s) };
         if self.sold_out {
-            Sold::Out(early_s, late_s)
+            Sold::Out(times)
         } else if self.gone_s.is_some() {
-            Sold::Most(self.share * seats, early_s, late_s)
+            Sold::Most(self.share * seats, times)
         } else {
             Sold::Enough
         }
@@ -211,6 +241,9 @@ fn last_booking(report: &RunReport) -> f64 {
         more
     });
     let last = report.totals.sold_out_at_s.or_else(|| grew.last().map(|sample| sample.t_s));
+    // Else the last ones were booked while the crowd went home, after the last look.
+    let seen = report.series.last().map_or(0, |sample| sample.seats_booked);
+    let last = last.filter(|_| report.totals.sold_out_at_s.is_some() || seen >= report.totals.seats_booked);
     last.unwrap_or(report.duration_s)
 }
 
@@ -258,16 +291,9 @@ fn came_for_the_seats(report: &RunReport, seats: u64) -> (f64, f64) {
 impl Sold {
     /// The end of a sentence.
     pub(super) fn words(self, report: &RunReport, question: Question) -> String {
-        let after = |early: f64, late: f64| {
-            if late < 1.05 * early {
-                format!("after about {}", seconds(late))
-            } else {
-                format!("after about {} to {}", seconds(early), seconds(late))
-            }
-        };
         match self {
-            Self::Out(early, late) => format!("sold out {}", after(early, late)),
-            Self::Most(seats, early, late) => most(report, question, seats, &after(early, late)),
+            Self::Out(times) => format!("sold out {}", times.words()),
+            Self::Most(seats, times) => most(report, question, seats, &times.words()),
             Self::Few(seats) => format!(
                 "not sold out: they would buy about {} of the {} (seats enough for everybody)",
                 number(seats),

@@ -57,8 +57,13 @@ fn as_one_run(report: &RunReport, question: Question) -> String {
     };
     format!(
         "All of that in one run, with your sale's times in mine.toml (as above): `frontrow-loadgen run mine.toml{server} --people \
-         {}{hall}{transport}{}`. The machine of the load has to bear it: the run says so where it does not.",
+         {}{hall}{transport}{}`. There \
+         `--seats` is for another hall than these {}, `--connections` for more than {} (people take turns on them; the \
+         server's limits have to be raised before, in its frontrow.toml), `--for 5m` for people who come for longer, `--server` for one on \
+         another machine. The machine of the load has to bear it: the run says so where it does not.",
         question.buyers,
-        question.said()
+        question.said(),
+        plural(question.seats, "seat"),
+        plural(report.load.connections.into(), "connection")
     )
 }

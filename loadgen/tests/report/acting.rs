@@ -21,11 +21,11 @@ fn what_to_buy_stands_on_top_with_from_when_on_it_is_too_little() {
     let act = act(&report);
     assert!(
         act.starts_with("Buy 2 shard cores and one CPU beside them, in all a machine with ")
-            && act.contains(", for 200,000 buyers, if they rush"),
+            && act.contains(", for 200,000 buyers and 50,000 seats, if they rush"),
         "{act}"
     );
     assert!(
-        act.contains("; the seats are sold after about ")
+        act.contains(". The last seat is sold after about 42 s (none is free from about 37 s on; ")
             && act.ends_with(", if holds last 15 s at most, and later if yours last longer."),
         "{act}"
     );
@@ -47,8 +47,8 @@ fn what_to_buy_stands_on_top_with_from_when_on_it_is_too_little() {
     example.questions.clear();
     example.target.connections_limit = Some(20_000);
     let act = self::act(&example);
-    assert!(act.contains(" for 500,000 buyers (an example, nobody asked), "), "{act}");
-    assert!(act.contains("; raise `limits.connections` from 20,000 and "), "{act}");
+    assert!(act.contains(" for 500,000 buyers (an example, nobody asked) and 50,000 seats, "), "{act}");
+    assert!(act.contains(". Raise `limits.connections` from 20,000 and "), "{act}");
 }
 
 #[test]
@@ -79,15 +79,11 @@ fn the_machine_to_buy_is_told_in_all() {
 fn what_to_buy_is_said_for_both_ways_to_come() {
     let mut report = asked();
     report.questions[0].minutes = 5.0;
-    let both = "if they rush as this run's people did (half of them within 5 s), or 1 shard core if they come evenly over the \
-                5 min; 3 from about ";
-    assert!(act(&report).contains(both), "{}", act(&report));
+    let both = "if they rush as this run's people did (half of them within 5 s); 3 from about ";
+    let even = " buyers on. 1 shard core if they come evenly over the 5 min. The last seat";
+    assert!(act(&report).contains(both) && act(&report).contains(even), "{}", act(&report));
     report.questions[0].minutes = 0.3;
-    assert!(
-        act(&report).contains(", and as many if they come evenly over the 0.30 min; "),
-        "{}",
-        act(&report)
-    );
+    assert!(act(&report).contains(". As many if they come evenly over the 0.30 min. "), "{}", act(&report));
     // Another rush than the run's has the minutes beside it, too; at a set rate nobody rushes.
     report.load.rate_per_s = 500.0;
     assert!(!act(&report).contains("evenly"), "{}", act(&report));

@@ -140,18 +140,18 @@ fn what_to_do_names_each_limit_of_connections_that_is_too_low() {
     let mut report = preset();
     let act = |report: &RunReport| capacity(report, &ask(60_000, 50_000, 10.0)).act;
     (report.target.connections_limit, report.target.address_limit) = (Some(20_000), Some(10_000));
-    let both = "; raise `limits.connections` from 20,000 and `limits.connections_per_address` from 10,000 (this one is hit first: \
+    let both = ". Raise `limits.connections` from 20,000 and `limits.connections_per_address` from 10,000 (this one is hit first: \
                 behind a proxy that ends TLS all connections come from one address) to at least 60,000, and the open files \
-                (LimitNOFILE) to at least 60,256; ";
+                (LimitNOFILE) to at least 60,256. ";
     assert!(act(&report).contains(both), "{}", act(&report));
     let first = capacity(&report, &ask(60_000, 50_000, 10.0)).first;
     let bound = "behind a proxy that ends TLS `limits.connections_per_address` lets 10,000 in, 50,000 of them would be refused";
     assert!(first.contains(bound), "{first}");
     report.target.connections_limit = Some(80_000);
-    let one = "; raise `limits.connections_per_address` from 10,000 (behind a proxy that ends TLS";
+    let one = ". Raise `limits.connections_per_address` from 10,000 (behind a proxy that ends TLS";
     assert!(act(&report).contains(one), "{}", act(&report));
     (report.target.connections_limit, report.target.address_limit) = (Some(20_000), Some(0));
-    let all = "; raise `limits.connections` from 20,000 to at least 60,000, and the open files";
+    let all = ". Raise `limits.connections` from 20,000 to at least 60,000, and the open files";
     assert!(act(&report).contains(all), "{}", act(&report));
     report.target.connections_limit = Some(60_000);
     assert!(!act(&report).contains("raise"), "{}", act(&report));
@@ -304,6 +304,7 @@ fn dear(us: f64) -> RunReport {
         let first = sample.t_s < 3.5;
         sample.granted = if first { sample.answered / 2 } else { 1 };
         for core in &mut sample.cores {
+            core.connections = 0;
             core.busy = Some(core.answers_per_s * if first { us } else { 10.0 } / 1e6);
         }
     }
@@ -320,6 +321,28 @@ fn a_hall_that_grants_for_longer_is_planned_with_what_granting_cost() {
     assert!(words.contains("What grants cost: half of them fell in 2 seconds, in which 5"), "{words}");
     assert!(words.contains("An answer took 30 µs there"), "{words}");
     assert!(same.to_string().contains("the slow end, 10 µs, is the highest"), "{same}");
+}
+
+/// In the run people take turns on connections that were opened at its beginning; in the sale each opens one as they come.
+#[test]
+fn connections_that_are_opened_are_work_too() {
+    let question = ask(200_000, 50_000, 10.0);
+    let closed = dear(10.0);
+    let mut opened = closed.clone();
+    let first = &mut opened.series[0];
+    let (core, answered) = (&mut first.cores[0], first.answered as f64);
+    // 4,000 at 50 us each, beside its answers.
+    core.busy = core.busy.map(|busy| busy + 4_000.0 * 50e-6);
+    opened.series.iter_mut().for_each(|sample| sample.cores[0].connections = 4_000);
+    assert!(4_000.0 > answered * 0.1);
+    let [without, with] = [&closed, &opened].map(|report| capacity(report, &question));
+    assert!(with.demand_per_s > 1.2 * without.demand_per_s, "{with}\n{without}");
+    let words = with.to_string();
+    assert!(words.contains("of them come in that second beside, and one is as much to do as "), "{words}");
+    assert!(!without.to_string().contains("If each opens a connection"), "{without}");
+    // Who are no more than those of the run open none beside.
+    let few = capacity(&opened, &Question { buyers: u64::from(opened.load.connections), ..question });
+    assert!(!few.to_string().contains("If each opens a connection"), "{few}");
 }
 
 #[test]

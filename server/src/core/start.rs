@@ -25,7 +25,7 @@ use frontrow_shard::{Effects, Epoch, Millis, Op, Partition, PartitionId, RowRef}
 use frontrow_wal::{Appender, Carrier, DataDir, LogOptions, Preparer, WalError};
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
-use std::net::{Shutdown, SocketAddr};
+use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
@@ -126,6 +126,16 @@ pub enum CoreError {
     /// A port.
     #[error("cannot listen on {address}: {source}; choose another address, or stop what listens there")]
     Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The system's word.
+        source: std::io::Error,
+    },
+    /// A core's own port.
+    #[error(
+        "server.core_ports: a core cannot listen on {address}: {source}; choose another first port, or stop what listens there"
+    )]
+    ListenCore {
         /// The address.
         address: SocketAddr,
         /// The system's word.
@@ -248,9 +258,13 @@ pub fn launch(setup: Setup<'_>, port: ReservedPort) -> Result<Threads, CoreError
     dispatch(engine, Launch(setup, port))
 }
 
-/// The cores' common port, which is this process's from now on.
+/// The cores' common port, which is this process's from now on; and whether their own are free.
 pub(crate) fn reserve(config: &Config) -> Result<ReservedPort, CoreError> {
-    let address = config.server.tcp;
+    let (address, first) = (config.server.tcp, config.server.core_ports);
+    for port in (first..).take(config.server.shard_cpus.len()).filter(|_| first > 0) {
+        let address = SocketAddr::new(address.ip(), port);
+        TcpListener::bind(address).map_err(|source| CoreError::ListenCore { address, source })?;
+    }
     ReservedPort::take(address).map_err(|source| CoreError::Listen { address, source })
 }
 

@@ -302,12 +302,21 @@ fn due(catalogue: &Catalogue, after: Duration, now_ms: Millis) -> Vec<EventId> {
 
 /// Ends what an earlier process had begun, archives what is due, and lets go of archives nobody asks for.
 pub(crate) async fn keep(http: Arc<Http>, mut stop: Stop) {
-    for &event in &http.unfinished {
-        if let Err(error) = put_away(&http, event).await {
-            tracing::error!(event, ?error, "archiving had begun before the start and cannot be ended");
-        }
-    }
+    let mut is_begun = false;
     loop {
+        // Not known yet as long as a start waits for its standby.
+        if let Some(events) = http.unfinished.get().filter(|_| !is_begun) {
+            is_begun = true;
+            for &event in events {
+                if let Err(error) = put_away(&http, event).await {
+                    tracing::error!(
+                        event,
+                        ?error,
+                        "archiving had begun before the start and cannot be ended"
+                    );
+                }
+            }
+        }
         tokio::select! {
             () = stop.asked() => return,
             () = tokio::time::sleep(TURN) => {}

@@ -21,7 +21,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -92,7 +92,7 @@ pub struct Http {
     /// How long after its closing an event is archived by itself.
     pub archive_after: Option<Duration>,
     /// Events whose archiving had begun when the last process ended.
-    pub unfinished: Vec<EventId>,
+    pub unfinished: Arc<OnceLock<Vec<EventId>>>,
     /// Held while an event is archived: one at a time.
     pub archiving: tokio::sync::Mutex<()>,
     /// What this side counts.
@@ -147,7 +147,7 @@ impl Http {
             feeds: Vec::new(),
             cold: Arc::new(Archives::new(0)),
             archive_after: config.archive_after,
-            unfinished: Vec::new(),
+            unfinished: Arc::default(),
             archiving: tokio::sync::Mutex::default(),
             counters: Counters::default(),
         }

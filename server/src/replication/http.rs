@@ -311,6 +311,7 @@ async fn promote(State(site): State<Arc<Site>>, Query(how): Query<How>, headers:
         return (StatusCode::CONFLICT, error).into_response();
     }
     if let Some(why) = damaged_catalogue(&site).await {
+        site.shared.change(|state| state.catalogue = Some(why.to_string()));
         let message = format!("this standby cannot be promoted, and follows on: {why}");
         let error = Json(json!({"error": {"code": "catalogue_damaged", "message": message}}));
         return (StatusCode::CONFLICT, error).into_response();
