@@ -67,7 +67,10 @@ pub(super) fn buy(
         room::machine(report, k, demand),
         plural(question.seats, "seat"),
         if demand.is_rush() && !demand.even_is_no_other { evenly(k, even, question) } else { String::new() },
-        doors::raise(report, question).map_or_else(String::new, |raise| format!(" {}.", sentence(&raise))),
+        doors::raise(report, question).map_or_else(String::new, |raise| format!(
+            " {}. Memory for so many connections is in no figure here.",
+            sentence(&raise)
+        )),
         sentence(&void(report, sold))
     )
 }
@@ -100,10 +103,11 @@ fn void(report: &RunReport, sold: Sold) -> String {
     match (sold, hold) {
         (Sold::Out(times) | Sold::Most(_, times), hold) => {
             let held = hold.map_or_else(|| "as in this run".to_owned(), |hold| format!("{hold} at most"));
-            format!(
-                "the last seat is sold {}, if holds last {held}, and later if yours last longer",
-                times.words()
-            )
+            let what = match sold {
+                Sold::Most(seats, _) => format!("at least {} of the seats are sold", number_down(seats)),
+                _ => "the last seat is sold".to_owned(),
+            };
+            format!("{what} {}, if holds last {held}, and later if yours last longer", times.words())
         }
         (Sold::Few(_), _) => "they are too few to buy all seats".to_owned(),
         (Sold::Enough | Sold::Unknown, _) => "how soon the seats are sold this run does not tell".to_owned(),
