@@ -14,6 +14,8 @@ use rustix::fs::{Advice, OFlags};
 
 /// What is written between two syncs of a large file.
 pub(crate) const PIECE_BYTES: usize = 1 << 20;
+/// Of the page cache. Where pages are larger, advice is taken for less than was meant.
+const PAGE_BYTES: u64 = 4096;
 
 /// The calls a log makes to make bytes durable. Tests replace single ones to inject faults.
 pub trait Disk: Send + Sync {
@@ -169,10 +171,76 @@ pub(crate) fn forget_cached(file: &File) {
     let _ = rustix::fs::fadvise(file, 0, None, Advice::DontNeed);
 }
 
+/// Only what is asked for is read of a file from now on. The kernel reads ahead otherwise, megabytes where it is set so: of a
+/// segment that is written, zeros that the writer has to throw out again.
+pub(crate) fn read_only_as_asked(file: &File) {
+    let _ = rustix::fs::fadvise(file, 0, None, Advice::Random);
+}
+
+/// Has the kernel read `bytes` from `offset` on meanwhile.
+pub(crate) fn read_meanwhile(file: &File, offset: u64, bytes: u64) {
+    let _ = rustix::fs::fadvise(file, offset, std::num::NonZeroU64::new(bytes), Advice::WillNeed);
+}
+
+/// Drops the page that a reader came to the middle of: the next direct write begins there.
+pub(crate) fn forget_last_page(file: &File, end: u64) {
+    if !end.is_multiple_of(PAGE_BYTES) {
+        let page = end - end % PAGE_BYTES;
+        let _ = rustix::fs::fadvise(file, page, std::num::NonZeroU64::new(PAGE_BYTES), Advice::DontNeed);
+    }
+}
+
 /// True if the disk, a quota or a file size limit has no room.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{IoSliceMut, Write};
+
+    /// Whether a page is in memory; `None` where the file system does not say.
+    fn is_cached(file: &File, page: u64) -> Option<bool> {
+        let mut byte = [0];
+        let into = &mut [IoSliceMut::new(&mut byte)];
+        match rustix::io::preadv2(file, into, page * PAGE_BYTES, rustix::io::ReadWriteFlags::NOWAIT) {
+            Ok(_) => Some(true),
+            Err(rustix::io::Errno::AGAIN) => Some(false),
+            Err(_) => None,
+        }
+    }
+
+    /// Memory is all that such a file system has.
+    fn is_memory(file: &File) -> bool {
+        const TMPFS: u64 = 0x0102_1994;
+        rustix::fs::fstatfs(file).is_ok_and(|of| of.f_type as u64 == TMPFS)
+    }
+
+    /// A writer past the page cache finds nothing of what he is to write next, whatever the disk reads ahead.
+    #[test]
+    fn a_reader_leaves_no_page_where_the_next_write_goes() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("segment");
+        let mut file = File::create_new(&path).expect("a file");
+        file.write_all(&vec![1; 64 * PAGE_BYTES as usize]).expect("written");
+        file.sync_all().expect("durable");
+        let file = File::open(&path).expect("a reader");
+        forget_cached(&file);
+        read_only_as_asked(&file);
+        let end = 2 * PAGE_BYTES + 100;
+        file.read_exact_at(&mut vec![0; end as usize], 0).expect("read");
+        forget_last_page(&file, end);
+        // From behind: to ask has the page read.
+        let cached: Option<Vec<bool>> = (0..4).rev().map(|page| is_cached(&file, page)).collect();
+        let Some(cached) = cached.filter(|_| !is_memory(&file)) else { return };
+        assert_eq!(cached, [false, false, true, true]);
+        // What ends with a page leaves it: nothing is written there any more.
+        file.read_exact_at(&mut vec![0; PAGE_BYTES as usize], 3 * PAGE_BYTES).expect("read");
+        forget_last_page(&file, 4 * PAGE_BYTES);
+        assert_eq!(is_cached(&file, 3), Some(true));
+    }
 }

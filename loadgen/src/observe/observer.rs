@@ -50,6 +50,11 @@ impl Observer {
         self.page().await.is_some()
     }
 
+    /// Resident memory of the server's process in bytes, if it is here.
+    pub fn server_rss(&self) -> Option<u64> {
+        self.process.as_ref().and_then(ServerProcess::usage).map(|usage| usage.rss)
+    }
+
     async fn page(&self) -> Option<String> {
         let page = tokio::time::timeout(METRICS_WITHIN, self.http.metrics()).await;
         page.ok().and_then(Result::ok)

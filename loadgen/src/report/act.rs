@@ -14,6 +14,7 @@ use super::model::RunReport;
 use super::pace::Sold;
 use super::room;
 use super::saturation::Saturation;
+use super::sure;
 use super::usl::Usl;
 use super::words::{number, number_down, plural, seconds};
 use crate::crowd::Scenario;
@@ -51,6 +52,7 @@ pub(super) fn buy(
     } else {
         String::new()
     };
+    let first_quote = sure::is_first_quote(report, per_core, Some(cores), demand);
     let (buyers, next) = until(report, fit, (per_core, demand.headline()), question, k);
     let then = match next {
         Some(next) => format!("{next} from about {} buyers on", number_down(buyers)),
@@ -62,16 +64,27 @@ pub(super) fn buy(
         String::new()
     };
     format!(
-        "Buy {}{mean}, {}, for {who} and {}, {how}; {then}{measured}.{}{} {}.",
+        "{} {}{mean}, {}, for {who} and {}, {how}; {then}{measured}.{}{} {}.{}",
+        if first_quote { "Plan with" } else { "Buy" },
         beside(k),
-        room::machine(report, k, demand),
+        room::machine(report, question, (k, demand)),
         plural(question.seats, "seat"),
         if demand.is_rush() && !demand.even_is_no_other { evenly(k, even, question) } else { String::new() },
         doors::raise(report, question).map_or_else(String::new, |raise| format!(
-            " {}. Memory for so many connections is in no figure here.",
-            sentence(&raise)
+            " {}.{}",
+            sentence(&raise),
+            if report.server_rss_before.is_none() {
+                " Memory for so many connections is in no figure here."
+            } else {
+                ""
+            }
         )),
-        sentence(&void(report, sold))
+        sentence(&void(report, sold)),
+        if first_quote {
+            " This is a first quote: before buying play the run at the end of this answer."
+        } else {
+            ""
+        }
     )
 }
 

@@ -97,8 +97,10 @@ pub(super) fn demand(report: &RunReport, question: Question, how: Rush, notes: &
 /// What the buyers ask in the busiest second of a rush, and what that comes from.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked {
-    /// The run's busiest second.
+    /// The second of the run that is carried over: that with most to do, connections included.
     busiest: Second,
+    /// Whether more requests were due in another.
+    for_connections: bool,
     /// How many times the share of the run's busiest second this rush's asks.
     times: f64,
     /// Requests in it.
@@ -119,10 +121,13 @@ pub(super) fn in_rush(report: &RunReport, question: Question, how: Rush) -> Opti
     let share = ratio(busiest.due, report.totals.intended as f64);
     let curve = Curve::of(report);
     let times = curve.as_ref().map_or(1.0, |curve| how.times(curve.half_s, share));
-    let requests = ratio(times * busiest.due * question.buyers as f64, people(report) as f64);
-    let opens = curve.and_then(|curve| opens(report, question, (how, &curve), busiest));
-    let per_s = requests + opens.map_or(0.0, |(opens, answers)| opens * answers);
-    Some(Asked { busiest, times, requests, opens, per_s })
+    let of = |second: Second| {
+        let requests = ratio(times * second.due * question.buyers as f64, people(report) as f64);
+        let opens = curve.as_ref().and_then(|curve| opens(report, question, (how, curve), second));
+        let per_s = requests + opens.map_or(0.0, |(opens, answers)| opens * answers);
+        Asked { busiest: second, for_connections: second != busiest, times, requests, opens, per_s }
+    };
+    rates::whole(report).into_iter().map(of).max_by(|a, b| a.per_s.total_cmp(&b.per_s))
 }
 
 /// Buyers who come in that second, and how many answers it is as much to open a connection: in the run people took turns on
@@ -145,7 +150,7 @@ fn opens(
 
 /// How the busiest second is carried over, with every number it takes.
 fn rush_words(report: &RunReport, question: Question, asked: Asked) -> String {
-    let Asked { busiest, times: times_rush, requests, opens, per_s } = asked;
+    let Asked { busiest, for_connections, times: times_rush, requests, opens, per_s } = asked;
     let (who, mean) = (people(report), ratio(report.totals.intended as f64, report.duration_s));
     let opened = opens.map_or_else(String::new, |(opens, answers)| {
         format!(
@@ -157,10 +162,15 @@ fn rush_words(report: &RunReport, question: Question, asked: Asked) -> String {
         )
     });
     format!(
-        "Rush: {} people asked {} requests in their busiest second (at {}), {} times the mean of {}/s over the run's {}. \
+        "Rush: {} people asked {} requests in {} (at {}), {} times the mean of {}/s over the run's {}. \
          {} buyers{} ask {}{}.{opened}",
         count(who),
         number(busiest.due),
+        if for_connections {
+            "the second with most to do, connections included"
+        } else {
+            "their busiest second"
+        },
         seconds(busiest.t_s.round()),
         number(ratio(busiest.due, mean)),
         number(mean),

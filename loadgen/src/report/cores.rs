@@ -62,7 +62,7 @@ pub(super) fn per_core(
         notes.grounds.push(format!(
             "A shard core: one gave {} good answers/s in its best three seconds, with {} saturated: measured, for people who \
              behave as in this run. {} of that is \
-             planned with; the rest, for bursts and failures, is the only margin.",
+             planned with: the rest is kept for bursts and failures, and no other margin is.",
             number(best),
             first.resource.name(),
             percent(PLANNED)
@@ -82,8 +82,8 @@ fn from_processor_time(report: &RunReport, question: Question, notes: &mut Notes
     let costs = Costs::of(report)?;
     let (mean, slow) = (1e6 / costs.mean_us, 1e6 / costs.slow_us);
     notes.grounds.push(format!(
-        "A shard core: {}, so one that does nothing else gives {} answers/s ({} at the slow end). {} of that is planned with; \
-         the rest, for bursts and failures, is the only margin.",
+        "A shard core: {}, so one that does nothing else gives {} answers/s ({} at the slow end). {} of either is planned \
+         with: the rest is kept for bursts and failures, and no other margin is (the slow end is what was measured).",
         costs.words(),
         number(mean),
         number(slow),

@@ -76,7 +76,7 @@ pub(super) fn raise(report: &RunReport, question: Question) -> Option<String> {
         (None, Some(one)) => format!("{} ({proxy})", from("connections_per_address", one)),
     };
     Some(format!(
-        "raise {what} to at least {}, and the open files (LimitNOFILE) to at least {}",
+        "raise {what} to at least {} in the server's frontrow.toml, and the open files (LimitNOFILE) to at least {}",
         count(question.buyers),
         count(question.buyers + FILES_BESIDE)
     ))

@@ -3,16 +3,20 @@
 use super::codes::{self, Kind};
 use super::model::RunReport;
 use super::pace::gone_at;
-use super::words::{count, micros, number, percent, ratio, seconds};
+use super::words::{count, micros, number, percent, ratio, seconds, were};
 use std::fmt::Write as _;
 
-/// `4,893 of 20,000 people got seats; half of these had them 9.1 s after they came …`; `None` if people were not counted.
+/// `4,893 of 20,000 people booked seats; half of these had them 9.1 s after they came …`; `None` if people were not counted.
 pub(super) fn people(report: &RunReport) -> Option<String> {
     let totals = &report.totals;
     if totals.people == 0 {
         return None;
     }
-    let mut words = format!("{} of {} people got seats", count(totals.visits_won), count(totals.people));
+    let mut words = format!("{} of {} people booked seats", count(totals.visits_won), count(totals.people));
+    let cancelled = codes::told(report).into_iter().find(|told| told.name == "cancelled");
+    if let Some(cancelled) = cancelled.filter(|cancelled| cancelled.count > 0) {
+        let _ = write!(words, " ({} cancelled later)", were(cancelled.count, "booking"));
+    }
     if let Some(lived) = &report.lived {
         if lived.to_booked.count > 0 {
             let _ = write!(

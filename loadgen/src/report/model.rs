@@ -64,6 +64,10 @@ pub struct RunReport {
     /// doing.
     #[serde(default)]
     pub lateness: Option<Latency>,
+    /// Resident memory of the server's process in bytes before the connections of the load were opened, if it is on this
+    /// machine.
+    #[serde(default)]
+    pub server_rss_before: Option<u64>,
     /// One entry a second (longer runs: one per `series_step_s`).
     pub series: Vec<Sample>,
     /// Seconds per entry of `series`.

@@ -101,23 +101,37 @@ fn memory(report: &RunReport, times: f64) -> Option<Bound> {
     })
 }
 
+/// Memory of the server under the crowd that is asked about, in bytes, and what that comes from. What it took more than before
+/// the connections were opened is taken as many times as there are more requests, or more connections, whichever are more: it
+/// is not known which of them it was for.
+fn grown(report: &RunReport, question: Question, demand: Demand) -> Option<(f64, String)> {
+    let (first, used) = resident(report)?;
+    let before = report.server_rss_before.map_or(first, |before| (before as f64).min(first));
+    let played = rates::busiest(report).map_or(0.0, |second| second.due);
+    let load = ratio(demand.headline(), played).max(1.0);
+    let opened = report.totals.connected.min(report.load.connections.into());
+    let (times, why) = match ratio(question.buyers as f64, opened as f64) {
+        more if report.server_rss_before.is_some() && more > load => {
+            (more, format!(", as much again for each {}", plural(opened, "connection")))
+        }
+        _ => (load, String::new()),
+    };
+    if times < 1.05 {
+        return Some((used, "as here".to_owned()));
+    }
+    let words = format!("{} here, {} of it since people came{why}", bytes(used), bytes(used - before));
+    Some((before + (used - before) * times, words))
+}
+
 /// The machine that `cores` shard cores are bought with: CPUs in all, like which, and what is known of its memory.
-pub(super) fn machine(report: &RunReport, cores: u32, demand: Demand) -> String {
+pub(super) fn machine(report: &RunReport, question: Question, (cores, demand): (u32, Demand)) -> String {
     let like = match report.machine.cpu.as_str() {
         cpu if report.target.same_machine && !cpu.is_empty() => format!("like this run's ({cpu})"),
         _ => "like the server's".to_owned(),
     };
-    let played = rates::busiest(report).map_or(0.0, |second| second.due);
-    let times = ratio(demand.headline(), played).max(1.0);
-    let memory = resident(report).map_or_else(
+    let memory = grown(report, question, demand).map_or_else(
         || "memory as this run does not tell".to_owned(),
-        |(first, used)| {
-            if times < 1.05 {
-                return format!("{} of memory for the server, as here", bytes(used));
-            }
-            let (all, came) = (bytes(first + (used - first) * times), bytes(used - first));
-            format!("{all} of memory for the server ({} here, {came} of it since people came)", bytes(used))
-        },
+        |(all, of)| format!("{} of memory for the server ({of})", bytes(all)),
     );
     format!("in all a machine with at least {} CPUs {like} and {memory}", cores + 1)
 }
@@ -153,6 +167,7 @@ pub(super) fn beside(report: &RunReport) -> String {
     });
     format!(
         "Shard cores are CPUs that do nothing else. Beside them leave one CPU for HTTP, WebSocket handshakes and the log's threads, \
-         as `server.cores` does unless it is set; others for whatever else runs on the machine.{took}"
+         as a server does by itself (`server.cores` in its frontrow.toml says another number of shard cores); others for whatever \
+         else runs on the machine.{took}"
     )
 }

@@ -116,13 +116,17 @@ fn sums(out: &mut String, report: &RunReport) {
     for (name, sum, what) in [
         ("people", totals.people, "each wants seats, alone or for a party"),
         ("visits", totals.visits, "one person's attempt; who fails may come again"),
-        ("visits won", totals.visits_won, "ended with a booking"),
+        ("visits won", totals.visits_won, "ended with a booking; cancelled later counts, too"),
         ("requests due", totals.intended, "what the visits asked"),
         ("sent", totals.sent, ""),
         ("answered", totals.answered, "refusals included"),
         ("refused", codes::refused(report), "of those"),
         ("unanswered", totals.unanswered, "the server owes them an answer"),
-        ("hung up on", totals.abandoned, "the person's connection dropped before the answer"),
+        (
+            "hung up on",
+            totals.abandoned,
+            "the person dropped the connection before the answer, as the scenario has some do",
+        ),
         (
             "seats granted",
             totals.seats_granted,

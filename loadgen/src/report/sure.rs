@@ -47,11 +47,25 @@ pub(super) fn how_sure(
     format!("How sure: {}. {}", on.join(", "), worth(per_core, cores, times))
 }
 
+/// Whether the answer goes beyond what was measured.
+pub(super) fn is_first_quote(
+    report: &RunReport,
+    per_core: PerCore,
+    cores: Option<Cores>,
+    demand: Demand,
+) -> bool {
+    let played = rates::busiest(report).map_or(0.0, |second| second.due);
+    is_beyond(per_core, cores, ratio(demand.headline(), played))
+}
+
+fn is_beyond(per_core: PerCore, cores: Option<Cores>, times: f64) -> bool {
+    cores.is_none_or(|cores| cores.extrapolated) || per_core.basis != Basis::Measured || times > 1.0
+}
+
 /// What may be expected of it.
 fn worth(per_core: PerCore, cores: Option<Cores>, times: f64) -> String {
     let spread = ratio(per_core.per_s, per_core.low_per_s) - 1.0;
-    let beyond =
-        cores.is_none_or(|cores| cores.extrapolated) || per_core.basis != Basis::Measured || times > 1.0;
+    let beyond = is_beyond(per_core, cores, times);
     let within = if spread > 0.005 {
         format!(
             "For this very kind of load expect what a shard core holds to be right within about {} (the spread between this run's \

@@ -22,7 +22,7 @@ fn other_pressure(report: &RunReport, question: Question) -> Option<String> {
     let people = format!(" --people {}", (asked * report.target.seats as f64).round());
     Some(format!(
         "You ask about {} buyers for each seat; in this run {} came for each. Refusals and queues are others then. To play \
-         such a crowd: `{}`; a hall of another size: `--seats`, there as in the question.",
+         such a crowd: `{}`.",
         number(asked),
         number(played),
         follow_up(report, question, "", &people)
@@ -55,15 +55,31 @@ fn as_one_run(report: &RunReport, question: Question) -> String {
     } else {
         format!(" --seats {}", question.seats)
     };
+    let people = format!(" --people {}", question.buyers);
+    let as_told = |connections: &str| {
+        format!(
+            "`frontrow-loadgen run mine.toml{server}{people}{hall}{transport}{connections}{}`",
+            question.said()
+        )
+    };
+    let elsewhere = if server.contains("--server") {
+        ""
+    } else {
+        ", to the server on this machine (`--server URL` for another)"
+    };
+    let turns = plural(report.load.connections.into(), "connection");
+    let command = if question.buyers <= u64::from(report.load.connections) {
+        format!("{}.", as_told(""))
+    } else {
+        format!(
+            "{}, once the server's limits let so many connections in. Without `--connections` people take turns on {turns}, \
+             and nothing has to be raised.",
+            as_told(&format!(" --connections {}", question.buyers))
+        )
+    };
     format!(
-        "All of that in one run, with your sale's times in mine.toml (as above): `frontrow-loadgen run mine.toml{server} --people \
-         {}{hall}{transport}{}`. There \
-         `--seats` is for another hall than these {}, `--connections` for more than {} (people take turns on them; the \
-         server's limits have to be raised before, in its frontrow.toml), `--for 5m` for people who come for longer, `--server` for one on \
-         another machine. The machine of the load has to bear it: the run says so where it does not.",
-        question.buyers,
-        question.said(),
-        plural(question.seats, "seat"),
-        plural(report.load.connections.into(), "connection")
+        "All of that in one run, with your sale's times in mine.toml (as above): {command} People come for as long as mine.toml \
+         says (`--for 5m` for longer){elsewhere}. TLS is in no command: whatever ends it has to be measured beside. The machine of \
+         the load has to bear it: the run says so where it does not."
     )
 }

@@ -47,6 +47,7 @@ pub(crate) fn blank(kind: RunKind, options: &LoadOptions, site: &Site, plan: &Pl
         latency: BTreeMap::new(),
         uncorrected: None,
         lateness: None,
+        server_rss_before: None,
         series: Vec::new(),
         series_step_s: 1.0,
         steps: Vec::new(),

@@ -36,6 +36,7 @@ pub(crate) async fn once(
     }
     let stage =
         Stage { site: &site, sale: &sale, plan: &plan, scenario: &plan.scenario, counts: Counts::After(0.0) };
+    report.server_rss_before = watch.server_rss();
     let played = stage.play(&mut watch, interrupt).await?;
     assemble::add(&mut report, &sale, &played);
     let histograms = assemble::latencies(&mut report, &played.total);

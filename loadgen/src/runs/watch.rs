@@ -43,6 +43,11 @@ impl Watch {
         self.observer.answers().await
     }
 
+    /// Resident memory of the server's process in bytes, now, if it is on this machine.
+    pub(crate) fn server_rss(&self) -> Option<u64> {
+        self.observer.server_rss()
+    }
+
     /// Takes and shows one sample.
     pub(crate) async fn look(
         &mut self,

@@ -203,6 +203,7 @@ pub(crate) fn report() -> RunReport {
         latency: histograms.iter().map(|(class, of)| (class.clone(), latency(of))).collect(),
         uncorrected: Some(latency(&histogram(&mut Noise(3), 80_000, 210.0))),
         lateness: Some(latency(&histogram(&mut Noise(4), 80_000, 20.0))),
+        server_rss_before: None,
         series,
         series_step_s: 1.0,
         steps: Vec::new(),

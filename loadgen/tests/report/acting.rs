@@ -20,13 +20,14 @@ fn what_to_buy_stands_on_top_with_from_when_on_it_is_too_little() {
     let report = asked();
     let act = act(&report);
     assert!(
-        act.starts_with("Buy 2 shard cores and one CPU beside them, in all a machine with ")
+        act.starts_with("Plan with 2 shard cores and one CPU beside them, in all a machine with ")
             && act.contains(", for 200,000 buyers and 50,000 seats, if they rush"),
         "{act}"
     );
     assert!(
         act.contains(". The last seat is sold after about 42 s (none is free from about 37 s on; ")
-            && act.ends_with(", if holds last 15 s at most, and later if yours last longer."),
+            && act.contains(", if holds last 15 s at most, and later if yours last longer. ")
+            && act.ends_with(" This is a first quote: before buying play the run at the end of this answer."),
         "{act}"
     );
     // From when on the next core is needed is what the planner itself says of such crowds.
@@ -40,7 +41,7 @@ fn what_to_buy_stands_on_top_with_from_when_on_it_is_too_little() {
     let text = summary(&report);
     assert_eq!(text.lines().nth(1), Some(format!("TO DO  {act}").as_str()), "{text}");
     let page = page(&report);
-    let at = page.find("<b>To do:</b> Buy 2 shard cores").expect("on the page");
+    let at = page.find("<b>To do:</b> Plan with 2 shard cores").expect("on the page");
     assert!(at < page.find("<h2>").expect("the rest"), "on top");
     // A crowd that nobody asked about is called an example, and connections that are too few are part of it.
     let mut example = report;
@@ -56,8 +57,8 @@ fn the_machine_to_buy_is_told_in_all() {
     let mut report = asked();
     let act = act(&report);
     // The run asked as much as is asked about, so its memory is what it takes.
-    let words = "in all a machine with at least 3 CPUs like this run's (Example CPU 3000) and 319 MiB of memory for the server, \
-                 as here, for 200,000 buyers";
+    let words = "in all a machine with at least 3 CPUs like this run's (Example CPU 3000) and 319 MiB of memory for the server \
+                 (as here), for 200,000 buyers";
     assert!(act.contains(words), "{act}");
     report.questions[0].buyers = 400_000;
     let act = self::act(&report);
@@ -68,6 +69,15 @@ fn the_machine_to_buy_is_told_in_all() {
             ),
         "{act}"
     );
+    // What it took since before the connections were opened is taken for each of them, where those grow more than the load.
+    report.server_rss_before = Some(300_000_000);
+    (report.questions[0].buyers, report.load.connections, report.totals.connected) = (100_000, 2_000, 2_000);
+    let act = self::act(&report);
+    let words = "1.9 GiB of memory for the server (319 MiB here, 32 MiB of it since people came, as much again for each \
+                 2,000 connections), for 100,000 buyers";
+    assert!(act.contains(words), "{act}");
+    report.server_rss_before = None;
+    report.questions[0].buyers = 400_000;
     // Of another machine, the load's says nothing.
     report.target.same_machine = false;
     report.series.iter_mut().for_each(|second| second.server_rss = None);
@@ -167,7 +177,7 @@ fn only_the_question_that_was_asked_is_shown() {
     // Of other seats than the run's only a run with those can be asked.
     let other = text(Question { seats: 1_000, ..own });
     assert!(other.contains("--people 100000000`") && !other.contains("--buyers 777"), "{other}");
-    let with_those = "--seats 1000 --transport websocket --buyers 2000000 --minutes 5`";
+    let with_those = "--seats 1000 --transport websocket --connections 2000000 --buyers 2000000 --minutes 5`";
     assert!(other.contains(with_those), "{other}");
     assert_eq!(other.matches("--buyers 2000000").count(), 1, "{other}");
 }

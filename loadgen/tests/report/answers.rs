@@ -165,7 +165,7 @@ fn a_rush_and_an_even_crowd_are_answered_side_by_side() {
     assert!(answer.sentence.contains("sold out after about 42 s"), "as many for each seat as here: {answer}");
     assert!(answer.more[0].starts_with("Spread evenly over the 5 min instead: "), "{answer}");
     let text = answer.to_string();
-    assert_eq!(text.matches("only margin").count(), 1, "{text}");
+    assert_eq!(text.matches("no other margin").count(), 1, "{text}");
     assert!(text.contains("times the mean of ") && text.contains("over the run's 60 s"), "{text}");
     // At a set rate nobody rushes.
     report.load.rate_per_s = 500.0;

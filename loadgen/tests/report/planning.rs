@@ -141,8 +141,8 @@ fn what_to_do_names_each_limit_of_connections_that_is_too_low() {
     let act = |report: &RunReport| capacity(report, &ask(60_000, 50_000, 10.0)).act;
     (report.target.connections_limit, report.target.address_limit) = (Some(20_000), Some(10_000));
     let both = ". Raise `limits.connections` from 20,000 and `limits.connections_per_address` from 10,000 (this one is hit first: \
-                behind a proxy that ends TLS all connections come from one address) to at least 60,000, and the open files \
-                (LimitNOFILE) to at least 60,256. ";
+                behind a proxy that ends TLS all connections come from one address) to at least 60,000 in the \
+                server's frontrow.toml, and the open files (LimitNOFILE) to at least 60,256. ";
     assert!(act(&report).contains(both), "{}", act(&report));
     let first = capacity(&report, &ask(60_000, 50_000, 10.0)).first;
     let bound = "behind a proxy that ends TLS `limits.connections_per_address` lets 10,000 in, 50,000 of them would be refused";
@@ -151,7 +151,7 @@ fn what_to_do_names_each_limit_of_connections_that_is_too_low() {
     let one = ". Raise `limits.connections_per_address` from 10,000 (behind a proxy that ends TLS";
     assert!(act(&report).contains(one), "{}", act(&report));
     (report.target.connections_limit, report.target.address_limit) = (Some(20_000), Some(0));
-    let all = ". Raise `limits.connections` from 20,000 to at least 60,000, and the open files";
+    let all = ". Raise `limits.connections` from 20,000 to at least 60,000 in the server's frontrow.toml, and the open files";
     assert!(act(&report).contains(all), "{}", act(&report));
     report.target.connections_limit = Some(60_000);
     assert!(!act(&report).contains("raise"), "{}", act(&report));
@@ -265,11 +265,17 @@ fn people_are_told_of_as_people() {
     report.lived = Some(Lived { to_booked: half(9e6), queued: half(4e6) });
     for text in [summary(&report), page(&report)] {
         assert!(
-            text.contains("23,800 of 200,000 people got seats; half of these had booked within 9 s"),
+            text.contains("23,800 of 200,000 people booked seats; half of these had booked within 9 s"),
             "{text}"
         );
         assert!(text.contains("a stay in a queue lasted 4 s at the median"), "{text}");
     }
+    report.totals.codes.insert("cancelled".to_owned(), 52);
+    let cancelled = summary(&report);
+    assert!(
+        cancelled.contains("people booked seats (52 bookings were cancelled later); half"),
+        "{cancelled}"
+    );
     let people = summary(&report);
     let people = people.lines().find(|line| line.starts_with("people ")).expect("a line");
     assert_eq!(people.split_whitespace().nth(2), Some("each"), "no rate of a burst: {people}");
@@ -340,6 +346,15 @@ fn connections_that_are_opened_are_work_too() {
     let words = with.to_string();
     assert!(words.contains("of them come in that second beside, and one is as much to do as "), "{words}");
     assert!(!without.to_string().contains("If each opens a connection"), "{without}");
+    // The second that asks most need not be that with most requests: more connections may be opened in an earlier one.
+    let mut early = opened.clone();
+    early.series[0].intended = early.series.iter().map(|sample| sample.intended).max().expect("samples") - 1;
+    let early = capacity(&early, &question);
+    assert!(
+        early.to_string().contains("in the second with most to do, connections included (at 1 s)"),
+        "{early}"
+    );
+    assert!(early.demand_per_s > with.demand_per_s, "{early}\n{with}");
     // Who are no more than those of the run open none beside.
     let few = capacity(&opened, &Question { buyers: u64::from(opened.load.connections), ..question });
     assert!(!few.to_string().contains("If each opens a connection"), "{few}");
@@ -365,6 +380,15 @@ fn other_rushes_stand_side_by_side() {
 #[test]
 fn what_is_unlike_is_put_into_one_command() {
     let answer = capacity(&preset(), &ask(60_000, 20_000, 5.0)).to_string();
-    let command = "`frontrow-loadgen run mine.toml --people 60000 --seats 20000 --transport websocket --buyers 60000 --minutes 5`";
+    let command = "`frontrow-loadgen run mine.toml --people 60000 --seats 20000 --transport websocket --connections 60000 \
+                   --buyers 60000 --minutes 5`, once the server's limits let so many connections in. Without";
     assert!(answer.contains(command), "{answer}");
+    // Nothing is raised where people need no more connections than there were.
+    let few = capacity(&preset(), &ask(10_000, 20_000, 5.0)).to_string();
+    assert!(
+        few.contains(
+            "--people 10000 --seats 20000 --transport websocket --buyers 10000 --minutes 5`. People"
+        ),
+        "{few}"
+    );
 }

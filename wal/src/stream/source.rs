@@ -2,7 +2,9 @@
 //!
 //! Files are read, not mapped: the last segment is written past the page cache meanwhile, and pages that somebody has
 //! mapped would have to be taken from him at every commit. Up to the durable position everything is there; behind
-//! it nothing is looked at. Every record is checked once more before it is passed on.
+//! it nothing is looked at. Nothing is read ahead of it either, and the page it lies in is not kept: a direct write that
+//! finds a page in memory has to throw it out, for which io_uring hands it to a thread of the kernel.
+//! Every record is checked once more before it is passed on.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -17,6 +19,7 @@ use crate::format::{
     CrcSeed, KIND_SEAL, Position, RECORD_HEADER_BYTES, RecordHeader, SEGMENT_HEADER_BYTES, SegmentHeader,
     file_name, parse_file_name, record_bytes,
 };
+use crate::fs::{forget_last_page, read_meanwhile, read_only_as_asked};
 use crate::history::{EpochEntry, History};
 use crate::mark::TrimMark;
 use crate::reader::Record;
@@ -244,6 +247,7 @@ impl Source {
             at.file
                 .read_exact_at(&mut self.buffer, at.next)
                 .map_err(WalError::io("cannot read", &at.path))?;
+            forget_last_page(&at.file, at.next + want as u64);
             let (mut used, mut fault) = (0, None);
             while used < want && !at.sealed {
                 match record_at(seed, at.start.epoch, position + used as u64, &self.buffer[used..]) {
@@ -260,6 +264,11 @@ impl Source {
             if used > 0 {
                 let (segment, offset) = (at.start, at.next as u32);
                 at.next += used as u64;
+                // These are checked and told first.
+                let follows = (left - used).min(PIECE_BYTES);
+                if !at.sealed && follows > PIECE_BYTES / 2 {
+                    read_meanwhile(&at.file, at.next, follows as u64);
+                }
                 return Ok((segment, offset, used));
             }
             // Only a record longer than the piece: read it whole.
@@ -320,6 +329,7 @@ impl Source {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(WalError::io("cannot open", &path)(error)),
         };
+        read_only_as_asked(&file);
         let mut page = vec![0; SEGMENT_HEADER_BYTES as usize];
         file.read_exact_at(&mut page, 0).map_err(WalError::io("cannot read", &path))?;
         let Ok(header) = SegmentHeader::decode(&page) else {

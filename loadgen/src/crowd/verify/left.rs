@@ -138,16 +138,16 @@ fn who_waited(runs: &Runs, waited: &[Waited]) -> String {
         }
     );
     match (here.len() as u64, fitting) {
-        (0, _) => format!("{stood}, all for rows or sections without a free seat."),
+        (0, _) => format!("{stood} in queues, all for rows or sections without a free seat."),
         (some, 0) => format!(
-            "{stood}; of these {} waited where seats were left, each for more than were left together there.",
+            "{stood} in queues. Seats were left over in the rows and sections where {} of them waited, but fewer together than each wanted.",
             count(some)
         ),
         (some, fit) => {
             let left: u64 = runs.values().flatten().sum();
             format!(
-                "{stood}; of these {} waited where seats were left, and {} might have had some by staying: these came back when \
-                 they went home.",
+                "{stood} in queues. Seats were left over in the rows and sections where {} of them waited, and {} could have had some by \
+                 waiting on: their seats came back when they had gone home.",
                 count(some),
                 count(fit.min(left))
             )
@@ -200,15 +200,15 @@ mod tests {
         assert!(nobody.contains("alone, with no free seat beside them. "), "{nobody}");
         let elsewhere = words(&[party(1, 2)]);
         assert!(
-            elsewhere.contains("1 party waited, all for rows or sections without a free seat"),
+            elsewhere.contains("1 party waited in queues, all for rows or sections without a free seat"),
             "{elsewhere}"
         );
         let large = words(&[party(0, 2), party(2, 3), party(1, 1)]);
-        assert!(large.contains("of these 2 waited where seats were left, each for more"), "{large}");
+        assert!(large.contains("Seats were left over in the rows and sections where 2 of them waited, but fewer together than each"), "{large}");
         let fits = words(&[party(0, 1), party(2, 2)]);
-        assert!(fits.contains("2 might have had some by staying"), "{fits}");
+        assert!(fits.contains("2 could have had some by waiting on"), "{fits}");
         let apart = [Waited { place: RowRef::new(1, 0, RowRef::SECTION), count: 4, kind: Kind::Apart }];
-        assert!(words(&apart).contains("1 might have had some"), "{}", words(&apart));
+        assert!(words(&apart).contains("1 could have had some"), "{}", words(&apart));
     }
 
     #[test]
