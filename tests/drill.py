@@ -151,7 +151,9 @@ def standby_gone(here, there):
     assert claim_waits.poll() is None, "nothing is acknowledged without the standby"
     see("a claim waits: nothing is acknowledged without the standby")
     run("replication", "alone", url=primary.url)
-    see("the claim, now: " + claim_waits.communicate(timeout=30)[0].strip().splitlines()[0])
+    said = claim_waits.communicate(timeout=30)[0].strip().splitlines()
+    # After a moment it has said what it waits for.
+    see("the claim, now: " + next(line for line in said if not line.startswith("waiting")))
     assert claim_waits.returncode == 0
     # At a port of its own: it is asked there whether it serves.
     standby = Node(there, ["backup", "--primary", listen], FRONTROW_SERVER__HTTP=f"127.0.0.1:{free_port()}")

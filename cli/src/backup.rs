@@ -145,8 +145,17 @@ fn followed(of: &Value) -> String {
         of["streams"],
         if of["caught_up"] == true { "caught up" } else { "not caught up" }
     );
-    if of["acknowledge"] == "backup" && of["following"] != of["streams"] {
-        let _ = write!(text, "\n{UNANSWERED}");
+    if let Some(why) = of["unfit"].as_str() {
+        let _ = write!(text, "\nThe standby ({}) could not take over: {why}.", word(of, "standby"));
+    }
+    match of["unacknowledged"].as_str() {
+        Some("standby_behind") => {
+            let _ = write!(text, "\n{BEHIND}");
+        }
+        Some(_) => {
+            let _ = write!(text, "\n{UNANSWERED}");
+        }
+        None => {}
     }
     text
 }
@@ -154,6 +163,10 @@ fn followed(of: &Value) -> String {
 /// Said of a primary whose answers wait for a standby that does not follow.
 const UNANSWERED: &str = "NOTHING IS ACKNOWLEDGED NOW: no standby follows all of the log, and answers wait for one. Start it \
                           (`frontrow backup`), or go on without (`frontrow replication alone`).";
+/// The same of one whose standby follows, too far behind.
+const BEHIND: &str = "NOTHING IS ACKNOWLEDGED NOW: answers wait for the standby, which is behind, and what is new is refused. \
+                      If it does not catch up: end it, and start it again (`frontrow backup`), or go on without (`frontrow \
+                      replication alone`).";
 
 /// What the node is, and how far.
 pub(crate) async fn node(session: &Session, out: Out) -> Result<(), Failure> {

@@ -22,11 +22,14 @@ pub(crate) async fn claim(session: &Session, args: &Claim, out: Out) -> Result<(
     let named = named.map(|places| set(&places)).transpose()?;
     let client = session.connect().await?;
     let wish = args.wish.of(args.best.unwrap_or(1), args.or_wait);
-    let claimed = match named {
-        Some(seats) => client.claim_seats(at.place, seats).await.map(Claimed::Held),
-        None if at.place.is_section() => client.claim_section(at.place, wish).await,
-        None => client.claim_best(at.place, wish).await,
+    let claiming = async {
+        match named {
+            Some(seats) => client.claim_seats(at.place, seats).await.map(Claimed::Held),
+            None if at.place.is_section() => client.claim_section(at.place, wish).await,
+            None => client.claim_best(at.place, wish).await,
+        }
     };
+    let claimed = session.patiently(Some(&client), out, claiming).await;
     match claimed.map_err(|error| with_labels(error, &at.labels))? {
         Claimed::Held(held) => say_held("granted", &held, &at.labels, &client, out),
         Claimed::Waiting(waiting) => {
@@ -106,16 +109,18 @@ pub(crate) async fn with_token(session: &Session, deed: Deed, args: &Token, out:
     let client = session.connect().await?;
     let labels = session.labels(held.place).await;
     let label = |error| with_labels(error, &labels);
+    let asking = Some(&client);
     match deed {
         Deed::Extend => {
-            say_held("extended", &client.extend(&held).await.map_err(label)?, &labels, &client, out);
+            let held = session.patiently(asking, out, client.extend(&held)).await.map_err(label)?;
+            say_held("extended", &held, &labels, &client, out);
         }
         Deed::Pay => {
-            let held = client.begin_payment(&held).await.map_err(label)?;
+            let held = session.patiently(asking, out, client.begin_payment(&held)).await.map_err(label)?;
             say_held("paying", &held, &labels, &client, out);
         }
         Deed::Book => {
-            let held = client.book(&held).await.map_err(label)?;
+            let held = session.patiently(asking, out, client.book(&held)).await.map_err(label)?;
             let mut json = hold_json("booked", &held, &labels, 0);
             // A booking does not run out.
             for key in ["expires_ms", "expires_in_ms"] {
@@ -128,9 +133,13 @@ pub(crate) async fn with_token(session: &Session, deed: Deed, args: &Token, out:
             );
             see(session, &held).await;
         }
-        Deed::Release => say_over(&client.release(&held).await.map_err(label)?, "Released", &labels, out),
+        Deed::Release => {
+            let reply = session.patiently(asking, out, client.release(&held)).await.map_err(label)?;
+            say_over(&reply, "Released", &labels, out);
+        }
         Deed::Cancel => {
-            say_over(&client.cancel(&held).await.map_err(label)?, "Cancelled", &labels, out);
+            let reply = session.patiently(asking, out, client.cancel(&held)).await.map_err(label)?;
+            say_over(&reply, "Cancelled", &labels, out);
             see_it_gone(session, &held).await;
         }
     }

@@ -9,6 +9,7 @@ mod browse;
 mod buy;
 mod failure;
 mod live;
+mod patience;
 mod places;
 mod plan;
 mod seatmap;
@@ -83,7 +84,7 @@ async fn talk(session: &Session, command: Command, out: Out) -> Result<(), Failu
         },
         Command::Watch(it) => live::watch(session, &it, out).await,
         Command::Token => browse::token(session, out).await,
-        Command::Event(it) => admin::run(session, it, out).await,
+        Command::Event(it) => session.patiently(None, out, admin::run(session, it, out)).await,
         Command::Promote(promote) => backup::promote(session, &promote, out).await,
         Command::Replication(it) => backup::replication(session, &it, out).await,
         Command::Serve(_)

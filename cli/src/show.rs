@@ -27,6 +27,13 @@ impl Out {
         let _ = writeln!(out, "{text}").and_then(|()| out.flush());
     }
 
+    /// Something for people beside the result, which is not there yet.
+    pub(crate) fn aside(self, text: &str) {
+        if !self.json {
+            let _ = writeln!(std::io::stderr(), "{text}");
+        }
+    }
+
     pub(crate) fn failure(self, failure: &Failure) {
         if failure.is_told() {
             return;

@@ -17,7 +17,8 @@ enum Next {
 pub(crate) async fn status(session: &Session, args: &Place, out: Out) -> Result<(), Failure> {
     let at = session.locate(&args.event, &args.section, args.row.as_deref()).await?;
     let client = session.connect().await?;
-    let claim = client.status(at.place).await.map_err(|error| with_labels(error, &at.labels))?;
+    let asked = session.patiently(Some(&client), out, client.status(at.place)).await;
+    let claim = asked.map_err(|error| with_labels(error, &at.labels))?;
     say_claim(&claim, &at, &client, out);
     Ok(())
 }
@@ -26,22 +27,24 @@ pub(crate) async fn wait(session: &Session, args: &Wait, out: Out) -> Result<(),
     let at = session.locate(&args.at.event, &args.at.section, args.at.row.as_deref()).await?;
     let client = session.connect().await?;
     if args.leave {
-        client.leave(at.place).await?;
+        session.patiently(Some(&client), out, client.leave(at.place)).await?;
         let json = json!({"ok": true, "code": Code::Left.name()});
         out.say(&json, format_args!("You no longer wait for {}.", at.name()));
         return Ok(());
     }
     // Before joining, so that an offer made at once is not missed.
     let mut news = client.news();
-    let claim = match client.status(at.place).await {
-        // Somebody who waits already goes on waiting, at the same place.
-        Ok(claim) => claim,
-        Err(error) if error.refusal() == Some(Code::NotQueued) => {
-            let wish = args.wish.of(args.count.unwrap_or(1), false);
-            client.join(at.place, wish).await.map_err(|error| with_labels(error, &at.labels))?
+    let joining = async {
+        match client.status(at.place).await {
+            Err(error) if error.refusal() == Some(Code::NotQueued) => {
+                client.join(at.place, args.wish.of(args.count.unwrap_or(1), false)).await
+            }
+            // Somebody who waits already goes on waiting, at the same place.
+            asked => asked,
         }
-        Err(error) => return Err(with_labels(error, &at.labels)),
     };
+    let joined = session.patiently(Some(&client), out, joining).await;
+    let claim = joined.map_err(|error| with_labels(error, &at.labels))?;
     if let Next::Over = say_claim(&claim, &at, &client, out) {
         return Ok(());
     }

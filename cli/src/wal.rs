@@ -5,7 +5,7 @@ use crate::args::{Dump, Wal};
 use crate::failure::Failure;
 use crate::show::Out;
 use frontrow_shard::record::{self, Decoded, Fact, Facts, Given, Outcome, kind};
-use frontrow_shard::{Op, Partition, Parts};
+use frontrow_shard::{Op, Parts};
 use frontrow_wal::{
     Agreed, DataDir, DirOptions, DirView, Finding, LogIndex, Mended, PartitionSpan, Position, Record,
     Segment, SegmentInfo, Snapshot, Tail, Verdict, Verified, WalError, covered, removable, repair, spans,
@@ -205,7 +205,11 @@ fn check(view: &DirView, out: Out) -> Result<(), Failure> {
 
 /// The catalogue's files, its archives among them. What the log says that there must be is asked of it if it is good.
 fn catalogue_findings(view: &DirView, log: &Verified) -> Vec<Finding> {
-    let logged = if log.is_bad() { BTreeSet::new() } else { logged_events(view).unwrap_or_default() };
+    let logged = if log.is_bad() {
+        BTreeSet::new()
+    } else {
+        frontrow_server::catalogue::logged(view).unwrap_or_default()
+    };
     let finding = |it: frontrow_server::catalogue::Finding| Finding {
         path: it.path,
         offset: None,
@@ -218,30 +222,6 @@ fn catalogue_findings(view: &DirView, log: &Verified) -> Vec<Finding> {
     };
     let found = frontrow_server::catalogue::verify(view.path(), view.cluster(), &logged);
     found.into_iter().map(finding).collect()
-}
-
-/// Events that the snapshots know, and those that were made in what is left of the log.
-fn logged_events(view: &DirView) -> Result<BTreeSet<u32>, WalError> {
-    let mut events = BTreeSet::new();
-    for file in view.snapshots()? {
-        // One that does not read back has a finding of its own.
-        if let Ok(snapshot) = Snapshot::open(view, &file) {
-            events.extend(Partition::events_in(snapshot.body()).unwrap_or_default());
-        }
-    }
-    for info in view.segments()? {
-        let segment = Segment::open(&info)?;
-        for found in segment.records() {
-            let found = found?;
-            if found.kind == kind::CREATE_EVENT
-                && let Ok(Decoded { op: Op::CreateEvent(spec), .. }) =
-                    record::decode(found.kind, found.payload)
-            {
-                events.insert(spec.event);
-            }
-        }
-    }
-    Ok(events)
 }
 
 fn mend(view: &DirView, other: &DirView, out: Out) -> Result<(), Failure> {

@@ -258,6 +258,20 @@ fn a_standby_with_a_damaged_head_says_so_and_is_not_promoted() {
         let offline = text(&frontrow(b.path(), &words, &[("FRONTROW_PARTITIONS__COUNT", "8")]));
         assert!(offline.contains("1.json is damaged"), "{offline}");
 
+        // Only the log, which nobody has applied, knows that there is such a file.
+        let harmed = fs::read(head(b.path())).expect("a head");
+        fs::remove_file(head(b.path())).expect("it was there");
+        let standby = Server::standby(b.path(), &address, &settings);
+        let (status, answer) = (ask(&standby, "status"), ask(&standby, "promote"));
+        assert!(
+            status.contains("it cannot be promoted") && status.contains("the log has event 1"),
+            "{status}"
+        );
+        assert!(answer.contains("follows on") && answer.contains("the log has event 1, and"), "{answer}");
+        assert_eq!(standby.http().node().await.expect("it goes on")["role"], "standby");
+        standby.kill();
+        fs::write(head(b.path()), harmed).expect("put back");
+
         let mut standby = Server::standby(b.path(), &address, &settings);
         let (status, answer) = (ask(&standby, "status"), ask(&standby, "promote"));
         assert!(status.contains("it cannot be promoted") && status.contains("1.json is damaged"), "{status}");
@@ -269,5 +283,39 @@ fn a_standby_with_a_damaged_head_says_so_and_is_not_promoted() {
         standby.operator(b.path()).operate("/v1/admin/promote").await.expect("it obeys");
         standby.hear();
         assert_eq!(state(&standby).await, "open");
+    });
+}
+
+#[test]
+fn a_primary_says_that_its_standby_could_not_take_over() {
+    within(180, async {
+        let (a, b) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let settings = common::replicated("local", &[]);
+        let primary = Server::empty(a.path(), &settings);
+        let standby = Server::standby(b.path(), &primary.replication, &settings);
+        make_event(&primary, a.path()).await;
+        // It is asked how its files are, and tells its primary by itself.
+        let says = async |word: &str| loop {
+            standby.http().node().await.expect("a status");
+            let node = primary.http().node().await.expect("a status");
+            if node["replication"]["fitness"] == word {
+                break node["replication"].clone();
+            }
+        };
+        while !head(b.path()).exists() {
+            tokio::task::yield_now().await;
+        }
+        assert!(says("fit").await["unfit"].is_null());
+        assert!(primary.http().metrics().await.expect("metrics").contains("frontrow_backup_fit 1"));
+        let good = fs::read(head(b.path())).expect("a head");
+        harm(&head(b.path()));
+        let said = says("catalogue").await;
+        let name = said["standby"].as_str().expect("its name");
+        assert!(primary.http().metrics().await.expect("metrics").contains("frontrow_backup_fit 0"));
+        let status = text(&frontrow(a.path(), &["status", "--server", &primary.url], &[]));
+        let words = format!("The standby ({name}) could not take over: the events' files there are damaged");
+        assert!(status.contains(&words), "{status}");
+        fs::write(head(b.path()), good).expect("put back");
+        assert!(says("fit").await["unfit"].is_null());
     });
 }

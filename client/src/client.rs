@@ -149,6 +149,12 @@ impl Client {
         }
     }
 
+    /// Why the request that was turned away last is being repeated (see [`Options::retry`]), while it is: for who wants to tell
+    /// people what they wait for.
+    pub fn held_up(&self) -> Option<ClientError> {
+        self.shared.held_up()
+    }
+
     /// What the server says unasked from now on: offers, expiries, positions in queues.
     pub fn news(&self) -> NewsStream {
         NewsStream::new(self.shared.news.subscribe())
@@ -163,6 +169,7 @@ impl Client {
         let after = self.shared.options.request_timeout;
         let mut refused = None;
         let outcome = timeout(after, self.insist(id, message, &mut refused)).await;
+        self.shared.hold_up(None);
         outcome.unwrap_or_else(|_| Err(refused.unwrap_or(ClientError::Timeout { after })))
     }
 
@@ -181,6 +188,7 @@ impl Client {
             let retry = self.shared.options.retry.filter(|retry| attempt < retry.attempts);
             let (Some(retry), Some(wait_ms)) = (retry, worth_repeating(&outcome)) else { return outcome };
             *refused = outcome.err();
+            self.shared.hold_up(refused.clone());
             sleep(retry.pause(attempt, wait_ms, self.shared.random())).await;
             *refused = None;
             attempt += 1;

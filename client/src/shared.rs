@@ -78,6 +78,8 @@ struct State {
     count: u64,
     /// Frames heard since the last look, for the keepalive.
     heard: u64,
+    /// Why the request that was turned away last is being repeated.
+    held_up: Option<ClientError>,
     random: u64,
 }
 
@@ -100,6 +102,7 @@ impl Shared {
             ended: None,
             count: 0,
             heard: 0,
+            held_up: None,
             random: random[1],
         };
         let (write, close) = (Notify::new(), Notify::new());
@@ -165,6 +168,16 @@ impl Shared {
     pub(crate) fn take_out(&self, spare: &mut Vec<u8>) {
         spare.clear();
         std::mem::swap(&mut self.lock().out, spare);
+    }
+
+    /// Why the request that was turned away last is being repeated, if it is.
+    pub(crate) fn held_up(&self) -> Option<ClientError> {
+        self.lock().held_up.clone()
+    }
+
+    /// A request is about to be repeated for this reason, or has come to its end.
+    pub(crate) fn hold_up(&self, why: Option<ClientError>) {
+        self.lock().held_up = why;
     }
 
     /// How many frames came since the last call.

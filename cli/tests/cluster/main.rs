@@ -581,3 +581,41 @@ fn an_older_copy_of_the_primary_leaves_it_to_the_standby() {
         assert_eq!(check::repeated(&cluster.crowd, &cluster.clients, 0).await, cluster.crowd.answers());
     });
 }
+
+/// Its files went bad while it followed, and nobody could mend them: it does not stand for primary, and says why; nothing it does
+/// keeps away the node that can. Mended, it takes over by itself.
+#[test]
+fn a_standby_with_a_damaged_head_takes_over_once_it_is_put_back() {
+    if !etcd::is_installed() {
+        skip("SKIPPED a_standby_with_a_damaged_head: no etcd; apt-get install etcd-server");
+        return;
+    }
+    within(100, async {
+        let mut cluster = Cluster::start().await;
+        let first = cluster.primary().expect("there is one");
+        let second = 1 - first;
+        assert_eq!(cluster.claim(0).await, Code::Granted);
+        cluster.paired().await;
+        let (epoch, data) = (cluster.epoch(), cluster.nodes[second].data());
+        let manifest = || std::fs::read(data.join("MANIFEST")).expect("a manifest");
+        let (before, head) = (manifest(), data.join("events").join(format!("{EVENT}.json")));
+        let good = std::fs::read(&head).expect("a head");
+        std::fs::write(&head, &good[..good.len() / 2]).expect("written");
+        cluster.kill(first).await;
+        cluster.down = Some(first);
+        // It says that only when it could have asked: there is no primary any more.
+        let why = cluster.why_not(second, "is damaged").await;
+        assert!(why.contains("cannot be served from the files here") && why.contains("put it back"), "{why}");
+        // As one that is started so does.
+        cluster.kill(second).await;
+        cluster.nodes[second].start(&cluster.etcd, &[]);
+        cluster.why_not(second, "is damaged").await;
+        assert!(cluster.etcd.read("primary").is_null(), "it holds no lease as the primary");
+        assert!(cluster.epoch() == epoch && manifest() == before, "no epoch is on record, nor open");
+
+        std::fs::write(&head, &good).expect("put back");
+        assert_eq!(wait_for(|| cluster.primary()).await, second);
+        assert!(cluster.epoch() > epoch);
+        assert_eq!(check::repeated(&cluster.crowd, &cluster.clients, 0).await, cluster.crowd.answers());
+    });
+}

@@ -8,6 +8,7 @@
 
 mod files;
 mod head;
+mod logged;
 mod map;
 mod sealed;
 pub(crate) mod sound;
@@ -27,6 +28,7 @@ use frontrow_venue::Plan;
 
 pub use head::{CategorySum, Rules, SectionSum};
 use head::{Head, Standing};
+pub use logged::logged;
 pub use specs::{SpecError, recordable, sellable, specs};
 pub use verify::{Finding, verify};
 

@@ -142,8 +142,13 @@ impl Shelf {
 
     /// All finished files, by event; of each the head comes last.
     pub(crate) fn list(&mut self, folder: &Path) -> io::Result<Vec<Found>> {
+        self.list_of(folder, |_| true)
+    }
+
+    /// The same of some parts only: the others are not read.
+    fn list_of(&mut self, folder: &Path, wanted: impl Fn(Part) -> bool) -> io::Result<Vec<Found>> {
         let mut looked = Vec::new();
-        for (path, place) in names(folder)? {
+        for (path, place) in names(folder)?.into_iter().filter(|(_, place)| wanted(place.1)) {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             match self.look(&path, &name, place) {
                 Ok(it) => looked.push((name, place, it)),
@@ -177,7 +182,7 @@ impl Shelf {
 /// Why a node could not serve from the files in a folder: the first that is damaged or missing. Archives are not
 /// asked for: only who looks at their events needs them.
 pub(super) fn damage(shelf: &mut Shelf, folder: &Path) -> Option<String> {
-    let found = match shelf.list(folder) {
+    let found = match shelf.list_of(folder, |part| part != Part::Archive) {
         Ok(found) => found,
         Err(error) => return Some(format!("{}: {error}; check the disk", folder.display())),
     };
@@ -189,7 +194,7 @@ pub(super) fn damage(shelf: &mut Shelf, folder: &Path) -> Option<String> {
         let lost = names.into_iter().find(|(part, _)| whole && !has(event, *part));
         lost.map(|(_, name)| format!("{} is missing; {REMEDY}", folder.join(name).display()))
     };
-    found.iter().filter(|it| it.place.1 != Part::Archive).find_map(|it| match &it.verdict {
+    found.iter().find_map(|it| match &it.verdict {
         Verdict::Bad(why) if it.place.1 == Part::Head => Some(why.clone()),
         Verdict::Bad(why) => Some(format!("{}: {why}", folder.join(&it.name).display())),
         _ => missing(it),

@@ -37,6 +37,7 @@ pub(crate) enum Change {
 
 type Tell = Arc<dyn Fn(Change) + Send + Sync>;
 type Reach = Arc<dyn Fn() -> Reached + Send + Sync>;
+type Unable = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// How often it is noted how far the standby in sync is.
 const NOTE_NS: u64 = 5_000_000_000;
@@ -51,6 +52,7 @@ struct State {
     hub: Option<Arc<Hub>>,
     tell: Option<Tell>,
     reach: Option<Reach>,
+    unable: Option<Unable>,
     trouble: Option<String>,
     unfit: Option<String>,
     /// Settings that are not the primary's.
@@ -158,6 +160,12 @@ impl Member {
     /// Whom to ask how far this node's log goes.
     pub(crate) fn reaches(&self, reach: impl Fn() -> Reached + Send + Sync + 'static) {
         self.lock().reach = Some(Arc::new(reach));
+    }
+
+    /// Whom to ask why this node could not serve, each time before it asks to become primary: winning would keep away the
+    /// node that can.
+    pub(crate) fn unable_if(&self, unable: impl Fn() -> Option<String> + Send + Sync + 'static) {
+        self.lock().unable = Some(Arc::new(unable));
     }
 
     /// Where the primary is, if there is one that serves, and it is another node.
@@ -442,8 +450,13 @@ impl Talk {
     fn candidacy(&self, lease: Lease) -> Option<Candidacy> {
         let member = &self.member;
         // Asked before: whoever answers has locks of its own.
-        let reach = member.lock().reach.clone();
+        let (reach, unable) = {
+            let state = member.lock();
+            let stands = state.own.is_some() && state.view.primary.is_none();
+            (state.reach.clone(), state.unable.clone().filter(|_| stands))
+        };
         let reached = reach.map(|reach| reach()).unwrap_or_default();
+        let unable = unable.and_then(|unable| unable());
         let mut state = member.lock();
         let own = state.own?;
         if state.view.primary.is_some() || state.tell.is_none() {
@@ -454,7 +467,8 @@ impl Talk {
         }
         let waited = Clock::monotonic_ns() - self.since_ns >= lease.length_ns;
         let keys = &member.keys;
-        let epoch = match state.view.fit(&own, &reached, waited, keys) {
+        let fit = state.view.fit(&own, &reached, waited, keys);
+        let epoch = match fit.and_then(|epoch| unable.map_or(Ok(epoch), |why| Err(Unfit::Unable { why }))) {
             Ok(epoch) => epoch,
             Err(why) => {
                 state.refuse(&why, &own);

@@ -138,6 +138,10 @@ pub(super) enum Unfit {
          more. Nothing is served before it is: etcdctl del {key}; then, on the node with the newest data"
     )]
     OddStanding { key: String },
+    #[error(
+        "the events on sale cannot be served from the files here: {why}. It takes over by itself once that is mended"
+    )]
+    Unable { why: String },
     #[error("the epoch on record at {key} is the last one there can be; remove it (etcdctl del {key}), then")]
     NoEpoch { key: String },
 }

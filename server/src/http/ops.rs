@@ -16,6 +16,7 @@ use super::error::ApiError;
 use super::sales::CoreStatus;
 use crate::exposition::Families;
 use crate::identity::Minter;
+use crate::replication::Unacknowledged;
 
 /// How long a development token lasts if nothing else is asked for, in seconds.
 const DEV_TOKEN_S: u64 = 24 * 3600;
@@ -50,21 +51,65 @@ pub(super) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// Whether the cores serve.
+/// Whether claims can be sent here.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Readiness {
     ready: bool,
+    /// Why it is not ready; nothing if it is.
+    reason: Option<NotReady>,
+    /// The same in words, with what to do.
+    message: Option<&'static str>,
     cores: Vec<CoreStatus>,
+}
+
+/// Why a node is not ready to sell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum NotReady {
+    /// Some core has not recovered yet.
+    Recovering,
+    /// Answers wait for a standby, and none follows: nothing is acknowledged.
+    NoStandby,
+    /// Answers wait for the standby, which is so far behind that what is new is refused.
+    StandbyBehind,
+}
+
+impl NotReady {
+    fn of(http: &Http, cores: &[CoreStatus]) -> Option<Self> {
+        if cores.is_empty() || cores.iter().any(|core| !core.ready) {
+            return Some(Self::Recovering);
+        }
+        http.hub.as_ref()?.unacknowledged().map(|why| match why {
+            Unacknowledged::NoStandby => Self::NoStandby,
+            Unacknowledged::StandbyBehind => Self::StandbyBehind,
+        })
+    }
+
+    fn message(self) -> &'static str {
+        match self {
+            Self::Recovering => "it reads its log, and serves when it has: ask again",
+            Self::NoStandby => {
+                "nothing is acknowledged: answers wait for a standby, and none follows all of the log. Start it (frontrow \
+                 backup), or go on without (frontrow replication alone). Events and seats are shown meanwhile"
+            }
+            Self::StandbyBehind => {
+                "nothing is acknowledged: answers wait for the standby, which is behind, and what is new is refused. It mends \
+                 itself if the standby catches up; else end that, or go on without (frontrow replication alone). Events and \
+                 seats are shown meanwhile"
+            }
+        }
+    }
 }
 
 #[utoipa::path(get, path = "/readyz", tag = "operate",
     responses((status = 200, body = Readiness), (status = 503, body = Readiness)))]
-/// Whether every core has recovered and serves.
+/// Whether claims can be sent here: every core serves, and what is decided is acknowledged.
 pub(super) async fn readyz(State(http): State<Arc<Http>>) -> Response {
     let cores = http.sales.status();
-    let ready = !cores.is_empty() && cores.iter().all(|core| core.ready);
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(Readiness { ready, cores })).into_response()
+    let reason = NotReady::of(&http, &cores);
+    let status = if reason.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let message = reason.map(NotReady::message);
+    (status, Json(Readiness { ready: reason.is_none(), reason, message, cores })).into_response()
 }
 
 #[utoipa::path(get, path = "/metrics", tag = "operate", responses((status = 200, body = String)))]

@@ -20,7 +20,8 @@ pub(super) struct Node {
     role: &'static str,
     /// The epoch it decides in.
     epoch: u32,
-    /// Whether every core has recovered and serves.
+    /// Whether every core has recovered and serves. Whether what it decides is acknowledged is said in `replication`, and
+    /// whether both hold by `/readyz`.
     ready: bool,
     /// Events in the catalogue.
     events: usize,

@@ -412,8 +412,10 @@ async fn orchestrators_and_monitoring_are_answered() {
     assert_eq!(house.get("/healthz").await.status, 200);
     let ready = house.get("/readyz").await;
     assert_eq!((ready.status, &ready.json()["cores"][0]["durable"]), (200, &json!(2)));
+    assert_eq!((&ready.json()["ready"], &ready.json()["reason"]), (&json!(true), &Value::Null));
     house.cores.ready.store(false, Ordering::Relaxed);
-    assert_eq!(house.get("/readyz").await.status, 503);
+    let ready = house.get("/readyz").await;
+    assert_eq!((ready.status, &ready.json()["reason"]), (503, &json!("recovering")));
     assert_eq!(house.get("/healthz").await.status, 200);
     let text = String::from_utf8(house.get("/metrics").await.body).unwrap();
     for line in [

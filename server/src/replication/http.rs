@@ -1,11 +1,11 @@
 //! What a standby says over HTTP: how it is, what is on sale as it has it, and that all else is the primary's. The one
 //! thing it can be told is to become the primary.
 
+use super::inspector::Inspector;
 use super::status::{Shared, Standing, Unready};
 use super::view::{Shown, Views};
 use super::watchers::{Desk, Watchers};
-use crate::catalogue::sound::Shelf;
-use crate::catalogue::{self, Catalogue, LoadErrors};
+use crate::catalogue::{Catalogue, LoadErrors};
 use crate::cluster::{Member, misdirected};
 use crate::cold::Archives;
 use crate::config::Config;
@@ -42,6 +42,7 @@ const POSITION: HeaderName = HeaderName::from_static("frontrow-position");
 pub(super) struct Site {
     data: PathBuf,
     shared: Arc<Shared>,
+    inspector: Arc<Inspector>,
     views: Arc<Views>,
     member: Option<Arc<Member>>,
     http: Arc<Http>,
@@ -55,7 +56,7 @@ impl Site {
         keys: Keys,
         cluster: u128,
         member: Option<Arc<Member>>,
-        shared: Arc<Shared>,
+        (shared, inspector): (Arc<Shared>, Arc<Inspector>),
         views: Arc<Views>,
     ) -> Self {
         let limits = &config.limits;
@@ -66,7 +67,8 @@ impl Site {
         let http = Http::new(config, keys, desk, catalogue, connections, Clock::wall_ms);
         // Archiving is the primary's.
         let http = Http { cold: Arc::new(Archives::new(cluster)), archive_after: None, ..http };
-        Self { data: config.server.data.clone(), shared, views, member, http: Arc::new(http), watchers }
+        let (data, http) = (config.server.data.clone(), Arc::new(http));
+        Self { data, shared, inspector, views, member, http, watchers }
     }
 
     fn standing(&self) -> Result<Standing, Unready> {
@@ -133,23 +135,20 @@ fn routes(site: &Arc<Site>) -> Router {
 /// Takes in what comes of the catalogue: at first, whenever the primary's files have arrived, and now and then, for a
 /// disk may lose what it had.
 async fn keep_catalogue(site: Arc<Site>) {
-    let mut shelf = Shelf::new(site.http.cold.cluster());
     loop {
         let (catalogue, cold) = (Arc::clone(&site.http.catalogue), Arc::clone(&site.http.cold));
-        let (data, logged) = (site.data.clone(), site.shared.lock().events.clone());
+        let inspector = Arc::clone(&site.inspector);
         let refreshed = tokio::task::spawn_blocking(move || {
             // An archive may have been written anew.
             let shown =
                 catalogue.refresh().map(|changed| changed.into_iter().for_each(|event| cold.forget(event)));
-            let damage = catalogue::damage(&mut shelf, &data, logged.into_iter());
-            (shown, damage, shelf)
+            inspector.look();
+            shown
         });
-        let Ok((shown, damage, kept)) = refreshed.await else { return };
-        shelf = kept;
+        let Ok(shown) = refreshed.await else { return };
         if let Err(error) = shown {
             tracing::warn!(%error, "an event of the catalogue cannot be shown here");
         }
-        site.shared.change(|state| state.catalogue = damage);
         let _ = tokio::time::timeout(CATALOGUE_TURN, site.shared.files.notified()).await;
     }
 }
@@ -244,6 +243,9 @@ async fn readyz(State(site): State<Arc<Site>>) -> Response {
 }
 
 async fn status(State(site): State<Arc<Site>>) -> Response {
+    let inspector = Arc::clone(&site.inspector);
+    // Whoever asks wants to know how the files are, not how they were. Without a thread it is what was seen last.
+    let _ = tokio::task::spawn_blocking(move || inspector.glance()).await;
     let mut status = site.shared.lock().json();
     if let Some(member) = &site.member {
         status["cluster"] = member.json();
@@ -276,7 +278,7 @@ async fn primary_lives(site: &Site) -> bool {
 
 /// What is wrong with the events' files here. A session may be giving one its name: what is bad is looked at twice.
 async fn damaged_catalogue(site: &Site) -> Option<LoadErrors> {
-    let (data, logged) = (site.data.clone(), site.shared.lock().events.clone());
+    let (data, logged) = (site.data.clone(), site.shared.lock().logged());
     let check = move || Catalogue::check(&data, logged.iter().copied());
     tokio::task::spawn_blocking(move || check().or_else(|_| check())).await.ok()?.err()
 }
@@ -334,7 +336,9 @@ mod tests {
         let machine = Machine { cpus: vec![0, 1], open_files: None, memory: None };
         let config = crate::config::read(None, env, &machine).into_result().unwrap();
         let keys = Keys::open(&config).unwrap();
-        Arc::new(Site::new(&config, keys, 0, None, Arc::default(), Arc::default()))
+        let shared = Arc::<Shared>::default();
+        let inspector = Arc::new(Inspector::new(folder.to_path_buf(), Arc::clone(&shared)));
+        Arc::new(Site::new(&config, keys, 0, None, (shared, inspector), Arc::default()))
     }
 
     async fn ask(site: &Arc<Site>, method: &str, path: &str) -> (u16, HeaderMap, serde_json::Value) {

@@ -1,9 +1,11 @@
 //! The primary's side as a whole: who follows which stream, what answers wait for, and what is recorded of it.
 
 use super::closed::Closed;
+use super::fitness::Fitness;
 use super::link::Link;
 use crate::cluster::{Fence, Seen};
-use crate::exposition::Families;
+use crate::exposition::{Families, Labels};
+use frontrow_engine::Clock;
 use frontrow_wal::stream::{CONTROL, Hello};
 use frontrow_wal::{Agreed, DataDir, Floor, History, NodeId, Position, WalError};
 use std::collections::BTreeMap;
@@ -77,6 +79,8 @@ struct Follower {
     /// Tells connections of the same stream apart.
     number: u64,
     acked: (u32, Position),
+    /// What it says of itself, on its control connection.
+    fitness: Option<Fitness>,
 }
 
 #[derive(Default)]
@@ -108,6 +112,16 @@ pub(crate) struct HubParts {
     pub(crate) look: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
+/// Why a primary acknowledges nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Unacknowledged {
+    /// Answers wait for a standby, and none follows all of the log.
+    NoStandby,
+    /// They have waited for the standby that follows so long that what is new is refused.
+    StandbyBehind,
+}
+
 /// How the standby is doing, as metrics and operators see it.
 #[derive(Clone, Debug, serde::Serialize, utoipa::ToSchema)]
 pub struct StandbyStatus {
@@ -115,12 +129,20 @@ pub struct StandbyStatus {
     pub policy: &'static str,
     /// What they wait for now.
     pub acknowledge: &'static str,
+    /// Why nothing is acknowledged now; nothing if answers leave.
+    pub unacknowledged: Option<Unacknowledged>,
     /// Streams that a standby follows.
     pub following: usize,
     /// Streams there are.
     pub streams: u16,
     /// Whether it has everything but what is on its way.
     pub caught_up: bool,
+    /// The standby that follows, by the name of its directory.
+    pub standby: Option<String>,
+    /// Whether it could take over, by its own word; nothing if it says nothing of it.
+    pub fitness: Option<Fitness>,
+    /// Why it could not, with what to do.
+    pub unfit: Option<&'static str>,
     /// By core: bytes that are durable here and not known to be there.
     pub lag_bytes: Vec<u64>,
 }
@@ -322,16 +344,38 @@ impl Hub {
         if follows { STANDBY_BEHIND } else { NO_STANDBY }
     }
 
+    /// Why nothing is acknowledged now, if nothing is.
+    pub fn unacknowledged(&self) -> Option<Unacknowledged> {
+        let following = following(&self.lock());
+        self.why_none(following)
+    }
+
+    fn why_none(&self, following: usize) -> Option<Unacknowledged> {
+        match (self.waits(), following == usize::from(self.streams)) {
+            (false, _) => None,
+            (true, false) => Some(Unacknowledged::NoStandby),
+            // One that is a little behind is what they are there to wait for.
+            (true, true) => self.is_stuck(Clock::monotonic_ns()).then_some(Unacknowledged::StandbyBehind),
+        }
+    }
+
     /// How the standby is doing.
     pub fn status(&self) -> StandbyStatus {
         let state = self.lock();
+        let following = following(&state);
+        let control = state.followers.get(&CONTROL).filter(|follower| follower.hang_up.is_some());
+        let fitness = control.and_then(|follower| follower.fitness);
         let word = |waits| if waits { "backup" } else { "local" };
         StandbyStatus {
             policy: word(self.policy),
             acknowledge: word(self.waits()),
-            following: following(&state),
+            unacknowledged: self.why_none(following),
+            following,
             streams: self.streams,
             caught_up: state.whole,
+            standby: control.map(|follower| format!("{:016x}", follower.node)),
+            fitness,
+            unfit: fitness.and_then(Fitness::why_not),
             lag_bytes: self.links.iter().map(|link| link.durable().saturating_sub(link.backup())).collect(),
         }
     }
@@ -349,6 +393,11 @@ impl Hub {
             "frontrow_backup_caught_up",
             "1 while the standby has all but what is on its way.",
             flag(status.caught_up),
+        );
+        families.gauge(
+            "frontrow_backup_fit",
+            "1 while the standby could take over, by its own word; absent while it says nothing of it.",
+            status.fitness.iter().map(|it| (Labels::new(), flag(*it == Fitness::Fit))),
         );
         let lag = status.lag_bytes.iter().enumerate();
         families.gauge(
@@ -444,7 +493,7 @@ impl Hub {
             files.numbers += 1;
             files.numbers
         };
-        let follower = Follower { node, hang_up: Some(hang_up), number, acked: (0, 0) };
+        let follower = Follower { node, hang_up: Some(hang_up), number, acked: (0, 0), fitness: None };
         if let Some(old) = state.followers.insert(stream, follower)
             && let Some(hang_up) = old.hang_up
         {
@@ -506,6 +555,27 @@ impl Hub {
         }
         drop(state);
         self.look();
+    }
+
+    /// The standby says on its control connection whether it could take over. Logged when that has changed.
+    pub(super) fn says(&self, number: u64, word: u64) {
+        let fitness = Fitness::heard(word);
+        let mut state = self.lock();
+        let Some(follower) = state.followers.get_mut(&CONTROL).filter(|follower| follower.number == number)
+        else {
+            return;
+        };
+        let (before, node) = (std::mem::replace(&mut follower.fitness, fitness), follower.node);
+        drop(state);
+        if before == fitness {
+            return;
+        }
+        let standby = format!("{node:016x}");
+        match fitness.and_then(Fitness::why_not) {
+            Some(why) => tracing::error!(%standby, why, "the standby could not take over"),
+            None if before.is_some() => tracing::warn!(%standby, "the standby could take over again"),
+            None => {}
+        }
     }
 
     /// By stream, what this node and the standby both have of the epoch under way.
@@ -706,6 +776,27 @@ mod tests {
     }
 
     #[test]
+    fn what_a_standby_says_of_itself_holds_while_its_connection_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let hub = start(folder.path());
+        let said = || (hub.status().standby, hub.status().fitness);
+        let name = Some("0000000000000007".to_owned());
+        let first = hub.enter(CONTROL, 7, socket()).unwrap();
+        hub.says(first, 0);
+        assert_eq!(said(), (name.clone(), None), "an earlier version says nothing");
+        hub.says(first, Fitness::Catalogue.word());
+        assert_eq!(said(), (name.clone(), Some(Fitness::Catalogue)));
+        assert!(hub.status().unfit.is_some_and(|why| why.contains("damaged or missing")));
+        let second = hub.enter(CONTROL, 7, socket()).unwrap();
+        hub.says(first, Fitness::Catalogue.word());
+        assert_eq!(said(), (name.clone(), None), "the connection of before says nothing any more");
+        hub.says(second, Fitness::Fit.word());
+        assert_eq!(said(), (name, Some(Fitness::Fit)));
+        hub.leave(CONTROL, second);
+        assert_eq!(said(), (None, None));
+    }
+
+    #[test]
     fn one_standby_at_a_time() {
         let folder = tempfile::tempdir().unwrap();
         let hub = start(folder.path());
@@ -789,13 +880,31 @@ mod tests {
         assert!(hub.waits());
         hub.waiting(0, 1);
         assert!(!hub.is_stuck(1_000_000) && hub.is_stuck(9_000_000));
+        assert_eq!(hub.unacknowledged(), Some(Unacknowledged::NoStandby));
         hub.set_alone(true).unwrap();
         assert!(!hub.waits() && !hub.is_stuck(9_000_000));
+        assert_eq!(hub.status().unacknowledged, None);
         drop(hub);
         let hub = start(folder.path());
         assert!(!hub.waits(), "it holds across a restart");
         hub.set_alone(false).unwrap();
         assert!(hub.waits());
+    }
+
+    #[test]
+    fn nothing_is_acknowledged_before_all_streams_are_followed_nor_once_the_standby_is_far_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let hub = start(folder.path());
+        hub.enter(0, 7, socket()).unwrap();
+        assert_eq!(hub.unacknowledged(), Some(Unacknowledged::NoStandby), "the other stream is not followed");
+        let other = hub.enter(1, 7, socket()).unwrap();
+        assert_eq!(hub.unacknowledged(), None);
+        hub.waiting(0, 1);
+        assert_eq!(hub.unacknowledged(), Some(Unacknowledged::StandbyBehind), "for longer than busy_after");
+        hub.waiting(0, 0);
+        assert_eq!(hub.unacknowledged(), None);
+        hub.leave(1, other);
+        assert_eq!(hub.status().unacknowledged, Some(Unacknowledged::NoStandby));
     }
 
     #[test]

@@ -11,6 +11,8 @@
 //! | `trimmer` | the standby's own snapshots, and its log trimmed |
 //! | `applier` | from the standby's log to its partitions |
 //! | `files` | the catalogue's files on their way |
+//! | `inspector` | whether a standby could serve from the catalogue's files that it has |
+//! | `fitness` | whether a standby could take over, as it says to its primary |
 //! | `causes` | what of a log may be promoted |
 //! | `closed` | what both nodes have had, with all its causes |
 //! | `ends` | both ends without sockets and threads, for the simulator |
@@ -31,8 +33,10 @@ mod closed;
 mod early;
 pub mod ends;
 mod files;
+mod fitness;
 mod http;
 mod hub;
+mod inspector;
 mod link;
 mod primary;
 mod standby;
@@ -42,8 +46,9 @@ mod view;
 mod watchers;
 
 pub(crate) use causes::recover_caused;
+pub use fitness::Fitness;
 pub(crate) use hub::HubParts;
-pub use hub::{Hub, StandbyStatus};
+pub use hub::{Hub, StandbyStatus, Unacknowledged};
 pub(crate) use link::Check;
 pub use primary::{ListenError, Listening, Port, bind, listen};
 pub use standby::{FollowError, Leader, Promoted, follow};

@@ -329,7 +329,7 @@ impl Connection {
 
     fn serve(&mut self, stream: u16, number: u64) -> Result<(), Ended> {
         if stream == CONTROL {
-            return self.serve_files();
+            return self.serve_files(number);
         }
         let heard = self.hear_one()?;
         let mut ship = self.desk.shipment(&heard, stream, number)?;
@@ -354,7 +354,7 @@ impl Connection {
         self.flush()
     }
 
-    fn serve_files(&mut self) -> Result<(), Ended> {
+    fn serve_files(&mut self, number: u64) -> Result<(), Ended> {
         let Heard::Files(there) = self.hear_one()? else {
             return Err(StreamError::Unexpected("it does not say which files it has").into());
         };
@@ -366,6 +366,7 @@ impl Connection {
         let ears = self.listen(move |heard| match heard {
             Heard::FilesDone { version } => hub.files_there(version),
             Heard::SeedWanted => asked.store(true, Ordering::Release),
+            Heard::Heartbeat { word } => hub.says(number, word),
             _ => {}
         })?;
         let mut shelf = Shelf::new(self.desk.hub.dir.cluster());

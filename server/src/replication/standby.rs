@@ -4,15 +4,15 @@
 use super::applier::Applier;
 use super::early::Early;
 use super::http::{self, Site};
+use super::inspector::Inspector;
 use super::status::{Shared, State};
 use super::view::Views;
+use crate::catalogue;
 use crate::catalogue::sound::Shelf;
-use crate::catalogue::{self, Catalogue};
 use crate::cluster::{Change, Door, Member, Own, mark};
 use crate::config::Config;
 use crate::identity::Keys;
 use crate::signals;
-use frontrow_engine::Clock;
 use frontrow_shard::Limits;
 use frontrow_wal::fs::{Disk, RealDisk};
 use frontrow_wal::{DataDir, DirOptions, NodeId, Role};
@@ -38,8 +38,6 @@ const CONNECT: Duration = Duration::from_secs(3);
 const CONNECT_ELECTED: Duration = Duration::from_millis(100);
 /// How often a reading thread looks up.
 const LOOK: Duration = Duration::from_millis(250);
-/// How often damaged files of the catalogue are looked at again while nobody is followed.
-const LOOK_AGAIN_NS: u64 = 5_000_000_000;
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(300);
 
@@ -96,9 +94,6 @@ pub fn follow(
             let ended = standby.session(&primary);
             standby.note(ended)?;
         }
-        if Clock::monotonic_ns().saturating_sub(standby.looked_ns) > LOOK_AGAIN_NS {
-            standby.look_again();
-        }
         drop(shared.wait(PAUSE, State::is_ending));
     }
     tracing::debug!("follows no more");
@@ -154,10 +149,8 @@ pub(super) struct Standby<'a> {
     pub(super) seed_needed: bool,
     /// What is here is not all that it should be: it follows, and does not become primary, before that is mended.
     unfit: bool,
-    /// The events on sale cannot be served from what is here: as `unfit`.
-    damaged: bool,
-    /// When they were last looked at, in monotonic nanoseconds.
-    looked_ns: u64,
+    /// Looks whether the events on sale could be served from what is here. In a cluster nobody stands for primary before.
+    inspector: Arc<Inspector>,
     /// What keeps it from following, or from becoming primary, whether or not anybody can be reached.
     grave: Option<String>,
     /// Called once there is an HTTP side.
@@ -180,6 +173,7 @@ impl<'a> Standby<'a> {
         disk: Arc<dyn Disk>,
     ) -> Result<Self, FollowError> {
         let path = config.server.data.clone();
+        let inspector = Arc::new(Inspector::new(path.clone(), Arc::clone(&shared)));
         let mut standby = Self {
             path,
             disk,
@@ -196,8 +190,7 @@ impl<'a> Standby<'a> {
             spares: false,
             seed_needed: false,
             unfit: false,
-            damaged: false,
-            looked_ns: 0,
+            inspector,
             grave: None,
             ready,
             http_thread: None,
@@ -229,7 +222,7 @@ impl<'a> Standby<'a> {
 
     /// Before this node says that it may take over: whether it could. It follows all the same, and so is mended.
     fn look_over(&mut self, dir: &DataDir) {
-        self.look_at_catalogue();
+        self.look_at_catalogue(dir);
         let base = dir.view().check_base();
         let agreed = dir.view().check_agreed();
         let Some(error) = base.as_ref().err().or(agreed.as_ref().err()) else { return };
@@ -244,37 +237,29 @@ impl<'a> Standby<'a> {
         });
     }
 
-    /// Whether the events on sale could be served from what is here.
-    fn look_at_catalogue(&mut self) {
-        self.looked_ns = Clock::monotonic_ns();
-        let logged = self.shared.lock().events.clone();
-        let damage = Catalogue::check(&self.path, logged.into_iter()).err().map(|error| error.to_string());
-        match &damage {
-            Some(why) if !self.damaged => {
-                tracing::error!(%why, "this node does not take over before that is mended; the primary is asked for its own");
-            }
-            None if self.damaged => tracing::warn!("the events' files are good again"),
-            _ => {}
+    /// Whether the events on sale could be served from what is here. Before anything is applied, the log as it lies says which
+    /// there are: a head that is missing is missed by nobody else.
+    fn look_at_catalogue(&self, dir: &DataDir) {
+        // Without an HTTP side there are no such files.
+        if self.ready.is_none() {
+            return;
         }
-        self.damaged = damage.is_some();
-        self.shared.change(|state| state.catalogue = damage);
+        match catalogue::logged(dir.view()) {
+            Ok(events) => self.shared.change(|state| state.events_at_rest = events),
+            Err(error) => {
+                tracing::warn!(%error, "which events the log has is not known before it is applied");
+            }
+        }
+        self.inspector.look();
     }
 
     /// All of the primary's files are here.
-    fn has_files(&mut self) {
-        self.look_again();
+    fn has_files(&self) {
+        self.inspector.look();
         if let Err(error) = catalogue::note_if_sealed(&self.path) {
             tracing::warn!(%error, "it cannot be noted that all heads have a checksum");
         }
         self.shared.files.notify_one();
-    }
-
-    /// Looks again at what was damaged, once files have come or an operator may have put them back.
-    fn look_again(&mut self) {
-        if self.damaged {
-            self.look_at_catalogue();
-            self.introduce();
-        }
     }
 
     /// With a cluster: says who this node is, hears what becomes of it, and answers at the raw TCP port.
@@ -293,12 +278,14 @@ impl<'a> Standby<'a> {
         }
         let shared = Arc::clone(&self.shared);
         member.reaches(move || shared.lock().reached());
+        let inspector = Arc::clone(&self.inspector);
+        member.unable_if(move || inspector.look());
         self.introduce();
         Ok(Some(door))
     }
 
     fn introduce(&self) {
-        if let Some(member) = self.leader.member().filter(|_| !self.unfit && !self.damaged) {
+        if let Some(member) = self.leader.member().filter(|_| !self.unfit) {
             let epoch = self.dir.as_ref().map_or(0, DataDir::epoch);
             member.introduce(Own {
                 node: self.node,
@@ -336,8 +323,8 @@ impl<'a> Standby<'a> {
         ready(listener.local_addr().map_err(failed)?);
         let cluster = self.dir.as_ref().map_or(0, DataDir::cluster);
         let member = self.leader.member().cloned();
-        let site =
-            Site::new(&self.config, keys, cluster, member, Arc::clone(&self.shared), Arc::clone(&self.views));
+        let inspected = (Arc::clone(&self.shared), Arc::clone(&self.inspector));
+        let site = Site::new(&self.config, keys, cluster, member, inspected, Arc::clone(&self.views));
         let thread = spawn("frontrow-http", move || {
             if let Err(error) = http::serve(listener, site) {
                 tracing::error!(%error, "HTTP ended");

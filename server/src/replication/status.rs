@@ -5,7 +5,7 @@ use crate::exposition::{Families, Labels};
 use frontrow_engine::Clock;
 use frontrow_shard::EventId;
 use frontrow_wal::{DataDir, History, Position};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -49,6 +49,8 @@ pub(super) struct State {
     pub(super) applied: Vec<u64>,
     /// Events that the log has made, as far as it is applied.
     pub(super) events: Vec<EventId>,
+    /// Events that the log had when this node began; let go of with it.
+    pub(super) events_at_rest: BTreeSet<EventId>,
     /// States that were the same as the primary's.
     pub(super) checked: u64,
     /// Why the applier has stopped, if it has.
@@ -225,6 +227,7 @@ impl State {
         (self.plan, self.streams) = (None, BTreeMap::new());
         self.at_rest.clear();
         self.events.clear();
+        self.events_at_rest.clear();
         self.checks.clear();
     }
 
@@ -234,6 +237,15 @@ impl State {
             return self.at_rest.clone();
         }
         self.streams.iter().map(|(&stream, progress)| (stream, progress.have)).collect()
+    }
+
+    /// Events that the log has: those that are applied; until that is all of them, those that it had at first, too.
+    pub(super) fn logged(&self) -> BTreeSet<EventId> {
+        let applied = self.events.iter().copied();
+        if self.standing(Clock::monotonic_ns()).is_ok() {
+            return applied.collect();
+        }
+        applied.chain(self.events_at_rest.iter().copied()).collect()
     }
 
     pub(super) fn is_ending(&self) -> bool {

@@ -208,7 +208,7 @@ pub enum Frame<'a> {
     },
     /// Still here.
     Heartbeat {
-        /// The server's time.
+        /// The server's time; from a standby, what it says of itself.
         time_ms: u64,
         /// The epoch of the position.
         epoch: u32,

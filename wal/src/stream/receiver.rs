@@ -234,9 +234,10 @@ impl Receiver {
         self.say(&Frame::FilesDone { version });
     }
 
-    /// Still here.
-    pub fn heartbeat(&mut self, time_ms: u64, epoch: u32, durable: Position) {
-        self.say(&Frame::Heartbeat { time_ms, epoch, durable });
+    /// Still here. `word` is what this standby says of itself, in the place of a primary's time: an earlier primary does not
+    /// look at it, and an earlier standby says 0 there.
+    pub fn heartbeat(&mut self, word: u64, epoch: u32, durable: Position) {
+        self.say(&Frame::Heartbeat { time_ms: word, epoch, durable });
     }
 
     fn say(&mut self, frame: &Frame<'_>) {

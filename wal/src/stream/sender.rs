@@ -44,7 +44,10 @@ pub enum Heard {
     /// It cannot go on from what it has: answer with [`Sender::piece`]s and [`Sender::seed_done`].
     SeedWanted,
     /// It lives.
-    Heartbeat,
+    Heartbeat {
+        /// What it says of itself; 0 if it says nothing.
+        word: u64,
+    },
 }
 
 /// The primary's end of one connection.
@@ -138,7 +141,9 @@ impl Sender {
                 Ok(Some(Heard::FilesDone { version }))
             }
             (State::Control, Frame::SeedWanted) => Ok(Some(Heard::SeedWanted)),
-            (State::Streaming | State::Control, Frame::Heartbeat { .. }) => Ok(Some(Heard::Heartbeat)),
+            (State::Streaming | State::Control, Frame::Heartbeat { time_ms: word, .. }) => {
+                Ok(Some(Heard::Heartbeat { word }))
+            }
             _ => Err(StreamError::Unexpected("this frame has no place here")),
         }
     }

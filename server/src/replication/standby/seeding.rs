@@ -105,10 +105,10 @@ impl Standby<'_> {
                     }
                 }
                 // Writing may take long, and the primary waits for a word.
-                control.beat(receiver, (0, 0));
+                control.report(receiver, &self.shared);
                 control.send(receiver)?;
             }
-            control.beat(receiver, (0, 0));
+            control.report(receiver, &self.shared);
         }
     }
 

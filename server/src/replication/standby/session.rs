@@ -251,7 +251,7 @@ impl Standby<'_> {
                     self.has_files();
                 }
             }
-            control.beat(receiver, (0, 0));
+            control.report(receiver, &self.shared);
         }
     }
 }

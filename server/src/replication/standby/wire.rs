@@ -1,6 +1,7 @@
 //! A standby's connection to its primary.
 
 use super::{FollowError, LOOK};
+use crate::replication::fitness::Fitness;
 use crate::replication::primary::SILENCE;
 use crate::replication::status::Shared;
 use frontrow_engine::Clock;
@@ -89,13 +90,28 @@ impl Wire {
         self.socket.write_all(&out).map_err(|error| self.failed(error))
     }
 
-    /// Now and then a word that we live.
+    /// Now and then a word that we live, on a stream's connection.
     pub(super) fn beat(&mut self, receiver: &mut Receiver, (epoch, position): (u32, u64)) {
-        let now = Clock::monotonic_ns();
-        if now - self.beat_ns > HEARTBEAT_NS {
-            self.beat_ns = now;
+        if self.is_time() {
             receiver.heartbeat(0, epoch, position);
         }
+    }
+
+    /// The same on the control connection, where it says whether this node could take over.
+    pub(super) fn report(&mut self, receiver: &mut Receiver, shared: &Shared) {
+        if self.is_time() {
+            let word = Fitness::of(&shared.lock()).word();
+            receiver.heartbeat(word, 0, 0);
+        }
+    }
+
+    fn is_time(&mut self) -> bool {
+        let now = Clock::monotonic_ns();
+        let is_time = now - self.beat_ns > HEARTBEAT_NS;
+        if is_time {
+            self.beat_ns = now;
+        }
+        is_time
     }
 
     pub(super) fn failed(&self, source: io::Error) -> FollowError {

@@ -1,0 +1,149 @@
+//! A primary whose answers wait for a standby that does not follow: it says so to load balancers and operators, and to whoever
+//! waits at a terminal, shows what is on sale all the same, and is ready again by itself.
+
+#![allow(dead_code, reason = "the helpers are shared by several tests, each of which uses some")]
+
+mod common;
+
+use common::{Server, within};
+use frontrow_client::http::EventQuery;
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+const EVENT: u32 = 1;
+
+/// The status and the body of what is there.
+fn get(server: &Server, path: &str) -> (u16, String) {
+    let address = server.url.strip_prefix("http://").expect("an address");
+    let mut socket = TcpStream::connect(address).expect("it listens");
+    write!(socket, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("it reads");
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).expect("an answer");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    (head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status"), body.to_owned())
+}
+
+/// Whether it is ready, and why not.
+fn readiness(server: &Server) -> (u16, Value, Value) {
+    let (status, body) = get(server, "/readyz");
+    let body: Value = serde_json::from_str(&body).expect("JSON");
+    (status, body["ready"].clone(), body["reason"].clone())
+}
+
+async fn until_ready(server: &Server) {
+    while readiness(server).0 != 200 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(readiness(server), (200, true.into(), Value::Null));
+}
+
+async fn until_unacknowledged(server: &Server) {
+    while readiness(server).0 != 503 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(readiness(server), (503, false.into(), "no_standby".into()));
+}
+
+/// Somebody at a terminal, and what is said there beside the answer.
+struct Terminal {
+    child: Child,
+    aside: BufReader<std::process::ChildStderr>,
+}
+
+impl Terminal {
+    fn claims(server: &Server, section: &str, user: &str) -> Self {
+        let event = EVENT.to_string();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_frontrow"))
+            .args(["--server", &server.url, "--user", user, "claim", &event, section, "--best", "1"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary is built with this test");
+        let aside = BufReader::new(child.stderr.take().expect("piped"));
+        Self { child, aside }
+    }
+
+    /// The first line; what is said when it fails begins otherwise.
+    fn hears_what_it_waits_for(&mut self) {
+        let mut line = String::new();
+        self.aside.read_line(&mut line).expect("text");
+        assert!(
+            line.starts_with("waiting: ") && line.contains("none follows it; `frontrow status`"),
+            "{line}"
+        );
+    }
+
+    /// Ctrl-C.
+    fn interrupt(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
+    }
+
+    /// How it ended, what it answered, and what else was said.
+    fn ended(mut self) -> (ExitStatus, String, String) {
+        let (mut answer, mut rest) = (String::new(), String::new());
+        let mut stdout = self.child.stdout.take().expect("piped");
+        stdout.read_to_string(&mut answer).expect("text");
+        self.aside.read_to_string(&mut rest).expect("text");
+        (self.child.wait().expect("it ends"), answer, rest)
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Puts an event on sale; the name of its first section.
+async fn sell(server: &Server, data: &Path) -> String {
+    let http = server.operator(data);
+    let query = EventQuery { name: Some("Gala".into()), ..EventQuery::default() };
+    assert_eq!(http.create_stadium(&query, 400, None).await.expect("an event").event.event, EVENT);
+    http.open(EVENT).await.expect("on sale");
+    http.event(EVENT).await.expect("the event").section_list[0].name.clone()
+}
+
+#[test]
+fn a_primary_that_acknowledges_nothing_is_not_ready_and_says_why_to_all_who_wait() {
+    within(180, async {
+        let (a, b) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let settings = common::replicated("backup", &[("FRONTROW_REPLICATION__BUSY_AFTER", "10ms")]);
+        let primary = Server::empty(a.path(), &settings);
+        assert_eq!(readiness(&primary), (503, false.into(), "no_standby".into()));
+        let node = primary.http().node().await.expect("a status");
+        assert_eq!(
+            (&node["ready"], &node["replication"]["unacknowledged"]),
+            (&true.into(), &"no_standby".into())
+        );
+
+        let standby = Server::standby(b.path(), &primary.replication, &settings);
+        until_ready(&primary).await;
+        let section = sell(&primary, a.path()).await;
+        standby.kill();
+        until_unacknowledged(&primary).await;
+        assert_eq!(primary.http().events("Gala").await.expect("what is on sale").len(), 1);
+        primary.http().section(EVENT, 0).await.expect("live seats");
+        assert_eq!(get(&primary, "/healthz").0, 200);
+
+        // The first is decided and waits for the standby; who comes later is turned away, and asks again.
+        let mut first = Terminal::claims(&primary, &section, "1");
+        first.hears_what_it_waits_for();
+        let mut second = Terminal::claims(&primary, &section, "2");
+        second.hears_what_it_waits_for();
+        first.interrupt();
+        let (status, answer, rest) = first.ended();
+        assert_eq!((status.signal(), &*answer, &*rest), (Some(2), "", ""), "Ctrl-C ends it there and then");
+
+        primary.operator(a.path()).operate("/v1/admin/replication/alone").await.expect("it answers");
+        until_ready(&primary).await;
+        let (status, answer, rest) = second.ended();
+        assert!(status.success() && answer.starts_with("Held for you"), "{answer}{rest}");
+        assert_eq!(rest, "", "it is said once");
+    });
+}
