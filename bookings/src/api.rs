@@ -4,6 +4,7 @@
 
 #![allow(unused_qualifications, reason = "utoipa writes so")]
 
+use crate::behind::{self, Behind, BehindCode};
 use crate::booking::{Booking, BookingId, BookingView, LAST_LSN, LAST_MS, NoBookingId};
 use crate::export;
 use crate::store::{After, Since, Store, StoreError};
@@ -27,6 +28,9 @@ const PAGE_MAX: usize = 1000;
 pub const PATIENCE: Duration = Duration::from_secs(2);
 /// What an LSN from 2^63 on is told: a table would take it for one below 0, which everything is behind.
 const NO_LSN: &str = "no record has an lsn of 9223372036854775808 (2^63) or above: give the one that the answer to the booking had";
+/// After how many seconds to ask again: for what comes by itself in a moment, and for a table that is behind.
+const SOON: HeaderValue = HeaderValue::from_static("1");
+const LATER: HeaderValue = HeaderValue::from_static("5");
 /// How often it looks meanwhile.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -69,6 +73,10 @@ impl IntoResponse for Refusal {
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        if retryable {
+            let after = if code == behind::CODE { LATER } else { SOON };
+            response.headers_mut().insert(header::RETRY_AFTER, after);
+        }
         response
     }
 }
@@ -95,6 +103,8 @@ pub struct Service {
     pub event: Option<Box<dyn Fn(EventId) -> bool + Send + Sync>>,
     /// Whether the table has had everything once: what is made again is not answered from by halves.
     pub complete: Box<dyn Fn() -> bool + Send + Sync>,
+    /// Why the table may lack what was booked lately, if it may. Asked before the table is: what was not behind then has it.
+    pub behind: Box<dyn Fn() -> Option<BehindCode> + Send + Sync>,
 }
 
 type Shared = State<Arc<Service>>;
@@ -175,6 +185,30 @@ pub struct Page {
     /// The cursor of the next page; none if this is the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
+    /// There if the newest bookings may be missing: this is not all then, also where it is empty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    behind: Option<Behind>,
+}
+
+/// One booking.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct OneView {
+    #[serde(flatten)]
+    booking: BookingView,
+    /// There if it may have been given back meanwhile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    behind: Option<Behind>,
+}
+
+/// An answer, with a header that says so if it may lack the newest bookings.
+struct Shown<T>(T, Option<BehindCode>);
+
+impl<T: IntoResponse> IntoResponse for Shown<T> {
+    fn into_response(self) -> Response {
+        let mut response = self.0.into_response();
+        response.headers_mut().extend(self.1.map(BehindCode::header));
+        response
+    }
 }
 
 fn wrong_query(error: &QueryRejection) -> Refusal {
@@ -182,13 +216,15 @@ fn wrong_query(error: &QueryRejection) -> Refusal {
 }
 
 #[utoipa::path(get, path = "/v1/bookings", tag = "bookings", params(PageQuery), security(("token" = [])),
-    responses((status = 200, body = Page), (status = 400), (status = 401), (status = 503)))]
-/// One's own bookings, newest first.
+    responses((status = 200, body = Page,
+        headers(("frontrow-behind" = BehindCode, description = "there if the newest may be missing"))),
+        (status = 400), (status = 401), (status = 503)))]
+/// One's own bookings, newest first. Where the table is behind, what is there, with the field `behind`.
 async fn mine(
     State(service): Shared,
     headers: HeaderMap,
     query: Result<Query<PageQuery>, QueryRejection>,
-) -> Result<Json<Page>, Refusal> {
+) -> Result<Shown<Json<Page>>, Refusal> {
     let user = service.gate.user(&headers)?;
     let Query(query) = query.map_err(|error| wrong_query(&error))?;
     let most = query.most.unwrap_or(PAGE);
@@ -199,13 +235,15 @@ async fn mine(
     let wanted = wanted(&query, service.partitions)?;
     let event = query.event;
     let mut waited = Duration::ZERO;
-    let mut found = loop {
+    let (mut found, behind) = loop {
+        let behind = (service.behind)();
         let ask = move |store: &dyn Store| store.of_user(user, event, after, most + 1, &wanted);
         if let Some(found) = service.ask(ask).await? {
-            break found;
+            break (found, behind);
         }
         if waited >= service.patience {
-            let message = "the bookings have not come so far yet; ask again shortly";
+            let what = "the bookings have not come so far yet";
+            let message = behind.map_or(format!("{what}; ask again shortly"), |code| code.because(what));
             return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "not_there_yet", message));
         }
         tokio::time::sleep(LOOK).await;
@@ -214,7 +252,8 @@ async fn mine(
     let more = found.len() > most;
     found.truncate(most);
     let next = found.last().filter(|_| more).map(write_cursor);
-    Ok(Json(Page { bookings: found.iter().map(BookingView::from).collect(), next }))
+    let bookings = found.iter().map(BookingView::from).collect();
+    Ok(Shown(Json(Page { bookings, next, behind: behind.map(BehindCode::view) }), behind))
 }
 
 fn write_cursor(last: &Booking) -> String {
@@ -262,22 +301,27 @@ fn read_record(text: &str, partitions: PartitionId) -> Result<(PartitionId, Lsn)
 #[utoipa::path(get, path = "/v1/bookings/{id}", tag = "bookings", security(("token" = [])),
     params(("id" = String, Path, description = "event-section-row-epoch-lsn-slot, s for the row of a section",
         example = "7-0-12-2-4711-17")),
-    responses((status = 200, body = BookingView), (status = 400), (status = 401), (status = 404), (status = 503)))]
-/// One of one's own bookings.
+    responses((status = 200, body = OneView,
+        headers(("frontrow-behind" = BehindCode, description = "there if the newest may be missing"))),
+        (status = 400), (status = 401), (status = 404), (status = 503)))]
+/// One of one's own bookings. Where the table is behind, one that is not there is not said not to be: 503 `behind`.
 async fn one(
     State(service): Shared,
     headers: HeaderMap,
     Path(id): Path<String>,
-) -> Result<Json<BookingView>, Refusal> {
+) -> Result<Shown<Json<OneView>>, Refusal> {
     let user = service.gate.user(&headers)?;
     let none = |error: NoBookingId| Refusal::new(StatusCode::NOT_FOUND, "unknown_booking", error.to_string());
     let id: BookingId = id.parse().map_err(none)?;
+    let behind = (service.behind)();
     let found = service.ask(move |store| store.one(user, id)).await?;
     let missing = || {
         let message = format!("you have no booking {id}; your bookings are at /v1/bookings");
-        Refusal::new(StatusCode::NOT_FOUND, "unknown_booking", message)
+        let certain = Refusal::new(StatusCode::NOT_FOUND, "unknown_booking", message);
+        behind.map_or(certain, |code| code.refusal(format_args!("booking {id} of yours is not known here")))
     };
-    found.as_ref().map(|booking| Json(BookingView::from(booking))).ok_or_else(missing)
+    let booking = BookingView::from(found.as_ref().ok_or_else(missing)?);
+    Ok(Shown(Json(OneView { booking, behind: behind.map(BehindCode::view) }), behind))
 }
 
 /// What has been sold of a section.
@@ -306,6 +350,20 @@ pub struct SalesView {
     cancelled: u64,
     /// Sections in which anything was booked.
     sections: Vec<SectionView>,
+    /// There if the newest bookings and cancellations may not be counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    behind: Option<Behind>,
+}
+
+/// What an export may be.
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ExportQuery {
+    /// Also where the table is behind: what is there then. Its name says so (`event-7-behind.csv`), and the header does.
+    #[serde(default)]
+    #[param(default = false)]
+    behind: bool,
 }
 
 /// The event that a path names, if there is one.
@@ -321,16 +379,19 @@ fn event_of(service: &Service, id: &str) -> Result<EventId, Refusal> {
 
 #[utoipa::path(get, path = "/v1/admin/events/{id}/sales", tag = "admin", security(("operator" = [])),
     params(("id" = i64, Path, minimum = 0, maximum = 4_294_967_295_i64, description = "the event")),
-    responses((status = 200, body = SalesView), (status = 400), (status = 401), (status = 404), (status = 503)))]
+    responses((status = 200, body = SalesView,
+        headers(("frontrow-behind" = BehindCode, description = "there if the newest may be missing"))),
+        (status = 400), (status = 401), (status = 404), (status = 503)))]
 /// What has been sold of an event, section by section. A server says 404 of an event that there is none of; the bookings service
 /// knows of bookings only, and of such an event that nothing was sold.
 async fn sales(
     State(service): Shared,
     headers: HeaderMap,
     Path(id): Path<String>,
-) -> Result<Json<SalesView>, Refusal> {
+) -> Result<Shown<Json<SalesView>>, Refusal> {
     service.gate.organiser(&headers)?;
     let event = event_of(&service, &id)?;
+    let behind = (service.behind)();
     let found = service.ask(move |store| store.sales(event)).await?;
     let view = |it: &crate::store::SectionSales| SectionView {
         section: it.section,
@@ -341,39 +402,64 @@ async fn sales(
     let sections: Vec<SectionView> = found.iter().map(view).collect();
     let sum = |of: fn(&SectionView) -> u64| sections.iter().map(of).sum();
     let (bookings, seats, cancelled) = (sum(|it| it.bookings), sum(|it| it.seats), sum(|it| it.cancelled));
-    Ok(Json(SalesView { event, bookings, seats, cancelled, sections }))
+    let view =
+        SalesView { event, bookings, seats, cancelled, sections, behind: behind.map(BehindCode::view) };
+    Ok(Shown(Json(view), behind))
+}
+
+/// Of which event an export is, and whether it may lack the newest bookings. A file does not show that to whoever reads it later,
+/// so one that may is made only for whoever asks for such.
+async fn export_of(
+    service: &Arc<Service>,
+    (headers, id): (&HeaderMap, &str),
+    query: Result<Query<ExportQuery>, QueryRejection>,
+) -> Result<(EventId, Option<BehindCode>), Refusal> {
+    service.gate.organiser(headers)?;
+    let event = event_of(service, id)?;
+    let Query(query) = query.map_err(|error| wrong_query(&error))?;
+    let behind = (service.behind)();
+    service.ask(|_| Ok(())).await?;
+    match behind.filter(|_| !query.behind) {
+        Some(code) => {
+            let what = format!(
+                "an export of event {event} would lack the newest bookings (?behind=true gives what is there)"
+            );
+            Err(code.refusal(what))
+        }
+        None => Ok((event, behind)),
+    }
 }
 
 #[utoipa::path(get, path = "/v1/admin/events/{id}/sales.csv", tag = "admin", security(("operator" = [])),
-    params(("id" = i64, Path, minimum = 0, maximum = 4_294_967_295_i64, description = "the event")),
-    responses((status = 200, content_type = "text/csv", body = String), (status = 400), (status = 401), (status = 404),
-        (status = 503)))]
-/// All bookings of an event as CSV, a line for every row of seats.
+    params(("id" = i64, Path, minimum = 0, maximum = 4_294_967_295_i64, description = "the event"), ExportQuery),
+    responses((status = 200, content_type = "text/csv", body = String,
+        headers(("frontrow-behind" = BehindCode, description = "there if the newest may be missing"))),
+        (status = 400), (status = 401), (status = 404), (status = 503)))]
+/// All bookings of an event as CSV, a line for every row of seats. Where the table is behind, 503 unless that is asked for.
 async fn csv(
     State(service): Shared,
     headers: HeaderMap,
     Path(id): Path<String>,
-) -> Result<Response, Refusal> {
-    service.gate.organiser(&headers)?;
-    let event = event_of(&service, &id)?;
-    service.ask(|_| Ok(())).await?;
-    Ok(export::csv(Arc::clone(&service.store), event))
+    query: Result<Query<ExportQuery>, QueryRejection>,
+) -> Result<Shown<Response>, Refusal> {
+    let (event, behind) = export_of(&service, (&headers, &id), query).await?;
+    Ok(Shown(export::csv(Arc::clone(&service.store), event, behind.is_some()), behind))
 }
 
 #[utoipa::path(get, path = "/v1/admin/events/{id}/sales.ndjson", tag = "admin", security(("operator" = [])),
-    params(("id" = i64, Path, minimum = 0, maximum = 4_294_967_295_i64, description = "the event")),
-    responses((status = 200, content_type = "application/x-ndjson", body = String), (status = 400), (status = 401),
-        (status = 404), (status = 503)))]
-/// All bookings of an event, one JSON document a line.
+    params(("id" = i64, Path, minimum = 0, maximum = 4_294_967_295_i64, description = "the event"), ExportQuery),
+    responses((status = 200, content_type = "application/x-ndjson", body = String,
+        headers(("frontrow-behind" = BehindCode, description = "there if the newest may be missing"))),
+        (status = 400), (status = 401), (status = 404), (status = 503)))]
+/// All bookings of an event, one JSON document a line. Where the table is behind, 503 unless that is asked for.
 async fn ndjson(
     State(service): Shared,
     headers: HeaderMap,
     Path(id): Path<String>,
-) -> Result<Response, Refusal> {
-    service.gate.organiser(&headers)?;
-    let event = event_of(&service, &id)?;
-    service.ask(|_| Ok(())).await?;
-    Ok(export::ndjson(Arc::clone(&service.store), event))
+    query: Result<Query<ExportQuery>, QueryRejection>,
+) -> Result<Shown<Response>, Refusal> {
+    let (event, behind) = export_of(&service, (&headers, &id), query).await?;
+    Ok(Shown(export::ndjson(Arc::clone(&service.store), event, behind.is_some()), behind))
 }
 
 #[cfg(test)]

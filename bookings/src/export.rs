@@ -17,15 +17,21 @@ const HEAD: [&str; 9] =
 
 type Page = fn(&[Booking], bool) -> Result<Vec<u8>, StoreError>;
 
-pub(crate) fn csv(store: Arc<dyn Store>, event: EventId) -> Response {
-    exported(store, event, "text/csv; charset=utf-8", "csv", csv_page)
+/// `is_behind`: it may lack the newest bookings, and its name says so.
+pub(crate) fn csv(store: Arc<dyn Store>, event: EventId, is_behind: bool) -> Response {
+    exported(store, (event, is_behind), ("text/csv; charset=utf-8", "csv"), csv_page)
 }
 
-pub(crate) fn ndjson(store: Arc<dyn Store>, event: EventId) -> Response {
-    exported(store, event, "application/x-ndjson", "ndjson", ndjson_page)
+pub(crate) fn ndjson(store: Arc<dyn Store>, event: EventId, is_behind: bool) -> Response {
+    exported(store, (event, is_behind), ("application/x-ndjson", "ndjson"), ndjson_page)
 }
 
-fn exported(store: Arc<dyn Store>, event: EventId, kind: &'static str, ending: &str, page: Page) -> Response {
+fn exported(
+    store: Arc<dyn Store>,
+    (event, is_behind): (EventId, bool),
+    (kind, ending): (&'static str, &str),
+    page: Page,
+) -> Response {
     let (send, mut receive) = tokio::sync::mpsc::channel::<Result<Bytes, StoreError>>(2);
     // Ends when the client goes, for then nobody receives.
     tokio::task::spawn_blocking(move || {
@@ -49,7 +55,8 @@ fn exported(store: Arc<dyn Store>, event: EventId, kind: &'static str, ending: &
         }
     });
     let pages = futures_util::stream::poll_fn(move |context| receive.poll_recv(context));
-    let name = format!("attachment; filename=\"event-{event}.{ending}\"");
+    let behind = if is_behind { "-behind" } else { "" };
+    let name = format!("attachment; filename=\"event-{event}{behind}.{ending}\"");
     let headers = [(header::CONTENT_TYPE, kind.to_owned()), (header::CONTENT_DISPOSITION, name)];
     (headers, Body::from_stream(pages)).into_response()
 }

@@ -10,9 +10,11 @@
 //! | [`consume`] | from a topic of Kafka's to a table, and what is set aside on the way |
 //! | `postgres` | the table in PostgreSQL, with replicas; a feature |
 //! | [`api`] | the routes, and who may see what |
+//! | [`behind`] | whether the table may lack what was booked lately, and what an answer says then |
 //! | `export` | an event's sales as CSV and NDJSON |
 
 pub mod api;
+pub mod behind;
 pub mod booking;
 pub mod consume;
 mod export;
@@ -22,6 +24,7 @@ pub mod sqlite;
 pub mod store;
 
 pub use api::{Gate, Refusal, Service, routes};
+pub use behind::{Behind, BehindCode};
 pub use booking::{Booking, BookingId, Seats, State};
 pub use sqlite::{Sqlite, SqliteSink};
 pub use store::{Since, Store, StoreError};

@@ -116,7 +116,7 @@ pub trait Sink: Send {
         Ok(())
     }
 
-    /// Sees whether what was written before is still there, if somebody else could take it away. Asked every ten seconds; after
+    /// Sees whether what was written before is still there, if somebody else could take it away. Asked every two seconds; after
     /// an error it is begun anew, and says then from where to go on.
     fn look(&mut self) -> Result<(), SinkError> {
         Ok(())

@@ -1,12 +1,13 @@
 //! What operators do.
 
 use crate::args::{BlockArgs, BookingsArgs, Create, Event, EventArg};
+use crate::browse::say_behind;
 use crate::failure::Failure;
 use crate::plan;
 use crate::session::Session;
 use crate::show::Out;
 use frontrow_client::Http;
-use frontrow_client::http::{Event as Line, EventQuery};
+use frontrow_client::http::{Behind, Event as Line, EventQuery};
 use serde_json::{Value, json};
 
 pub(crate) async fn run(session: &Session, event: Event, out: Out) -> Result<(), Failure> {
@@ -29,7 +30,7 @@ pub(crate) async fn run(session: &Session, event: Event, out: Out) -> Result<(),
             say_line(&http.archive(number(session, &args).await?).await?, "is archived", out);
             Ok(())
         }
-        Event::Sales(args) => sales(&http, number(session, &args).await?, out).await,
+        Event::Sales(args) => sales(session, &http, number(session, &args).await?, out).await,
         Event::Bookings(args) => bookings(session, &http, &args, out).await,
         Event::Block(args) => block(session, &http, &args, true, out).await,
         Event::Unblock(args) => block(session, &http, &args, false, out).await,
@@ -106,8 +107,9 @@ async fn bookings(session: &Session, http: &Http, args: &BookingsArgs, out: Out)
     Ok(())
 }
 
-async fn sales(http: &Http, event: u32, out: Out) -> Result<(), Failure> {
+async fn sales(session: &Session, http: &Http, event: u32, out: Out) -> Result<(), Failure> {
     let mut json = http.sales(event).await?;
+    let behind: Option<Behind> = serde_json::from_value(json["behind"].clone()).unwrap_or_default();
     json["ok"] = true.into();
     let figures = |of: &Value| {
         let (bookings, seats, cancelled) = (&of["bookings"], &of["seats"], &of["cancelled"]);
@@ -117,6 +119,11 @@ async fn sales(http: &Http, event: u32, out: Out) -> Result<(), Failure> {
     let lines = sections.map(|it| format!("\n  section {}: {}", it["section"], figures(it)));
     let text = lines.fold(format!("Event {event}: {}.", figures(&json)), |text, line| text + &line);
     out.say(&json, text);
+    if let Some(behind) = &behind
+        && !out.json
+    {
+        say_behind(session, "Newer bookings may not be counted, for", behind, out).await;
+    }
     Ok(())
 }
 

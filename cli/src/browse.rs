@@ -6,10 +6,10 @@ use crate::places::Labels;
 use crate::seatmap::section_text;
 use crate::session::Session;
 use crate::show::{Out, booked_seats, view_json, view_text};
-use frontrow_client::http::{OwnBooking, SectionState};
+use frontrow_client::http::{Behind, OwnBooking, SectionState};
 use frontrow_client::{EventId, RowRef};
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) async fn events(session: &Session, args: &Events, out: Out) -> Result<(), Failure> {
     let events = session.http.events(&args.query.join(" ")).await?;
@@ -92,29 +92,51 @@ pub(crate) async fn bookings(session: &Session, args: &OwnArgs, out: Out) -> Res
     let http = session.http.as_user(session.token().await?);
     let mut maps = BTreeMap::new();
     if let Some(id) = &args.id {
-        say_booking(session, &mut maps, &http.own_booking(id).await?, out).await;
+        let booking = http.own_booking(id).await?;
+        say_booking(session, &mut maps, &booking, out).await;
+        if let Some(behind) = &booking.behind {
+            say_behind(session, "It may have been given back meanwhile, for", behind, out).await;
+        }
         return Ok(());
     }
     let event = match &args.event {
         Some(event) => Some(session.event(event).await?),
         None => None,
     };
-    let (mut cursor, mut any) = (None, false);
+    let (mut cursor, mut any, mut behind) = (None, false, None);
     loop {
         let page = http.own_bookings(event, cursor.as_deref()).await?;
         for booking in &page.bookings {
             say_booking(session, &mut maps, booking, out).await;
         }
         any |= !page.bookings.is_empty();
+        behind = page.behind.or(behind);
         cursor = page.next;
         if cursor.is_none() {
             break;
         }
     }
-    if !any && !out.json {
+    if let Some(behind) = behind {
+        let what =
+            if any { "Newer bookings may be missing here, for" } else { "No booking is known here, but" };
+        say_behind(session, what, &behind, out).await;
+    } else if !any && !out.json {
         out.say(&json!({}), "You have booked nothing yet: frontrow events, frontrow claim, frontrow book");
     }
     Ok(())
+}
+
+/// That what was said may not be all, and why: the last line.
+pub(crate) async fn say_behind(session: &Session, what: &str, behind: &Behind, out: Out) {
+    // Buyers are not told what exactly is wrong; whoever runs it reads that in the status.
+    let node = session.http.node().await.unwrap_or_default();
+    let consumers = node["consumers"].as_array().into_iter().flatten();
+    let troubles: BTreeSet<&str> =
+        consumers.chain([&node["bookings"]]).filter_map(|it| it["trouble"].as_str()).collect();
+    let whose = if node["role"] == "bookings" { "the service" } else { "the table of bookings" };
+    let text = format!("{what} {whose} is behind: {}.", behind.reason);
+    let text = troubles.iter().fold(text, |text, trouble| text + "\n  " + trouble);
+    out.say(&json!({"ok": true, "behind": behind, "trouble": troubles}), text);
 }
 
 /// Labels of sections, once they were asked for. The bookings service has none.

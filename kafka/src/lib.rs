@@ -14,9 +14,11 @@
 //! | `native` | the few calls that rdkafka has no safe and fast way for |
 //! | [`writer`] | the log's changes into the topics, a batch to a transaction |
 //! | [`reader`] | bookings out of their topic, as a member of a group |
+//! | [`ends`] | where that topic ends |
 
 mod context;
 mod encoding;
+pub mod ends;
 mod murmur2;
 mod native;
 mod positions;
@@ -27,6 +29,7 @@ mod settings;
 mod topics;
 pub mod writer;
 
+pub use ends::Ends;
 pub use murmur2::murmur2;
 pub use reader::Reader;
 pub use registry::{Registry, RegistryError};

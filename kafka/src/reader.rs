@@ -320,7 +320,7 @@ impl Reader {
         let topic = self.topic();
         if known.bookings.as_ref().zip(id).is_some_and(|(known, id)| known != id) {
             return Some(format!(
-                "{topic} was made anew, and nothing is told in it yet: the server that is primary notices within ten seconds, and \
+                "{topic} was made anew, and nothing is told in it yet: the server that is primary notices within some seconds, and \
                  tells everything once more"
             ));
         }

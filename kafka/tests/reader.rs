@@ -5,7 +5,7 @@ mod common;
 use common::{PARTITIONS, anew, batch, change, read_raw, settings};
 use frontrow_cdc::source::{Polled, Record, Source, SourceError};
 use frontrow_cdc::{Change, Message, Sink};
-use frontrow_kafka::{Reader, Settings, Writer};
+use frontrow_kafka::{Ends, Reader, Settings, Writer};
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,6 +66,42 @@ fn written(settings: &Settings, lsns: std::ops::Range<u64>) -> Writer {
     writer.begin(1).unwrap();
     writer.write(&batch(lsns.map(|lsn| change(0, (1, lsn), "booked", lsn, lsn)).collect())).unwrap();
     writer
+}
+
+/// Whoever is no member of the group knows how far it has to come, and that nothing is told which is not committed.
+#[test]
+fn the_ends_are_where_a_reader_has_read_everything() {
+    let settings = settings("ends", 38);
+    drop(written(&settings, 1..100));
+    let ends = Ends::new(settings.clone(), "one").unwrap();
+    let all = 0..i32::from(PARTITIONS);
+    // A transaction counts a moment after it was committed.
+    let beyond = |before: &BTreeMap<i32, i64>| {
+        let looks =
+            (0..LOOKS).map(|_| ends.look(all.clone(), Duration::from_secs(10)).expect("Kafka is there"));
+        let mut moved = looks.filter(|now| now.iter().all(|(of, end)| end > before.get(of).unwrap_or(&0)));
+        moved.next().expect("every partition is told how far it is")
+    };
+    let before = beyond(&BTreeMap::new());
+    assert_eq!(before.len(), usize::from(PARTITIONS));
+    let mut reader = Reader::new(settings.clone(), "one").unwrap();
+    let mut heard = Heard::default();
+    (0..LOOKS).find(|_| {
+        heard.look(&mut reader, &BTreeMap::new());
+        heard.all_ended()
+    });
+    assert_eq!(heard.ends.len(), before.len());
+    let gaps = ends.gaps(&heard.ends, &before).expect("Kafka is there");
+    assert_eq!(gaps, before, "behind what was read there is nothing to be read");
+    drop(written(&settings, 100..200));
+    let gaps = ends.gaps(&heard.ends, &before).expect("Kafka is there");
+    assert_eq!(gaps, before, "the first record that is not read stands behind the end that was seen");
+    let start = before.keys().map(|of| (*of, 0)).collect();
+    let gaps = ends.gaps(&start, &before).expect("Kafka is there");
+    assert!(gaps.iter().all(|(of, first)| *first < before[of]), "{gaps:?}");
+    beyond(&before);
+    let none = ends.look([99], Duration::from_secs(1));
+    assert!(matches!(none, Err(SourceError::Away(_))), "{none:?}");
 }
 
 #[test]

@@ -1,16 +1,18 @@
 //! The routes, who may ask, and how the service is doing.
 
+use crate::watch::Watch;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use frontrow_bookings::consume::{Progress, Standing};
-use frontrow_bookings::{Service, Store, api};
+use frontrow_bookings::{Behind, BehindCode, Service, Store, api};
 use frontrow_server::config::Config;
 use frontrow_server::exposition::{Families, Labels};
 use frontrow_server::http::{dev_tokens, gate};
 use frontrow_server::identity::Keys;
+use serde::Serialize;
 use serde_json::json;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -19,21 +21,37 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::watch;
-use utoipa::OpenApi as _;
+use utoipa::{OpenApi, ToSchema};
 
 /// How long open requests may go on after the stop.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-type All = Arc<Vec<Arc<Progress>>>;
+type All = Arc<Watch>;
+
+/// What it answers besides bookings, for machines.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Frontrow's bookings service",
+        description = "Who has booked what, out of Kafka and PostgreSQL. Selling is the servers'."
+    ),
+    paths(healthz, readyz)
+)]
+struct Own;
+
+/// Whether it takes bookings over.
+#[derive(Serialize, ToSchema)]
+struct Readiness {
+    ready: bool,
+    /// What keeps it from that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trouble: Option<String>,
+}
 
 /// Bookings as a server answers them, and this service's own health.
-pub(crate) fn routes(
-    config: &Config,
-    keys: &Keys,
-    store: Arc<dyn Store>,
-    consumers: Vec<Arc<Progress>>,
-) -> Router {
+pub(crate) fn routes(config: &Config, keys: &Keys, store: Arc<dyn Store>, watch: All) -> Router {
     let tokens = dev_tokens(keys, config.service.http);
+    let table = Arc::clone(&watch);
     let service = Service {
         store,
         gate: gate(keys),
@@ -43,18 +61,29 @@ pub(crate) fn routes(
         event: None,
         // The table says so itself.
         complete: Box::new(|| true),
+        behind: Box::new(move || table.behind()),
     };
     let own = Router::new()
         .route("/v1/status", get(status))
         .route("/metrics", get(metrics))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        // As they were called before they were called as at a server.
         .route("/health/live", get(|| async { "alive\n" }))
         .route("/health/ready", get(ready))
-        .route("/openapi.json", get(|| async { Json(api::Api::openapi()) }))
-        .with_state(All::new(consumers));
+        .route("/openapi.json", get(document))
+        .with_state(watch);
     frontrow_bookings::routes(Arc::new(service)).merge(own).merge(tokens)
 }
 
-/// How far every consumer is.
+/// All routes for machines.
+async fn document() -> Json<utoipa::openapi::OpenApi> {
+    let mut api = Own::openapi();
+    api.merge(api::Api::openapi());
+    Json(api)
+}
+
+/// How far every consumer is, and whether the table follows.
 async fn status(State(all): State<All>) -> Json<serde_json::Value> {
     let one = |progress: &Arc<Progress>| {
         json!({
@@ -67,12 +96,33 @@ async fn status(State(all): State<All>) -> Json<serde_json::Value> {
             "text": progress.to_string(),
         })
     };
-    Json(json!({ "role": "bookings", "consumers": all.iter().map(one).collect::<Vec<_>>() }))
+    let behind: Option<Behind> = all.behind().map(BehindCode::view);
+    let consumers: Vec<_> = all.consumers().iter().map(one).collect();
+    Json(json!({ "role": "bookings", "behind": behind, "consumers": consumers }))
 }
 
-/// Whether nothing keeps it from taking bookings over.
+fn trouble(all: &Watch) -> Option<String> {
+    all.consumers().iter().find_map(|progress| progress.trouble())
+}
+
+#[utoipa::path(get, path = "/healthz", tag = "operate", responses((status = 200, body = String)))]
+/// Whether the process lives.
+async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+#[utoipa::path(get, path = "/readyz", tag = "operate",
+    responses((status = 200, body = Readiness), (status = 503, body = Readiness)))]
+/// Whether nothing keeps it from taking bookings over. What is in the table is answered also where something does.
+async fn readyz(State(all): State<All>) -> Response {
+    let trouble = trouble(&all);
+    let status = if trouble.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(Readiness { ready: trouble.is_none(), trouble })).into_response()
+}
+
+/// The same as a text.
 async fn ready(State(all): State<All>) -> Response {
-    match all.iter().find_map(|progress| progress.trouble()) {
+    match trouble(&all) {
         None => "ready\n".into_response(),
         Some(trouble) => (StatusCode::SERVICE_UNAVAILABLE, trouble + "\n").into_response(),
     }
@@ -91,16 +141,18 @@ async fn metrics(State(all): State<All>) -> Response {
         ("frontrow_service_retries", "Times that Kafka or PostgreSQL was away.", |it| &it.retries),
     ];
     for (name, help, of) in counters {
-        let sum = all.iter().map(|one| of(one).load(Relaxed)).sum();
+        let sum = all.consumers().iter().map(|one| of(one).load(Relaxed)).sum();
         families.counter(name, help, [(Labels::new(), sum)]);
     }
-    let waits = all.iter().filter(|one| one.trouble().is_some()).count();
+    let waits = all.consumers().iter().filter(|one| one.trouble().is_some()).count();
     families.value("frontrow_service_waits", "Consumers that something keeps from going on.", waits as f64);
+    let behind = f64::from(u8::from(all.behind().is_some()));
+    families.value("frontrow_service_behind", "Whether the table may lack what was booked lately.", behind);
     // Of what is not known nothing is said: 0 would be.
     let known = |(partition, standing): (i32, Standing)| {
         standing.lag().map(|lag| (vec![("partition", partition.to_string())], lag as f64))
     };
-    let lags: Vec<_> = all.iter().flat_map(|one| one.partitions()).filter_map(known).collect();
+    let lags: Vec<_> = all.consumers().iter().flat_map(|one| one.partitions()).filter_map(known).collect();
     families.gauge(
         "frontrow_service_lag_records",
         "Records of the topic that are not in the table yet.",
@@ -172,7 +224,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_not_known_is_null_and_no_sample() {
-        let all = All::new(vec![Arc::default(), Arc::default()]);
+        let (one, two) = (Arc::<Progress>::default(), Arc::<Progress>::default());
+        let all = Arc::new(Watch::new(vec![Arc::clone(&one), two], Box::new(|| 0)));
         let (status, metrics) = said(&all).await;
         for one in status.as_array().unwrap() {
             assert_eq!((&one["partitions"], &one["lag_records"]), (&json!(0), &json!(null)));
@@ -180,14 +233,39 @@ mod tests {
         }
         assert!(!metrics.contains("frontrow_service_lag_records{"), "{metrics}");
         let places = BTreeMap::from([3, 4].map(|of| (of, Place { next: Some(7), ..Place::default() })));
-        all[0].stand(&places, |of| (of == 3).then_some(9));
+        one.stand(&places, |of| (of == 3).then_some(9));
         let (status, metrics) = said(&all).await;
         assert_eq!((&status[0]["partitions"], &status[0]["lag_records"]), (&json!(2), &json!(null)));
         assert!(metrics.contains("frontrow_service_lag_records{partition=\"3\"} 2\n"), "{metrics}");
         assert!(!metrics.contains("partition=\"4\""), "{metrics}");
-        all[0].stand(&places, |_| Some(7));
+        one.stand(&places, |_| Some(7));
         let (status, metrics) = said(&all).await;
         assert_eq!(status[0]["lag_records"], 0);
         assert!(metrics.contains("{partition=\"3\"} 0\n") && metrics.contains("{partition=\"4\"} 0\n"));
+    }
+    #[tokio::test]
+    async fn it_is_ready_while_nothing_keeps_it_from_taking_bookings_over() {
+        let progress = Arc::<Progress>::default();
+        let all = Arc::new(Watch::new(vec![Arc::clone(&progress)], Box::new(|| 0)));
+        assert_eq!(healthz().await, "ok\n");
+        let asked = async || {
+            let (new, old) = (readyz(State(Arc::clone(&all))).await, ready(State(Arc::clone(&all))).await);
+            assert_eq!(new.status(), old.status());
+            let status = new.status();
+            let bytes = axum::body::to_bytes(new.into_body(), usize::MAX).await.unwrap();
+            (status, serde_json::from_slice::<serde_json::Value>(&bytes).unwrap())
+        };
+        assert_eq!(asked().await, (StatusCode::OK, json!({"ready": true})));
+        progress.troubled(Some("no broker".into()));
+        let waits = json!({"ready": false, "trouble": "no broker"});
+        assert_eq!(asked().await, (StatusCode::SERVICE_UNAVAILABLE, waits));
+    }
+
+    #[tokio::test]
+    async fn all_that_machines_ask_is_in_the_document() {
+        let Json(document) = document().await;
+        for path in ["/healthz", "/readyz", "/v1/bookings", "/v1/admin/events/{id}/sales.csv"] {
+            assert!(document.paths.paths.contains_key(path), "{path}");
+        }
     }
 }

@@ -7,20 +7,23 @@
 //! | --- | --- |
 //! | `lib` | starting and stopping |
 //! | `consumers` | the threads that take bookings over |
+//! | `watch` | whether the table follows its topic, whoever takes the bookings over |
 //! | `http` | the routes, who may ask, and how the service is doing |
 
 mod consumers;
 mod http;
+mod watch;
 
 use consumers::Consumers;
 use frontrow_bookings::postgres::{self, Postgres, PostgresError};
 use frontrow_cdc::source::SourceError;
-use frontrow_kafka::BadSetting;
+use frontrow_kafka::{BadSetting, Ends};
 use frontrow_server::config::Config;
 use frontrow_server::identity::{Keys, KeysError};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Instant;
+use watch::{Watch, Watching};
 
 /// Why it does not start.
 #[derive(Debug, thiserror::Error)]
@@ -60,13 +63,14 @@ pub struct Service {
     /// Where it answers.
     pub http: SocketAddr,
     consumers: Consumers,
+    watching: Watching,
     serving: http::Serving,
 }
 
 /// Starts it. Kafka and PostgreSQL need not be there yet: it goes on by itself once they are.
 #[allow(
     clippy::disallowed_methods,
-    reason = "the age of a connection to a replica, which nothing is decided by"
+    reason = "the age of a connection to a replica, and of what is known of the table: no booking is decided by it"
 )]
 pub fn start(config: &Config) -> Result<Service, ServiceError> {
     let primary = config.service.postgres.clone().ok_or(ServiceError::Missing("service.postgres"))?;
@@ -80,17 +84,23 @@ pub fn start(config: &Config) -> Result<Service, ServiceError> {
     let listener = TcpListener::bind(address).map_err(|source| ServiceError::Http { address, source })?;
     let at = listener.local_addr().map_err(|source| ServiceError::Http { address, source })?;
     let begun = Instant::now();
-    let table = Postgres::open(&settings, move || begun.elapsed().as_millis() as u64)?;
+    let clock = move || begun.elapsed().as_millis() as u64;
+    let table = Arc::new(Postgres::open(&settings, clock)?);
+    let ends = Ends::new(kafka.clone(), &config.service.group)?;
     let consumers = Consumers::start(config, &kafka, &settings)?;
-    let routes = http::routes(config, &keys, Arc::new(table), consumers.progress());
+    let watch = Arc::new(Watch::new(consumers.progress(), Box::new(clock)));
+    let watching =
+        Watching::start(Arc::clone(&watch), Arc::clone(&table), ends).map_err(ServiceError::Thread)?;
+    let routes = http::routes(config, &keys, table, watch);
     let serving = http::Serving::start(listener, routes).map_err(ServiceError::Thread)?;
-    Ok(Service { http: at, consumers, serving })
+    Ok(Service { http: at, consumers, watching, serving })
 }
 
 impl Service {
     /// No new connections, and nothing more is taken over; what was under way is ended, unless it takes more than some seconds.
     pub fn stop(self) {
         let ending = self.consumers.stop();
+        self.watching.stop();
         self.serving.stop();
         ending.wait();
     }

@@ -40,6 +40,14 @@ fn write(sink: &mut impl Sink, changes: Vec<Change>) {
 }
 
 fn service(folder: &std::path::Path, patience: Duration) -> (Router, crate::sqlite::SqliteSink) {
+    service_behind(folder, patience, None)
+}
+
+fn service_behind(
+    folder: &std::path::Path,
+    patience: Duration,
+    behind: Option<BehindCode>,
+) -> (Router, crate::sqlite::SqliteSink) {
     let (table, mut sink) = Sqlite::open(&folder.join("bookings.db"), 1).unwrap();
     sink.begin(1).unwrap();
     let service = Service {
@@ -49,13 +57,18 @@ fn service(folder: &std::path::Path, patience: Duration) -> (Router, crate::sqli
         patience,
         event: Some(Box::new(|event| event == 7)),
         complete: Box::new(|| true),
+        behind: Box::new(move || behind),
     };
     (routes(Arc::new(service)), sink)
 }
 
-async fn get(routes: &Router, token: &str, path: &str) -> (StatusCode, String) {
+async fn ask(routes: &Router, token: &str, path: &str) -> Response {
     let request = Request::get(path).header(header::AUTHORIZATION, format!("Bearer {token}"));
-    let response = routes.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    routes.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
+}
+
+async fn get(routes: &Router, token: &str, path: &str) -> (StatusCode, String) {
+    let response = ask(routes, token, path).await;
     let status = response.status();
     let bytes = response.into_body().collect().await.unwrap().to_bytes();
     (status, String::from_utf8(bytes.to_vec()).unwrap())
@@ -208,4 +221,81 @@ async fn an_event_is_exported_whole_however_many_pages_it_has() {
     let (_, table) = get(&routes, "key", "/v1/admin/events/7/sales.csv").await;
     let mut rows = csv::Reader::from_reader(table.as_bytes());
     assert_eq!(rows.records().filter(|row| row.as_ref().is_ok_and(|row| &row[5] == "2 3")).count(), 2500);
+}
+
+/// What there is is shown. But a list says that it may not be all, and nothing is said not to be there.
+#[tokio::test]
+async fn a_table_that_is_behind_says_so_in_every_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let (routes, mut sink) = service_behind(folder.path(), Duration::ZERO, Some(BehindCode::Ended));
+    write(&mut sink, vec![booked(42, 1, 5)]);
+    for (token, path, bookings) in [("42", "/v1/bookings", 1), ("43", "/v1/bookings?event=7", 0)] {
+        let said = ask(&routes, token, path).await.headers()["frontrow-behind"].clone();
+        let (status, page) = json_of(&routes, token, path).await;
+        assert_eq!((status, page["bookings"].as_array().unwrap().len()), (StatusCode::OK, bookings));
+        assert_eq!((said.to_str().unwrap(), &page["behind"]["code"]), ("ended", &json!("ended")));
+        assert!(page["behind"]["reason"].as_str().unwrap().contains("/v1/status"), "{page}");
+    }
+    let (status, one) = json_of(&routes, "42", "/v1/bookings/7-0-1-1-4-3").await;
+    assert_eq!(
+        (status, &one["id"], &one["behind"]["code"]),
+        (StatusCode::OK, &json!("7-0-1-1-4-3"), &json!("ended"))
+    );
+    let unknown = ask(&routes, "43", "/v1/bookings/7-0-1-1-4-3").await;
+    assert_eq!(unknown.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(unknown.headers()["retry-after"], "5");
+    let (_, unknown) = json_of(&routes, "43", "/v1/bookings/7-0-1-1-4-3").await;
+    assert_eq!((&unknown["error"]["code"], &unknown["error"]["retryable"]), (&json!("behind"), &json!(true)));
+    assert_eq!(json_of(&routes, "43", "/v1/bookings/x").await.0, StatusCode::NOT_FOUND, "that can be none");
+    let (status, late) = json_of(&routes, "42", "/v1/bookings?after=1.6").await;
+    assert_eq!((status, &late["error"]["code"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("not_there_yet")));
+    assert!(late["error"]["message"].as_str().unwrap().contains("taken over no more"), "{late}");
+    let (status, sales) = json_of(&routes, "key", "/v1/admin/events/7/sales").await;
+    assert_eq!(
+        (status, &sales["bookings"], &sales["behind"]["code"]),
+        (StatusCode::OK, &json!(1), &json!("ended"))
+    );
+}
+
+/// A file does not say who made it: none is made of a table that is behind, but for whoever wants one.
+#[tokio::test]
+async fn an_export_of_a_table_that_is_behind_has_to_be_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let (routes, mut sink) = service_behind(folder.path(), Duration::ZERO, Some(BehindCode::CatchingUp));
+    write(&mut sink, vec![booked(42, 1, 5)]);
+    for ending in ["csv", "ndjson"] {
+        let path = |query: &str| format!("/v1/admin/events/7/sales.{ending}{query}");
+        for query in ["", "?behind=false"] {
+            let (status, refused) = json_of(&routes, "key", &path(query)).await;
+            assert_eq!(
+                (status, &refused["error"]["code"]),
+                (StatusCode::SERVICE_UNAVAILABLE, &json!("behind"))
+            );
+            assert!(refused["error"]["message"].as_str().unwrap().contains("?behind=true"), "{refused}");
+        }
+        assert_eq!(get(&routes, "key", &path("?behind=1")).await.0, StatusCode::BAD_REQUEST);
+        assert_eq!(get(&routes, "42", &path("?behind=true")).await.0, StatusCode::UNAUTHORIZED);
+        let answer = ask(&routes, "key", &path("?behind=true")).await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert_eq!(answer.headers()["frontrow-behind"], "catching_up");
+        let name = answer.headers()[header::CONTENT_DISPOSITION].to_str().unwrap();
+        assert!(name.contains(&format!("event-7-behind.{ending}")), "{name}");
+        assert!(get(&routes, "key", &path("?behind=true")).await.1.contains("7-0-1-1-4-3"));
+    }
+}
+
+#[tokio::test]
+async fn a_table_that_is_not_behind_says_nothing_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (routes, mut sink) = service(folder.path(), Duration::ZERO);
+    write(&mut sink, vec![booked(42, 1, 5)]);
+    for (token, path) in [
+        ("42", "/v1/bookings"),
+        ("42", "/v1/bookings/7-0-1-1-4-3"),
+        ("key", "/v1/admin/events/7/sales"),
+        ("key", "/v1/admin/events/7/sales.csv?behind=true"),
+    ] {
+        assert!(!ask(&routes, token, path).await.headers().contains_key("frontrow-behind"), "{path}");
+        assert!(!get(&routes, token, path).await.1.contains("behind"), "{path}");
+    }
 }

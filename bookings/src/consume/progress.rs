@@ -96,15 +96,15 @@ impl Progress {
     }
 
     /// It ends for this.
-    pub(super) fn over(&self, trouble: String) {
+    pub fn over(&self, trouble: String) {
         let mut now = self.now();
         (now.trouble, now.is_over) = (Some(trouble), true);
         // It hears no more how far the topic goes.
         now.partitions.values_mut().for_each(|standing| standing.high = None);
     }
 
-    /// Whether that is news: there was no trouble, or of another kind.
-    pub(super) fn troubled(&self, trouble: Option<String>) -> bool {
+    /// This hinders it now, or nothing does. Whether that is news: there was no trouble, or of another kind.
+    pub fn troubled(&self, trouble: Option<String>) -> bool {
         let mut now = self.now();
         let kind = |trouble: &Option<String>| trouble.as_ref().map(|why| why.starts_with(LASTING));
         let news = trouble.is_some() && kind(&now.trouble) != kind(&trouble);

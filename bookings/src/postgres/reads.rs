@@ -9,6 +9,7 @@ use crate::store::{After, SectionSales, Since, Store, StoreError};
 use frontrow_cdc::Mark;
 use frontrow_shard::{EventId, Lsn, PartitionId, UserId};
 use futures_util::future::try_join;
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use tokio_postgres::Row;
@@ -47,6 +48,7 @@ const MARK: &str = "SELECT coalesce(m.epochs[m.n], 0), coalesce(m.lsns[m.n], 0) 
     FROM (SELECT epochs, lsns, array_position(partitions, $1) AS n FROM applied) AS m ORDER BY 1, 2 LIMIT 1";
 const HAS: &str =
     "SELECT coalesce(bool_and(coalesce(lsns[array_position(partitions, $1)], 0) >= $2), false) FROM applied";
+const PLACES: &str = "SELECT kafka_partition, coalesce(next_offset, 0) FROM applied";
 const COMPLETE: &str = "SELECT coalesce(bool_and(complete), false) FROM applied";
 /// Whether a user's booking and a record are there; none of either is.
 const SINCE: &str = "SELECT ($1::bigint IS NULL OR EXISTS (SELECT FROM bookings WHERE user_id = $1 AND event = $2 AND section = $3 \
@@ -120,6 +122,11 @@ impl Postgres {
     ) -> Result<Self, PostgresError> {
         let clock: Clock = Box::new(clock);
         Ok(Self { servers: Servers::new(settings, clock)?, complete_until: AtomicU64::new(0) })
+    }
+
+    /// By Kafka's partitions, before which offset everything is in the table, as whoever answers next has it.
+    pub fn places(&self) -> Result<BTreeMap<i32, i64>, StoreError> {
+        Ok(self.rows(PLACES, &[])?.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 
     /// What every server would answer alike, from whichever is asked.

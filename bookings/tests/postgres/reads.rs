@@ -132,6 +132,7 @@ async fn the_routes_answer_from_it_once_it_is_whole() {
         // As in the bookings service: what it knows of an event is its bookings.
         event: None,
         complete: Box::new(|| true),
+        behind: Box::new(|| None),
     };
     let routes = routes(Arc::new(service));
     assert_eq!(

@@ -90,6 +90,16 @@ impl Links {
         Http::new(&self.service.as_ref().expect("it runs").url).expect("a good address")
     }
 
+    /// The data directory of server and service.
+    pub(crate) fn data(&self) -> std::path::PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// Where it is.
+    pub(crate) fn service_url(&self) -> String {
+        self.service.as_ref().expect("it runs").url.clone()
+    }
+
     pub(crate) fn kill(&mut self, link: Link) {
         match link {
             Link::Server => self.server.take().expect("it runs").kill(),
@@ -108,7 +118,7 @@ impl Links {
                 self.server = Some(server);
             }
             Link::Service => {
-                let service = Service::start(&self.folder.path().join("data"), &settings);
+                let service = Service::start(&self.data(), &settings);
                 self.service = Some(service);
             }
             Link::Second => {}
@@ -132,7 +142,7 @@ impl Links {
 
     /// A second service beside the first.
     pub(crate) fn start_second(&mut self) {
-        let second = Service::start(&self.folder.path().join("data"), &self.settings());
+        let second = Service::start(&self.data(), &self.settings());
         self.second = Some(second);
     }
 

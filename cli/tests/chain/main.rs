@@ -8,6 +8,7 @@
 #![allow(dead_code, reason = "the helpers are shared by several tests, each of which uses some")]
 
 mod anew;
+mod behind;
 #[path = "../common/mod.rs"]
 mod common;
 mod crowd;
@@ -152,6 +153,13 @@ fn topics_that_are_deleted_are_told_anew_and_no_table_is_a_part() {
     let Some(postgres) = or_left_out(Postgres::start()) else { return };
     let Some(kafka) = kafka() else { return };
     anew::deleted_topics_are_told_anew(kafka, postgres);
+}
+
+#[test]
+fn a_service_that_does_not_follow_shows_no_part_as_all_there_is() {
+    let Some(postgres) = or_left_out(Postgres::start()) else { return };
+    let Some(kafka) = kafka() else { return };
+    behind::no_answer_is_a_part_that_looks_whole(kafka, postgres);
 }
 
 #[test]

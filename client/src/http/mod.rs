@@ -6,9 +6,9 @@
 mod types;
 
 pub use types::{
-    Blocked, BookedSeats, Booking, Bookings, Categories, Category, Created, DevToken, Event, EventDetail,
-    EventQuery, EventRulesLine, Map, OwnBooking, OwnBookings, RowMap, RowState, SectionMap, SectionState,
-    SectionSum,
+    Behind, Blocked, BookedSeats, Booking, Bookings, Categories, Category, Created, DevToken, Event,
+    EventDetail, EventQuery, EventRulesLine, Map, OwnBooking, OwnBookings, RowMap, RowState, SectionMap,
+    SectionState, SectionSum,
 };
 
 use http_body_util::{BodyExt, Full, Limited};

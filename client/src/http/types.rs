@@ -251,6 +251,18 @@ pub struct OwnBookings {
     /// The cursor of the next page; none if this is the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+    /// There if the newest bookings may be missing: this is not all then, also where it is empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behind: Option<Behind>,
+}
+
+/// Why the table that an answer comes from may lack what was booked lately.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Behind {
+    /// `ended`, `waiting`, `catching_up` or `unknown`; a later server may know others.
+    pub code: String,
+    /// For people.
+    pub reason: String,
 }
 
 /// One of one's own bookings.
@@ -271,6 +283,9 @@ pub struct OwnBooking {
     /// When it was given back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancelled_ms: Option<u64>,
+    /// Asked for alone: there if it may have been given back meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behind: Option<Behind>,
 }
 
 /// A new event's name and rules; what is `None` is the server's default.

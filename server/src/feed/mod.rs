@@ -45,8 +45,8 @@ const CALM_NS: u64 = 2_000_000_000;
 const MARK_NS: u64 = 1_000_000_000;
 /// How often what was written is made durable, so that the log may forget it.
 const SETTLE_NS: u64 = 10_000_000_000;
-/// How often a sink looks whether what it was told before is still there.
-const LOOK_NS: u64 = 10_000_000_000;
+/// How often a sink looks whether what it was told before is still there: for Kafka three questions, some milliseconds.
+const LOOK_NS: u64 = 2_000_000_000;
 /// After an error.
 const PAUSE: Duration = Duration::from_secs(1);
 

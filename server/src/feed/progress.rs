@@ -113,7 +113,7 @@ impl Progress {
     }
 
     /// Everything that was durable is in the table.
-    pub(super) fn complete(&self) {
+    pub(crate) fn complete(&self) {
         self.complete.store(true, Release);
     }
 
@@ -128,8 +128,13 @@ impl Progress {
         }
     }
 
+    /// Whether something keeps it from going on: what is booked meanwhile is not there.
+    pub(crate) fn is_troubled(&self) -> bool {
+        self.lock().is_some()
+    }
+
     /// What keeps it from going on, or nothing does. Whether that is news.
-    pub(super) fn trouble(&self, what: Option<String>) -> bool {
+    pub(crate) fn trouble(&self, what: Option<String>) -> bool {
         let mut trouble = self.lock();
         let news = *trouble != what;
         if news {
@@ -163,7 +168,7 @@ pub(crate) fn read_off(feeds: &[Arc<Progress>], families: &mut Families) {
             |it| it.most,
         ),
         ("frontrow_bookings_waits", "Whether something keeps it from going on.", |it| {
-            it.lock().is_some().into()
+            it.is_troubled().into()
         }),
     ];
     for (name, help, pick) in gauges {

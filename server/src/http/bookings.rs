@@ -7,7 +7,7 @@ use crate::feed::Progress;
 use crate::identity::{AdminKey, Verifier};
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode, header};
-use frontrow_bookings::{Gate, Refusal, Service, Store};
+use frontrow_bookings::{BehindCode, Gate, Refusal, Service, Store};
 use frontrow_shard::{Millis, UserId};
 use std::sync::Arc;
 
@@ -63,7 +63,7 @@ pub(super) fn routes(http: &Arc<Http>) -> Router<Arc<Http>> {
             .route("/v1/bookings", axum::routing::get(off))
             .route("/v1/bookings/{id}", axum::routing::get(off));
     };
-    let progress = Arc::clone(&table.progress);
+    let (complete, feed) = (Arc::clone(&table.progress), Arc::clone(&table.progress));
     let catalogue = Arc::clone(&http.catalogue);
     let gate = Keys { verifier: http.verifier.clone(), admin: http.admin.clone(), clock: http.clock };
     let service = Service {
@@ -72,7 +72,8 @@ pub(super) fn routes(http: &Arc<Http>) -> Router<Arc<Http>> {
         partitions: http.partitions,
         patience: frontrow_bookings::api::PATIENCE,
         event: Some(Box::new(move |event| catalogue.get(event).is_some())),
-        complete: Box::new(move || progress.is_complete()),
+        complete: Box::new(move || complete.is_complete()),
+        behind: Box::new(move || feed.is_troubled().then_some(BehindCode::Waiting)),
     };
     frontrow_bookings::routes(Arc::new(service)).with_state(())
 }

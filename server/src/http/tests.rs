@@ -405,6 +405,32 @@ async fn tokens_are_given_out_in_development_only() {
     assert_eq!((reply.status, reply.code()), (404, "not_in_development".into()));
 }
 
+/// What cannot be written into the table is booked all the same: nobody is told that it is not.
+#[tokio::test]
+async fn a_table_that_something_keeps_from_being_fed_is_said_to_be_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let (table, mut sink) = frontrow_bookings::Sqlite::open(&folder.path().join("bookings.db"), 1).unwrap();
+    frontrow_cdc::Sink::begin(&mut sink, 1).unwrap();
+    let progress = Arc::new(crate::feed::Progress::new("embedded", 1, 0));
+    progress.complete();
+    let feed = Arc::clone(&progress);
+    let house = house_with(|http| http.table = Some(Table { store: Arc::new(table), progress: feed }));
+    let token = Minter::new(SECRET, &Expected::default()).mint(7, NOW_S, 60);
+    let bearer = format!("Bearer {token}");
+    let get = async |path: &str| house.ask(&format!("GET {path}"), &[("authorization", &bearer)], "").await;
+    let reply = get("/v1/bookings").await;
+    assert_eq!((reply.status, reply.json()), (200, json!({"bookings": []})));
+    assert_eq!(get("/v1/bookings/7-0-1-1-4-3").await.status, 404);
+    progress.trouble(Some("the disk is full".into()));
+    let reply = get("/v1/bookings").await;
+    assert_eq!((reply.status, reply.header("frontrow-behind")), (200, "waiting"));
+    assert_eq!(reply.json()["behind"]["code"], "waiting");
+    let reply = get("/v1/bookings/7-0-1-1-4-3").await;
+    assert_eq!((reply.status, reply.code()), (503, "behind".to_owned()));
+    progress.trouble(None);
+    assert_eq!(get("/v1/bookings/7-0-1-1-4-3").await.status, 404);
+}
+
 #[tokio::test]
 async fn orchestrators_and_monitoring_are_answered() {
     let house = house();
