@@ -55,7 +55,7 @@ pub(super) fn buy(
     let first_quote = sure::is_first_quote(report, per_core, Some(cores), demand);
     let (buyers, next) = until(report, fit, (per_core, demand.headline()), question, k);
     let then = match next {
-        Some(next) => format!("{next} from about {} buyers on", number_down(buyers)),
+        Some(next) => format!("{next} from about {} buyers on, by the slow end", number_down(buyers)),
         None => format!("for more than about {} buyers no number of cores is forecast", number_down(buyers)),
     };
     let measured = if cores.extrapolated {
@@ -80,11 +80,7 @@ pub(super) fn buy(
             }
         )),
         sentence(&void(report, sold)),
-        if first_quote {
-            " This is a first quote: before buying play the run at the end of this answer."
-        } else {
-            ""
-        }
+        if first_quote { " This is a first quote: before buying play the run of the last line." } else { "" }
     )
 }
 

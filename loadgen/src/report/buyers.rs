@@ -162,16 +162,18 @@ fn rush_words(report: &RunReport, question: Question, asked: Asked) -> String {
         )
     });
     format!(
-        "Rush: {} people asked {} requests in {} (at {}), {} times the mean of {}/s over the run's {}. \
+        "Rush: {} people asked {} requests in {}, {} times the mean of {}/s over the run's {}. \
          {} buyers{} ask {}{}.{opened}",
         count(who),
         number(busiest.due),
         if for_connections {
-            "the second with most to do, connections included"
+            format!(
+                "the second at {} (more in another; with the connections that buyers open it asks most)",
+                seconds(busiest.t_s.round())
+            )
         } else {
-            "their busiest second"
+            format!("their busiest second (at {})", seconds(busiest.t_s.round()))
         },
-        seconds(busiest.t_s.round()),
         number(ratio(busiest.due, mean)),
         number(mean),
         seconds(report.duration_s),
@@ -197,7 +199,7 @@ fn rush_words(report: &RunReport, question: Question, asked: Asked) -> String {
 fn which_rush(rush: Rush) -> Option<String> {
     let half = seconds(rush.half_s?);
     Some(format!(
-        "The rush that is meant: half of the buyers within {half}{}. Ask for another with `--half-within 60s`; --minutes is for \
+        "The rush that is meant: half of the buyers within {half}{}. To have another reckoned add `--half-within 60s` to the command; --minutes is for \
          buyers who come evenly.",
         if rush.as_here { ", as in this run" } else { "" }
     ))

@@ -30,6 +30,8 @@ pub(super) struct Times {
     pub(super) late: f64,
     /// How long that is after no seat was free for the first time: what is held is paid, or given back and sold again.
     pub(super) tail: f64,
+    /// How long before the last of them 99 of 100 were booked.
+    pub(super) last_hundredth: f64,
 }
 
 impl Times {
@@ -43,8 +45,14 @@ impl Times {
             }
         };
         let free = |s: f64| (s - self.tail).max(0.0);
+        let nearly = |s: f64| (s - self.last_hundredth).max(free(s));
+        let ninety_nine = if self.last_hundredth > 0.1 * self.late {
+            format!("; 99 % are booked after about {}", range(nearly(self.early), nearly(self.late)))
+        } else {
+            String::new()
+        };
         format!(
-            "after about {} (none is free from about {} on; then what is held is paid, or given back and sold again)",
+            "after about {} (none is free from about {} on; then what is held is paid, or given back and sold again{ninety_nine})",
             range(self.early, self.late),
             range(free(self.early), free(self.late))
         )
@@ -69,6 +77,8 @@ pub(super) struct Pace {
     hold_s: f64,
     /// From when none was left until the last was booked: what is paid, and given back and sold again.
     tail_s: f64,
+    /// How long before the last booking 99 of 100 seats were booked.
+    last_hundredth_s: f64,
     sold_out: bool,
     curve: Option<Curve>,
 }
@@ -102,6 +112,7 @@ impl Pace {
             last_s,
             hold_s,
             tail_s: gone_s.map_or(hold_s, |gone| (last_s - gone).max(hold_s)),
+            last_hundredth_s: (last_s - booked_by(report, 0.99).unwrap_or(last_s)).max(0.0),
             sold_out: totals.sold_out_at_s.is_some(),
             curve: Curve::of(report),
         };
@@ -136,7 +147,12 @@ impl Pace {
     }
 
     fn far(&self, seats: f64, (early_s, late_s): (f64, f64)) -> Sold {
-        let times = Times { early: early_s, late: late_s, tail: self.tail_s.min(early_s) };
+        let times = Times {
+            early: early_s,
+            late: late_s,
+            tail: self.tail_s.min(early_s),
+            last_hundredth: self.last_hundredth_s,
+        };
         if self.sold_out {
             Sold::Out(times)
         } else if self.gone_s.is_some() {
@@ -245,6 +261,12 @@ fn last_booking(report: &RunReport) -> f64 {
     let seen = report.series.last().map_or(0, |sample| sample.seats_booked);
     let last = last.filter(|_| report.totals.sold_out_at_s.is_some() || seen >= report.totals.seats_booked);
     last.unwrap_or(report.duration_s)
+}
+
+/// When so much of the seats that were booked at the end were.
+fn booked_by(report: &RunReport, share: f64) -> Option<f64> {
+    let enough = share * report.totals.seats_booked as f64;
+    report.series.iter().find(|sample| sample.seats_booked as f64 >= enough).map(|sample| sample.t_s)
 }
 
 /// On what the times until sold out rest, and how to put them on firmer ground.

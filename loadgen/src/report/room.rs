@@ -27,7 +27,7 @@ pub(super) fn first(
     let times = ratio(demand.headline(), played);
     let core = core(saturation, times, ratio(full_at, played));
     let mut bounds: Vec<Bound> =
-        [core, connected(report, question), memory(report, times)].into_iter().flatten().collect();
+        [core, connected(report, question), memory(report, question, demand)].into_iter().flatten().collect();
     bounds.sort_by(|a, b| a.holds.total_cmp(&b.holds));
     let mut words = bounds.iter().map(|bound| bound.words.as_str());
     let Some(first) = words.next() else { return String::new() };
@@ -83,21 +83,13 @@ fn resident(report: &RunReport) -> Option<(f64, f64)> {
     Some((first as f64, seen.max().unwrap_or(first).max(first) as f64))
 }
 
-/// Memory, as if what came with the load grew with it. Arenas and the event are there before anybody comes.
-fn memory(report: &RunReport, times: f64) -> Option<Bound> {
-    let (first, used) = resident(report)?;
+/// Memory, as if what came with people grew with them. Arenas and the event are there before anybody comes.
+fn memory(report: &RunReport, question: Question, demand: Demand) -> Option<Bound> {
+    let (asked, of) = grown(report, question, demand)?;
     let all = report.machine.memory_mib as f64 * 1024.0 * 1024.0;
-    let full = ratio(all - first, used - first);
-    (used > first && all > used && times > 0.0).then(|| Bound {
-        holds: full / times,
-        words: format!(
-            "memory: {} of the machine's {} were used, {} of it since people came; if that grows with them it is full at {} times \
-             this run's load",
-            bytes(used),
-            bytes(all),
-            bytes(used - first),
-            number(full)
-        ),
+    (all > 0.0).then(|| Bound {
+        holds: ratio(all, asked),
+        words: format!("memory: {} of the machine's {} would be used ({of})", bytes(asked), bytes(all)),
     })
 }
 
@@ -126,8 +118,8 @@ fn grown(report: &RunReport, question: Question, demand: Demand) -> Option<(f64,
 /// The machine that `cores` shard cores are bought with: CPUs in all, like which, and what is known of its memory.
 pub(super) fn machine(report: &RunReport, question: Question, (cores, demand): (u32, Demand)) -> String {
     let like = match report.machine.cpu.as_str() {
-        cpu if report.target.same_machine && !cpu.is_empty() => format!("like this run's ({cpu})"),
-        _ => "like the server's".to_owned(),
+        cpu if report.target.same_machine && !cpu.is_empty() => format!("of this run's kind ({cpu})"),
+        _ => "of the server's kind".to_owned(),
     };
     let memory = grown(report, question, demand).map_or_else(
         || "memory as this run does not tell".to_owned(),

@@ -157,7 +157,10 @@ fn sums(out: &mut String, report: &RunReport) {
     }
     let turns = match report.verified.checks.get("fifo") {
         Some(&served) if served > 0 && report.verified.violation_count == 0 => {
-            format!("; queues served {} times, each time in turn", count(served))
+            format!(
+                "; who was served in queues was looked at {} times: nobody before who came earlier and needs no more",
+                count(served)
+            )
         }
         _ => String::new(),
     };

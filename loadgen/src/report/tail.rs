@@ -141,7 +141,7 @@ fn queue(report: &RunReport, slow: &[&Sample], much: impl Fn(f64) -> bool) -> Op
     Some(Part {
         is_cause: much(us),
         words: format!(
-            "the queue in the server ({} unanswered at the end of such a second, {} of work at the rate of its answers)",
+            "the queue in the server ({} unanswered at the end of such a second, as many as were answered in {})",
             plural(in_flight, "request"),
             micros(us)
         ),

@@ -72,14 +72,16 @@ fn as_one_run(report: &RunReport, question: Question) -> String {
         format!("{}.", as_told(""))
     } else {
         format!(
-            "{}, once the server's limits let so many connections in. Without `--connections` people take turns on {turns}, \
-             and nothing has to be raised.",
+            "{}, once the server's limits let so many connections in, and the load's machine has as many open files, and ports to come \
+             from (`net.ipv4.ip_local_port_range`; else use several). Without `--connections` people take turns on {turns}, and nothing has \
+             to be raised.",
             as_told(&format!(" --connections {}", question.buyers))
         )
     };
     format!(
         "All of that in one run, with your sale's times in mine.toml (as above): {command} People come for as long as mine.toml \
-         says (`--for 5m` for longer){elsewhere}. TLS is in no command: whatever ends it has to be measured beside. The machine of \
-         the load has to bear it: the run says so where it does not."
+         says (`--for 5m` for longer){elsewhere}. TLS is in no command: whatever ends it has to be measured beside. The server needs the \
+         shard cores that it is to have then (`server.cores`), and the machine of the load has to bear it: the run says so where it \
+         does not."
     )
 }

@@ -27,7 +27,7 @@ fn what_to_buy_stands_on_top_with_from_when_on_it_is_too_little() {
     assert!(
         act.contains(". The last seat is sold after about 42 s (none is free from about 37 s on; ")
             && act.contains(", if holds last 15 s at most, and later if yours last longer. ")
-            && act.ends_with(" This is a first quote: before buying play the run at the end of this answer."),
+            && act.ends_with(" This is a first quote: before buying play the run of the last line."),
         "{act}"
     );
     // From when on the next core is needed is what the planner itself says of such crowds.
@@ -57,7 +57,7 @@ fn the_machine_to_buy_is_told_in_all() {
     let mut report = asked();
     let act = act(&report);
     // The run asked as much as is asked about, so its memory is what it takes.
-    let words = "in all a machine with at least 3 CPUs like this run's (Example CPU 3000) and 319 MiB of memory for the server \
+    let words = "in all a machine with at least 3 CPUs of this run's kind (Example CPU 3000) and 319 MiB of memory for the server \
                  (as here), for 200,000 buyers";
     assert!(act.contains(words), "{act}");
     report.questions[0].buyers = 400_000;
@@ -82,7 +82,7 @@ fn the_machine_to_buy_is_told_in_all() {
     report.target.same_machine = false;
     report.series.iter_mut().for_each(|second| second.server_rss = None);
     let act = self::act(&report);
-    assert!(act.contains("5 CPUs like the server's and memory as this run does not tell, for "), "{act}");
+    assert!(act.contains("5 CPUs of the server's kind and memory as this run does not tell, for "), "{act}");
 }
 
 #[test]

@@ -351,7 +351,7 @@ fn connections_that_are_opened_are_work_too() {
     early.series[0].intended = early.series.iter().map(|sample| sample.intended).max().expect("samples") - 1;
     let early = capacity(&early, &question);
     assert!(
-        early.to_string().contains("in the second with most to do, connections included (at 1 s)"),
+        early.to_string().contains("requests in the second at 1 s (more in another; with the connections that buyers open it asks most)"),
         "{early}"
     );
     assert!(early.demand_per_s > with.demand_per_s, "{early}\n{with}");
@@ -381,7 +381,7 @@ fn other_rushes_stand_side_by_side() {
 fn what_is_unlike_is_put_into_one_command() {
     let answer = capacity(&preset(), &ask(60_000, 20_000, 5.0)).to_string();
     let command = "`frontrow-loadgen run mine.toml --people 60000 --seats 20000 --transport websocket --connections 60000 \
-                   --buyers 60000 --minutes 5`, once the server's limits let so many connections in. Without";
+                   --buyers 60000 --minutes 5`, once the server's limits let so many connections in, and";
     assert!(answer.contains(command), "{answer}");
     // Nothing is raised where people need no more connections than there were.
     let few = capacity(&preset(), &ask(10_000, 20_000, 5.0)).to_string();
