@@ -90,7 +90,7 @@ fn what_to_buy_is_said_for_both_ways_to_come() {
     let mut report = asked();
     report.questions[0].minutes = 5.0;
     let both = "if they rush as this run's people did (half of them within 5 s); 3 from about ";
-    let even = " buyers on. 1 shard core if they come evenly over the 5 min. The last seat";
+    let even = " buyers on, by the slow end. 1 shard core if they come evenly over the 5 min. The last seat";
     assert!(act(&report).contains(both) && act(&report).contains(even), "{}", act(&report));
     report.questions[0].minutes = 0.3;
     assert!(act(&report).contains(". As many if they come evenly over the 0.30 min. "), "{}", act(&report));

@@ -51,7 +51,7 @@ fn a_larger_crowd_takes_the_seats_sooner() {
     let report = preset();
     let after = |buyers: u64| {
         let answer = capacity(&report, &ask(buyers, 50_000, 10.0));
-        let at = answer.sentence.rsplit("after about ").next().expect("a time");
+        let at = answer.sentence.split("sold out after about ").nth(1).expect("a time");
         at.split(' ').next().expect("seconds").parse::<f64>().expect(&answer.sentence)
     };
     let (here, ten) = (after(200_000), after(2_000_000));
@@ -76,7 +76,10 @@ fn another_rush_is_asked_for_by_its_half() {
     assert!(rush(1.0).demand_per_s > own.demand_per_s && rush(60.0).demand_per_s < own.demand_per_s);
     let slow = rush(60.0);
     assert!(slow.sentence.contains("if they rush so that half of them come within 60 s"), "{slow}");
-    assert!(slow.to_string().contains("Ask for another with `--half-within 60s`"), "{slow}");
+    assert!(
+        slow.to_string().contains("To have another reckoned add `--half-within 60s` to the command"),
+        "{slow}"
+    );
     // Minutes shorter than the rush: half of them within three seconds, and no other answer.
     let short = capacity(&report, &ask(200_000, 50_000, 0.1));
     assert!(short.sentence.contains("half of them come within 3 s") && short.more.is_empty(), "{short}");
