@@ -2,7 +2,7 @@
 """Tries the bookings' HTTP side against its own OpenAPI document with schemathesis, and that nobody reads another's
 bookings. Usage: bookings_api.py PATH/TO/frontrow [EXAMPLES [--service]]. Needs schemathesis in the Python that runs it. With
 --service it is the bookings service's side, out of Kafka and PostgreSQL (examples/full beside frontrow starts them)."""
-import contextlib, json, os, re, signal, subprocess, sys, tempfile, urllib.error, urllib.request
+import contextlib, json, os, re, signal, subprocess, sys, tempfile, time, urllib.error, urllib.request
 
 FRONTROW, EXAMPLES = os.path.abspath(sys.argv[1]), (sys.argv[2:] or ["60"])[0]
 SERVICE = "--service" in sys.argv
@@ -41,8 +41,10 @@ def buy(url, api):
     # Not answered before the last of them is there: nothing waits here.
     ids = {}
     for user, bearer in tokens.items():
-        while len(ids.get(user, [])) < 3:
-            ids[user] = [it["id"] for it in json.loads(get(api, "/v1/bookings", bearer)[1]).get("bookings", [])]
+        page = {}
+        while len(page.get("bookings", [])) < 3 or "behind" in page:
+            page = json.loads(get(api, "/v1/bookings", bearer)[1])
+        ids[user] = [it["id"] for it in page["bookings"]]
     return tokens, ids
 
 
@@ -90,18 +92,47 @@ def full(data):
     os.chmod(data, 0o755)
     program = os.path.join(os.path.dirname(FRONTROW), "examples", "full")
     env = {**os.environ, "FRONTROW_ADMIN__KEY": KEY, "FRONTROW_LOG_OUTPUT__LEVEL": "error"}
-    started = subprocess.Popen([program, data], env=env, text=True, stdout=subprocess.PIPE)
+    started = subprocess.Popen([program, data], env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         said, found = {}, re.compile(r"  (server|bookings) +(http://[0-9.:]+)")
         for line in started.stdout:
             if at := found.match(line):
                 said[at[1]] = at[2]
+            if at := re.search(r"\(kill (\d+)\)", line):
+                said["pid"] = int(at[1])
             if line.startswith("Ctrl-C ends"):
                 break
+        assert "pid" in said, started.stderr.read()
         yield said["server"], said["bookings"]
+        stopped_by_hand(started, said, env)
     finally:
         started.send_signal(signal.SIGINT)
         started.wait()
+
+
+def stopped_by_hand(started, said, env):
+    """The service is stopped, as its table's remedies ask for: all the rest goes on, and the command that is said starts it again."""
+    api, bearer = said["bookings"], command(said["server"], 1, "token")[0]["token"]
+    os.kill(said["pid"], signal.SIGTERM)
+    line = next(line for line in started.stderr if line.strip().startswith("env FRONTROW_"))
+    assert started.poll() is None and get(said["server"], "/readyz", "")[0] == 200
+    again = subprocess.Popen("exec " + line.strip(), shell=True, env=env, stdout=subprocess.DEVNULL)
+    try:
+        page, until = {"behind": {}}, time.monotonic() + 60
+        while "behind" in page:
+            assert time.monotonic() < until and again.poll() is None, page
+            try:
+                status, body = get(api, "/v1/bookings", bearer)
+                page = json.loads(body) if status == 200 else page
+            except OSError:
+                pass
+        assert len(page["bookings"]) == 3, page
+        assert json.loads(get(api, "/readyz", "")[1])["ready"] and get(api, "/healthz", "")[0] == 200
+    finally:
+        again.terminate()
+        again.wait()
+    assert started.poll() is None
+    print("the service, stopped and started again by the command that was said, shows what it showed")
 
 
 def main():

@@ -25,10 +25,15 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// The database of bookings.
 const DATABASE: &str = "frontrow";
+/// What the bookings service is called with.
+const SERVICE: [&str; 2] = ["bookings", "serve"];
 /// How often it is looked whether all of them are alive.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// Kafka, PostgreSQL with a replica, the server, its backup and the bookings service, on this machine, until Ctrl-C.
+///
+/// The bookings service may be stopped meanwhile, as when its table is to be made anew: the rest goes on, and the command that
+/// starts it again is said. Whatever else ends by itself ends all of it.
 #[derive(Parser)]
 struct Args {
     /// Where they keep what they have; a second start goes on with it.
@@ -54,8 +59,8 @@ fn run(folder: &Path) -> Outcome<()> {
     let started = full.start(&places, &stopped);
     let ended = match started {
         Ok(true) => {
-            println!("{}", screen(&places));
-            full.wait(&stopped)
+            println!("{}", screen(&places, full.service.as_ref().map_or(0, Program::pid)));
+            full.wait(&places, &stopped)
         }
         Ok(false) => Ok(()),
         Err(error) => Err(error),
@@ -166,17 +171,21 @@ impl Full {
 
     fn start_service(&mut self, places: &Places) -> Outcome<()> {
         let settings = places.of_service(DATABASE);
-        self.service = Some(Program::start(places, "bookings", &["bookings", "serve"], &settings)?);
+        self.service = Some(Program::start(places, "bookings", &SERVICE, &settings)?);
         Ok(())
     }
 
     /// Until it is to end, or one of them has ended by itself.
-    fn wait(&mut self, stopped: &Receiver<()>) -> Outcome<()> {
+    fn wait(&mut self, places: &Places, stopped: &Receiver<()>) -> Outcome<()> {
         while stopped.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
-            for program in [&self.server, &self.backup, &self.service].into_iter().flatten() {
+            for program in [&self.server, &self.backup].into_iter().flatten() {
                 if let Some(why) = program.has_ended() {
                     return Err(why.into());
                 }
+            }
+            // Nobody else needs it, and whoever makes its table anew has to stop it.
+            if let Some(service) = self.service.take_if(|it| it.has_ended().is_some()) {
+                eprintln!("{}", without_service(places, service));
             }
         }
         Ok(())
@@ -215,8 +224,23 @@ fn postgres_settings(places: &Places, name: &str, port: u16) -> postgres::Settin
     postgres::Settings { folder, port, fsync: true, ..postgres::Settings::default() }
 }
 
+/// That the bookings service is gone, and how it comes back.
+fn without_service(places: &Places, service: Program) -> String {
+    let (ended, last) = service.ended();
+    let command = program::command(places, &SERVICE, &places.of_service(DATABASE));
+    format!(
+        "
+THE BOOKINGS SERVICE HAS ENDED ({ended}). Everything else goes on: seats are sold, and Kafka keeps the bookings for it.
+{last}
+Start it again, in another terminal in this folder (end it there, too: it is not this one's any more):
+
+  {command}
+"
+    )
+}
+
 /// What runs where, and what to try.
-fn screen(places: &Places) -> String {
+fn screen(places: &Places, service_pid: u32) -> String {
     let Places { http, tcp, backup, kafka, postgres, replica, service, .. } = places;
     let program = places.program.display();
     let folder = places.shown();
@@ -230,7 +254,8 @@ Everything runs. What it keeps is in {folder}, and what it says in {folder}/*.lo
   Kafka       127.0.0.1:{kafka}, topics frontrow.changes, frontrow.bookings, frontrow.positions
   PostgreSQL  127.0.0.1:{postgres}, database {DATABASE}; its replica, for reading: 127.0.0.1:{replica}
   bookings    http://127.0.0.1:{service}, out of Kafka into PostgreSQL, answered from the replica;
-              the first seconds after a start it says that the table is being made
+              the first seconds after a start it says that the table is being made. It may be stopped
+              (kill {service_pid}), as when its table is to be made anew: the rest goes on
 
 Try, in another terminal:
 

@@ -65,6 +65,17 @@ impl Program {
         Ok(Self { name, child, alive, log })
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How it ended, once it has, and what its log ends with.
+    pub(crate) fn ended(mut self) -> (String, String) {
+        let ended = self.child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
+        (ended, format!("{} ends with:\n{}", self.log.display(), last(&self.log)))
+    }
+
     /// What to say if it has ended, which nobody asked it to.
     pub(crate) fn has_ended(&self) -> Option<String> {
         let Self { name, log, .. } = self;
@@ -82,6 +93,22 @@ impl Program {
         }
         let _ = self.child.wait();
     }
+}
+
+/// What starts one in a shell.
+pub(crate) fn command(places: &Places, words: &[&str], settings: &Settings) -> String {
+    let settings = settings.iter().map(|(key, value)| format!("{key}={} ", quoted(value)));
+    format!(
+        "env {}{} {}",
+        settings.collect::<String>(),
+        quoted(&places.program.display().to_string()),
+        words.join(" ")
+    )
+}
+
+/// As a shell takes it for one word.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 /// The last lines of a file.
