@@ -58,7 +58,7 @@ async fn whole(links: &Links, (user, id): (u64, &str), wanted: usize) -> usize {
 }
 
 /// Waits until the service says of its table that it is behind, in this way. How many bookings it shows all the same.
-pub(crate) async fn behind(links: &Links, user: u64, code: &str) -> usize {
+async fn behind(links: &Links, user: u64, code: &str) -> usize {
     let own = own(links, user).await;
     loop {
         if let Ok(page) = own.own_bookings(Some(HALL), None).await
@@ -67,6 +67,19 @@ pub(crate) async fn behind(links: &Links, user: u64, code: &str) -> usize {
             return page.bookings.len();
         }
         tokio::task::yield_now().await;
+    }
+}
+
+/// Of a service that takes over no more: what its table has is shown, and not as all there is; of a table that was not whole when
+/// that began, nothing is.
+pub(crate) async fn shows_no_part(links: &Links, user: u64, code: &str) {
+    match own(links, user).await.own_bookings(Some(HALL), None).await {
+        Ok(page) => {
+            let shown = page.bookings.len();
+            assert!(shown > 0 && page.behind.is_some_and(|behind| behind.code == code), "{shown} shown");
+        }
+        Err(HttpError::Refused { status: 503, code, .. }) => assert_eq!(code, "not_there_yet"),
+        Err(error) => panic!("{error}"),
     }
 }
 
