@@ -1,11 +1,13 @@
 //! The primary's side as a whole: who follows which stream, what answers wait for, and what is recorded of it.
 
+mod files;
+mod standing;
+
 use super::closed::Closed;
 use super::fitness::Fitness;
 use super::link::Link;
 use crate::cluster::{Fence, Seen};
-use crate::exposition::{Families, Labels};
-use frontrow_engine::Clock;
+use files::Files;
 use frontrow_wal::stream::{CONTROL, Hello};
 use frontrow_wal::{Agreed, DataDir, Floor, History, NodeId, Position, WalError};
 use std::collections::BTreeMap;
@@ -14,12 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-/// Why nothing is acknowledged, for whoever asks for something.
-const NO_STANDBY: &str = "Answers wait for a standby, and none follows: nothing is acknowledged now. Repeat the request after \
-                          retry_after_ms; an operator starts the standby (frontrow backup), or goes on without (frontrow \
-                          replication alone).";
-const STANDBY_BEHIND: &str = "Answers wait for the standby, which is behind: nothing is acknowledged before it has what came \
-                              earlier. Repeat the request after retry_after_ms.";
+pub use standing::{StandbyStatus, Unacknowledged};
 
 /// What a primary knows of its standby.
 pub struct Hub {
@@ -83,13 +80,6 @@ struct Follower {
     fitness: Option<Fitness>,
 }
 
-#[derive(Default)]
-struct Files {
-    here: u64,
-    there: u64,
-    numbers: u64,
-}
-
 /// Streams that a standby follows.
 fn following(state: &State) -> usize {
     let is_followed =
@@ -110,41 +100,6 @@ pub(crate) struct HubParts {
     pub(crate) lacking: Box<dyn Fn(&str) + Send + Sync>,
     pub(crate) fence: Arc<Fence>,
     pub(crate) look: Option<Box<dyn Fn() + Send + Sync>>,
-}
-
-/// Why a primary acknowledges nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Unacknowledged {
-    /// Answers wait for a standby, and none follows all of the log.
-    NoStandby,
-    /// They have waited for the standby that follows so long that what is new is refused.
-    StandbyBehind,
-}
-
-/// How the standby is doing, as metrics and operators see it.
-#[derive(Clone, Debug, serde::Serialize, utoipa::ToSchema)]
-pub struct StandbyStatus {
-    /// What answers wait for by the configuration.
-    pub policy: &'static str,
-    /// What they wait for now.
-    pub acknowledge: &'static str,
-    /// Why nothing is acknowledged now; nothing if answers leave.
-    pub unacknowledged: Option<Unacknowledged>,
-    /// Streams that a standby follows.
-    pub following: usize,
-    /// Streams there are.
-    pub streams: u16,
-    /// Whether it has everything but what is on its way.
-    pub caught_up: bool,
-    /// The standby that follows, by the name of its directory.
-    pub standby: Option<String>,
-    /// Whether it could take over, by its own word; nothing if it says nothing of it.
-    pub fitness: Option<Fitness>,
-    /// Why it could not, with what to do.
-    pub unfit: Option<&'static str>,
-    /// By core: bytes that are durable here and not known to be there.
-    pub lag_bytes: Vec<u64>,
 }
 
 impl Hub {
@@ -335,76 +290,6 @@ impl Hub {
             since > 0 && now_ns.saturating_sub(since) > after
         };
         self.waits() && self.stuck_ns.iter().any(long)
-    }
-
-    /// What is said to those who are refused then.
-    pub(crate) fn why_stuck(&self) -> &'static str {
-        // Nobody is waited for to know it better.
-        let follows = self.state.try_lock().is_ok_and(|state| following(&state) == usize::from(self.streams));
-        if follows { STANDBY_BEHIND } else { NO_STANDBY }
-    }
-
-    /// Why nothing is acknowledged now, if nothing is.
-    pub fn unacknowledged(&self) -> Option<Unacknowledged> {
-        let following = following(&self.lock());
-        self.why_none(following)
-    }
-
-    fn why_none(&self, following: usize) -> Option<Unacknowledged> {
-        match (self.waits(), following == usize::from(self.streams)) {
-            (false, _) => None,
-            (true, false) => Some(Unacknowledged::NoStandby),
-            // One that is a little behind is what they are there to wait for.
-            (true, true) => self.is_stuck(Clock::monotonic_ns()).then_some(Unacknowledged::StandbyBehind),
-        }
-    }
-
-    /// How the standby is doing.
-    pub fn status(&self) -> StandbyStatus {
-        let state = self.lock();
-        let following = following(&state);
-        let control = state.followers.get(&CONTROL).filter(|follower| follower.hang_up.is_some());
-        let fitness = control.and_then(|follower| follower.fitness);
-        let word = |waits| if waits { "backup" } else { "local" };
-        StandbyStatus {
-            policy: word(self.policy),
-            acknowledge: word(self.waits()),
-            unacknowledged: self.why_none(following),
-            following,
-            streams: self.streams,
-            caught_up: state.whole,
-            standby: control.map(|follower| format!("{:016x}", follower.node)),
-            fitness,
-            unfit: fitness.and_then(Fitness::why_not),
-            lag_bytes: self.links.iter().map(|link| link.durable().saturating_sub(link.backup())).collect(),
-        }
-    }
-
-    /// Reads off what is counted of the standby.
-    pub(crate) fn read_off(&self, families: &mut Families) {
-        let status = self.status();
-        let flag = |flag: bool| f64::from(u8::from(flag));
-        families.value(
-            "frontrow_backup_awaited",
-            "1 while answers wait for the standby.",
-            flag(self.waits()),
-        );
-        families.value(
-            "frontrow_backup_caught_up",
-            "1 while the standby has all but what is on its way.",
-            flag(status.caught_up),
-        );
-        families.gauge(
-            "frontrow_backup_fit",
-            "1 while the standby could take over, by its own word; absent while it says nothing of it.",
-            status.fitness.iter().map(|it| (Labels::new(), flag(*it == Fitness::Fit))),
-        );
-        let lag = status.lag_bytes.iter().enumerate();
-        families.gauge(
-            "frontrow_backup_lag_bytes",
-            "Bytes durable here and not known to be there.",
-            lag.map(|(core, &lag)| (vec![("core", core.to_string())], lag as f64)),
-        );
     }
 
     pub(super) fn hello(&self, stream: u16) -> Hello {
@@ -635,37 +520,6 @@ impl Hub {
     }
 
     // ---- the catalogue's files ------------------------------------------------------------------
-
-    /// A file of the catalogue has changed, durably. Called before the log says anything that needs it.
-    pub fn files_changed(&self) {
-        self.lock_files().here += 1;
-        self.files_moved.notify_all();
-    }
-
-    /// The version there is; waits at most `time` for another one than `sent`.
-    pub(super) fn files_version(&self, sent: u64, time: Duration) -> u64 {
-        let mut files = self.lock_files();
-        if files.here == sent {
-            files = self.files_moved.wait_timeout(files, time).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        files.here
-    }
-
-    /// The standby has all files up to this version.
-    pub(super) fn files_there(&self, version: u64) {
-        self.lock_files().there = version;
-        self.links.iter().for_each(|link| link.notify());
-    }
-
-    /// Whether the standby has every file that what is in the log by now may need.
-    pub(super) fn files_are_there(&self) -> bool {
-        let files = self.lock_files();
-        files.there >= files.here
-    }
-
-    fn lock_files(&self) -> MutexGuard<'_, Files> {
-        self.files.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
