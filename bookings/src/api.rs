@@ -17,6 +17,7 @@ use axum::{Json, Router};
 use frontrow_shard::{EventId, Lsn, PartitionId, UserId};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use utoipa::{IntoParams, OpenApi, ToSchema};
@@ -105,6 +106,22 @@ pub struct Service {
     pub complete: Box<dyn Fn() -> bool + Send + Sync>,
     /// Why the table may lack what was booked lately, if it may. Asked before the table is: what was not behind then has it.
     pub behind: Box<dyn Fn() -> Option<BehindCode> + Send + Sync>,
+    /// Waits until the table has all that was told before it was asked to: why it may lack some of it after all, if it may. Nobody
+    /// is told before that something is not there.
+    pub settled: Box<dyn Fn() -> Settled + Send + Sync>,
+}
+
+/// What a table that is waited for comes to.
+pub type Settled = Pin<Box<dyn Future<Output = Option<BehindCode>> + Send>>;
+
+/// Which bookings of a user's a page is made of.
+#[derive(Clone, Copy)]
+struct Wanted {
+    user: UserId,
+    event: Option<EventId>,
+    after: Option<After>,
+    most: usize,
+    since: Since,
 }
 
 type Shared = State<Arc<Service>>;
@@ -115,8 +132,14 @@ impl Service {
         self: &Arc<Self>,
         ask: impl FnOnce(&dyn Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Refusal> {
-        let message = "the table of bookings is being made from the log; ask again shortly (`frontrow status` says how far it is)";
-        let wait = || Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "not_there_yet", message);
+        let wait = || {
+            let what = "the table of bookings is being made from the log";
+            let message = match (self.behind)() {
+                Some(code @ (BehindCode::Ended | BehindCode::Waiting)) => code.because(what),
+                _ => format!("{what}; ask again shortly (`frontrow status` says how far it is)"),
+            };
+            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "not_there_yet", message)
+        };
         if !(self.complete)() {
             return Err(wait());
         }
@@ -124,6 +147,26 @@ impl Service {
         let asked = move || if store.is_complete()? { ask(&*store).map(Some) } else { Ok(None) };
         let answer = tokio::task::spawn_blocking(asked).await;
         answer.map_err(|error| StoreError::Away(error.to_string()))??.ok_or_else(wait)
+    }
+
+    /// A page once what it is to have is there, and whether the newest may be missing.
+    async fn page(self: &Arc<Self>, wanted: Wanted) -> Result<(Vec<Booking>, Option<BehindCode>), Refusal> {
+        let mut waited = Duration::ZERO;
+        loop {
+            let behind = (self.behind)();
+            let Wanted { user, event, after, most, since } = wanted;
+            let ask = move |store: &dyn Store| store.of_user(user, event, after, most, &since);
+            if let Some(found) = self.ask(ask).await? {
+                return Ok((found, behind));
+            }
+            if waited >= self.patience {
+                let what = "the bookings have not come so far yet";
+                let message = behind.map_or(format!("{what}; ask again shortly"), |code| code.because(what));
+                return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "not_there_yet", message));
+            }
+            tokio::time::sleep(LOOK).await;
+            waited += LOOK;
+        }
     }
 }
 
@@ -232,23 +275,13 @@ async fn mine(
         return Err(Refusal::bad_request(format!("most is {most}; give 1 to {PAGE_MAX}")));
     }
     let after = query.cursor.as_deref().map(read_cursor).transpose()?;
-    let wanted = wanted(&query, service.partitions)?;
-    let event = query.event;
-    let mut waited = Duration::ZERO;
-    let (mut found, behind) = loop {
-        let behind = (service.behind)();
-        let ask = move |store: &dyn Store| store.of_user(user, event, after, most + 1, &wanted);
-        if let Some(found) = service.ask(ask).await? {
-            break (found, behind);
-        }
-        if waited >= service.patience {
-            let what = "the bookings have not come so far yet";
-            let message = behind.map_or(format!("{what}; ask again shortly"), |code| code.because(what));
-            return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "not_there_yet", message));
-        }
-        tokio::time::sleep(LOOK).await;
-        waited += LOOK;
-    };
+    let since = wanted(&query, service.partitions)?;
+    let wanted = Wanted { user, event: query.event, after, most: most + 1, since };
+    let (mut found, mut behind) = service.page(wanted).await?;
+    if found.is_empty() {
+        behind = (service.settled)().await;
+        (found, _) = service.page(wanted).await?;
+    }
     let more = found.len() > most;
     found.truncate(most);
     let next = found.last().filter(|_| more).map(write_cursor);
@@ -313,8 +346,13 @@ async fn one(
     let user = service.gate.user(&headers)?;
     let none = |error: NoBookingId| Refusal::new(StatusCode::NOT_FOUND, "unknown_booking", error.to_string());
     let id: BookingId = id.parse().map_err(none)?;
-    let behind = (service.behind)();
-    let found = service.ask(move |store| store.one(user, id)).await?;
+    let mut behind = (service.behind)();
+    let ask = move |store: &dyn Store| store.one(user, id);
+    let mut found = service.ask(ask).await?;
+    if found.is_none() {
+        behind = (service.settled)().await;
+        found = service.ask(ask).await?;
+    }
     let missing = || {
         let message = format!("you have no booking {id}; your bookings are at /v1/bookings");
         let certain = Refusal::new(StatusCode::NOT_FOUND, "unknown_booking", message);

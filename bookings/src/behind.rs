@@ -63,7 +63,7 @@ impl BehindCode {
 
     /// What cannot be answered with what is there, and why.
     pub(crate) fn because(self, what: impl std::fmt::Display) -> String {
-        format!("{what}, and the table of bookings is behind: {}; ask again later", self.reason())
+        format!("{what}, and the table is behind: {}; ask again later", self.reason())
     }
 
     /// The same as a refusal.

@@ -23,7 +23,7 @@ pub mod postgres;
 pub mod sqlite;
 pub mod store;
 
-pub use api::{Gate, Refusal, Service, routes};
+pub use api::{Gate, Refusal, Service, Settled, routes};
 pub use behind::{Behind, BehindCode};
 pub use booking::{Booking, BookingId, Seats, State};
 pub use sqlite::{Sqlite, SqliteSink};

@@ -74,6 +74,10 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(target: "librdkafka", "{error}: {reason}");
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+            // That all was read is nothing that went wrong.
+            return;
+        }
         let mut reported = self.reported();
         reported.is_refused = match error.rdkafka_error_code() {
             // It says no more than that; what came before says why.

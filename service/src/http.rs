@@ -51,7 +51,7 @@ struct Readiness {
 /// Bookings as a server answers them, and this service's own health.
 pub(crate) fn routes(config: &Config, keys: &Keys, store: Arc<dyn Store>, watch: All) -> Router {
     let tokens = dev_tokens(keys, config.service.http);
-    let table = Arc::clone(&watch);
+    let (table, settled) = (Arc::clone(&watch), Arc::clone(&watch));
     let service = Service {
         store,
         gate: gate(keys),
@@ -62,6 +62,10 @@ pub(crate) fn routes(config: &Config, keys: &Keys, store: Arc<dyn Store>, watch:
         // The table says so itself.
         complete: Box::new(|| true),
         behind: Box::new(move || table.behind()),
+        settled: Box::new(move || {
+            let table = Arc::clone(&settled);
+            Box::pin(async move { table.settled().await })
+        }),
     };
     let own = Router::new()
         .route("/v1/status", get(status))
@@ -101,10 +105,6 @@ async fn status(State(all): State<All>) -> Json<serde_json::Value> {
     Json(json!({ "role": "bookings", "behind": behind, "consumers": consumers }))
 }
 
-fn trouble(all: &Watch) -> Option<String> {
-    all.consumers().iter().find_map(|progress| progress.trouble())
-}
-
 #[utoipa::path(get, path = "/healthz", tag = "operate", responses((status = 200, body = String)))]
 /// Whether the process lives.
 async fn healthz() -> &'static str {
@@ -115,14 +115,14 @@ async fn healthz() -> &'static str {
     responses((status = 200, body = Readiness), (status = 503, body = Readiness)))]
 /// Whether nothing keeps it from taking bookings over. What is in the table is answered also where something does.
 async fn readyz(State(all): State<All>) -> Response {
-    let trouble = trouble(&all);
+    let trouble = all.trouble();
     let status = if trouble.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Readiness { ready: trouble.is_none(), trouble })).into_response()
 }
 
 /// The same as a text.
 async fn ready(State(all): State<All>) -> Response {
-    match trouble(&all) {
+    match all.trouble() {
         None => "ready\n".into_response(),
         Some(trouble) => (StatusCode::SERVICE_UNAVAILABLE, trouble + "\n").into_response(),
     }

@@ -48,6 +48,14 @@ fn service_behind(
     patience: Duration,
     behind: Option<BehindCode>,
 ) -> (Router, crate::sqlite::SqliteSink) {
+    service_of(folder, patience, (true, behind))
+}
+
+fn service_of(
+    folder: &std::path::Path,
+    patience: Duration,
+    (is_complete, behind): (bool, Option<BehindCode>),
+) -> (Router, crate::sqlite::SqliteSink) {
     let (table, mut sink) = Sqlite::open(&folder.join("bookings.db"), 1).unwrap();
     sink.begin(1).unwrap();
     let service = Service {
@@ -56,8 +64,9 @@ fn service_behind(
         partitions: 4,
         patience,
         event: Some(Box::new(|event| event == 7)),
-        complete: Box::new(|| true),
+        complete: Box::new(move || is_complete),
         behind: Box::new(move || behind),
+        settled: Box::new(move || Box::pin(std::future::ready(behind))),
     };
     (routes(Arc::new(service)), sink)
 }
@@ -281,6 +290,59 @@ async fn an_export_of_a_table_that_is_behind_has_to_be_asked_for() {
         let name = answer.headers()[header::CONTENT_DISPOSITION].to_str().unwrap();
         assert!(name.contains(&format!("event-7-behind.{ending}")), "{name}");
         assert!(get(&routes, "key", &path("?behind=true")).await.1.contains("7-0-1-1-4-3"));
+    }
+}
+
+/// "Shortly" is said only where that is to be expected.
+#[tokio::test]
+async fn a_table_that_is_being_made_is_waited_for_unless_nobody_makes_it() {
+    let folder = tempfile::tempdir().unwrap();
+    for (behind, word) in [
+        (None, "ask again shortly"),
+        (Some(BehindCode::CatchingUp), "ask again shortly"),
+        (Some(BehindCode::Ended), "taken over no more"),
+        (Some(BehindCode::Waiting), "something keeps"),
+    ] {
+        let (routes, _sink) = service_of(folder.path(), Duration::ZERO, (false, behind));
+        let (status, answer) = json_of(&routes, "42", "/v1/bookings").await;
+        assert_eq!(
+            (status, &answer["error"]["code"]),
+            (StatusCode::SERVICE_UNAVAILABLE, &json!("not_there_yet"))
+        );
+        assert!(answer["error"]["message"].as_str().unwrap().contains(word), "{answer}");
+    }
+}
+
+/// Who has just booked is told that nothing is there only by a table that has everything.
+#[tokio::test]
+async fn that_nothing_is_there_is_said_of_a_table_that_has_come_so_far() {
+    let folder = tempfile::tempdir().unwrap();
+    for path in ["/v1/bookings", "/v1/bookings/7-0-3-1-8-3"] {
+        let (table, mut sink) = Sqlite::open(&folder.path().join("bookings.db"), 1).unwrap();
+        sink.begin(1).unwrap();
+        let sink = std::sync::Mutex::new(sink);
+        let service = |settled: Box<dyn Fn() -> Settled + Send + Sync>| Service {
+            store: Arc::new(table.clone()),
+            gate: Arc::new(Doors),
+            partitions: 4,
+            patience: Duration::ZERO,
+            event: None,
+            complete: Box::new(|| true),
+            behind: Box::new(|| None),
+            settled,
+        };
+        let never = service(Box::new(|| Box::pin(std::future::ready(Some(BehindCode::CatchingUp)))));
+        let (_, answer) = json_of(&routes(Arc::new(never)), "42", path).await;
+        let code = if path.ends_with('3') { &answer["error"]["code"] } else { &answer["behind"]["code"] };
+        assert!(code == "behind" || code == "catching_up", "{answer}");
+        let comes = move || -> Settled {
+            write(&mut *sink.lock().unwrap(), vec![booked(42, 3, 9)]);
+            Box::pin(std::future::ready(None))
+        };
+        let (status, answer) = json_of(&routes(Arc::new(service(Box::new(comes)))), "42", path).await;
+        assert_eq!((status, &answer["behind"]), (StatusCode::OK, &Value::Null), "{answer}");
+        assert!(answer.to_string().contains("7-0-3-1-8-3"), "{answer}");
+        std::fs::remove_file(folder.path().join("bookings.db")).unwrap();
     }
 }
 

@@ -23,6 +23,9 @@ pub enum PostgresError {
     /// It is there, and does not let this one in: to be tried again, but somebody has to mend it.
     #[error("PostgreSQL: {0}")]
     Refused(String),
+    /// There is no such table: none, if nobody has made them yet.
+    #[error("PostgreSQL: {0}")]
+    NoTable(String),
     /// A row of that name is there already.
     #[error("PostgreSQL: {0}")]
     Doubled(String),
@@ -45,6 +48,9 @@ impl From<tokio_postgres::Error> for PostgresError {
         };
         let text = format!("{} ({})", db.message(), db.code().code());
         match db.code() {
+            code if [SqlState::UNDEFINED_TABLE, SqlState::INVALID_SCHEMA_NAME].contains(code) => {
+                Self::NoTable(text)
+            }
             code if *code == SqlState::UNIQUE_VIOLATION => Self::Doubled(text),
             // Data that no table of ours can hold: it would be refused again.
             code if code.code().starts_with("22") || code.code().starts_with("23") => Self::Unfit(text),

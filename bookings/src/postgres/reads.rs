@@ -9,6 +9,7 @@ use crate::store::{After, SectionSales, Since, Store, StoreError};
 use frontrow_cdc::Mark;
 use frontrow_shard::{EventId, Lsn, PartitionId, UserId};
 use futures_util::future::try_join;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -199,7 +200,14 @@ impl Store for Postgres {
             &name.slot,
             &most,
         ];
-        let rows = self.servers.ask(|connection| since(connection, (user, wanted), (OF_USER, parameters)))?;
+        let is_there = Cell::new(false);
+        let rows = self.servers.ask(|connection| {
+            let rows = since(connection, (user, wanted), (OF_USER, parameters))?;
+            is_there.set(rows.is_some());
+            // What a replica does not have it may not have yet: that there is nothing only the primary says.
+            Ok(rows.filter(|rows| !rows.is_empty()))
+        })?;
+        let rows = rows.or_else(|| is_there.get().then(Vec::new));
         rows.map(|rows| rows.iter().map(booking).collect()).transpose()
     }
 
@@ -258,8 +266,12 @@ impl Store for Postgres {
             return Ok(true);
         }
         let complete = |connection: &mut Connection| -> Result<Option<()>, PostgresError> {
-            let rows = connection.query(COMPLETE, &[])?;
-            Ok(rows.first().is_some_and(|row| row.get(0)).then_some(()))
+            match connection.query(COMPLETE, &[]) {
+                Ok(rows) => Ok(rows.first().is_some_and(|row| row.get(0)).then_some(())),
+                // Before the first consumer made it, and while it is being made anew.
+                Err(PostgresError::NoTable(_)) => Ok(None),
+                Err(error) => Err(error),
+            }
         };
         let is_complete = self.servers.ask(complete)?.is_some();
         if is_complete {

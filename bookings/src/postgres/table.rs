@@ -63,7 +63,9 @@ pub struct PostgresTable {
 impl From<PostgresError> for TableError {
     fn from(error: PostgresError) -> Self {
         match error {
-            PostgresError::Away(_) | PostgresError::Doubled(_) => Self::Away(error.to_string()),
+            PostgresError::Away(_) | PostgresError::NoTable(_) | PostgresError::Doubled(_) => {
+                Self::Away(error.to_string())
+            }
             PostgresError::Refused(_) => Self::Refused(error.to_string()),
             PostgresError::Unfit(_) => Self::Unfit(error.to_string()),
         }

@@ -133,6 +133,7 @@ async fn the_routes_answer_from_it_once_it_is_whole() {
         event: None,
         complete: Box::new(|| true),
         behind: Box::new(|| None),
+        settled: Box::new(|| Box::pin(std::future::ready(None))),
     };
     let routes = routes(Arc::new(service));
     assert_eq!(

@@ -120,6 +120,17 @@ pub(crate) fn no_answer_is_a_part_that_looks_whole(kafka: Kafka, postgres: Postg
         assert!(nothing.contains("You have booked nothing yet"), "{nothing}");
         println!("killed and started again: {was_behind} lists were a part, and said so");
 
+        // One that books for the first time, while the table still has what the topic had a moment ago.
+        links.kill(Link::Service);
+        links.start_again(Link::Service);
+        let newcomer = links.server().client(3).await;
+        let before = told(&links).await;
+        let first = buy(&newcomer, 2, 1).await.last().map(id).expect("one was bought");
+        while told(&links).await < before + 2 {
+            tokio::task::yield_now().await;
+        }
+        whole(&links, (3, &first), 1).await;
+
         // Nothing comes any more. What is there is shown.
         links.kill(Link::Broker);
         assert_eq!(behind(&links, 1, "waiting").await, 6);

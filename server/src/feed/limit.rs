@@ -5,6 +5,7 @@
 
 use super::{Parts, Progress};
 use frontrow_cdc::Places;
+use frontrow_engine::Clock;
 use frontrow_shard::Epoch;
 use frontrow_wal::{DataDir, Position, SEGMENT_HEADER_BYTES, WalError};
 use std::collections::BTreeMap;
@@ -105,6 +106,15 @@ impl LogLimit {
 pub(super) fn watch(parts: &Parts, sinks: &[Arc<Progress>], stopped: &Receiver<()>) {
     loop {
         for progress in sinks {
+            // Its own thread waits for it meanwhile, and says nothing.
+            progress.behind(&|stream| super::safe(&parts.durable, parts.hub.as_deref(), stream));
+            if progress.look(Clock::monotonic_ns()) {
+                let sink = progress.sink;
+                tracing::warn!(
+                    sink,
+                    "bookings wait: there has been no answer for some seconds; selling goes on"
+                );
+            }
             match waiting(parts, progress) {
                 Ok(bytes) => {
                     progress.kept(bytes);

@@ -198,9 +198,17 @@ impl Feeding {
         marks.iter().any(is_ahead) || (last > 0 && history.entry(last).is_none())
     }
 
+    /// Writes what is in the batch.
+    fn write(&mut self) -> Result<(), SinkError> {
+        self.progress.writing(Some(Clock::monotonic_ns()));
+        let written = self.sink.write(&self.batch);
+        self.progress.writing(None);
+        written
+    }
+
     fn write_if(&mut self, any: bool) -> Result<(), SinkError> {
         if any {
-            self.sink.write(&self.batch)?;
+            self.write()?;
         }
         self.batch.clear();
         Ok(())
@@ -239,7 +247,7 @@ impl Feeding {
         // At once: what an earlier process wrote may be no more than written.
         let (mut settled_ns, mut unsettled, mut looked_ns) = (None::<u64>, true, now);
         loop {
-            let sink = &*self.sink;
+            let (sink, wanted) = (&*self.sink, self.progress.wanted());
             let taken = follower.take(&safe, (&|kind| sink.takes(kind), sink.most()), &mut self.batch);
             let more = taken.inspect_err(|_| {
                 begun.marks = (0..).zip(follower.taken().iter().copied()).collect();
@@ -250,7 +258,7 @@ impl Feeding {
                 && (!self.batch.changes.is_empty() || ending || now - written_ns > MARK_NS)
             {
                 self.batch.places = follower.places();
-                self.sink.write(&self.batch)?;
+                self.write()?;
                 self.progress.stands(&self.batch.places);
                 self.progress.wrote(&self.batch);
                 self.batch.clear();
@@ -278,6 +286,7 @@ impl Feeding {
             if self.batch.changes.is_empty() {
                 self.sink.whole()?;
                 self.progress.complete();
+                self.progress.had(wanted);
             }
             if ending {
                 return Ok(());

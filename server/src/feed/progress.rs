@@ -3,9 +3,12 @@
 use crate::exposition::Families;
 use frontrow_cdc::{Batch, Places};
 use frontrow_wal::Position;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// After so long without an answer a sink is said to be silent.
+const SILENT_NS: u64 = 3_000_000_000;
 
 /// Shared by a feed and whoever looks.
 #[derive(Debug)]
@@ -18,6 +21,12 @@ pub(crate) struct Progress {
     read: Vec<AtomicU64>,
     /// Whether everything was in the table once since this start.
     complete: AtomicBool,
+    /// How often somebody wanted all that was durable then, and which of them have it.
+    wanted: AtomicU64,
+    had: AtomicU64,
+    /// Since when the sink has not answered, in ns of the monotonic clock; 0 while nothing is asked of it.
+    writing_ns: AtomicU64,
+    is_silent: AtomicBool,
     changes: AtomicU64,
     records: AtomicU64,
     lag: AtomicU64,
@@ -34,7 +43,7 @@ pub(crate) struct Progress {
 pub(crate) struct FeedStatus {
     /// Whether everything was there once since this start; before, nothing is answered from a table.
     pub complete: bool,
-    /// Log bytes that are durable and not read yet.
+    /// Log bytes that are durable and not written to it yet.
     pub lag_bytes: u64,
     /// Changes written since the start.
     pub changes: u64,
@@ -50,6 +59,10 @@ impl Progress {
             settled: (0..streams).map(|_| AtomicU64::new(0)).collect(),
             read: (0..streams).map(|_| AtomicU64::new(0)).collect(),
             complete: AtomicBool::new(false),
+            wanted: AtomicU64::new(0),
+            had: AtomicU64::new(0),
+            writing_ns: AtomicU64::new(0),
+            is_silent: AtomicBool::new(false),
             changes: AtomicU64::new(0),
             records: AtomicU64::new(0),
             lag: AtomicU64::new(0),
@@ -75,8 +88,25 @@ impl Progress {
             complete: self.is_complete(),
             lag_bytes: self.lag.load(Relaxed),
             changes: self.changes.load(Relaxed),
-            trouble: self.lock().clone(),
+            trouble: self.lock().clone().or_else(|| self.silence()),
         }
+    }
+
+    /// The sink is asked something at this time, or has answered.
+    pub(super) fn writing(&self, since_ns: Option<u64>) {
+        self.writing_ns.store(since_ns.unwrap_or(0), Relaxed);
+        self.is_silent.store(false, Relaxed);
+    }
+
+    /// Whether it is only now seen that the sink does not answer.
+    pub(super) fn look(&self, now_ns: u64) -> bool {
+        let since = self.writing_ns.load(Relaxed);
+        since > 0 && now_ns.saturating_sub(since) > SILENT_NS && !self.is_silent.swap(true, Relaxed)
+    }
+
+    fn silence(&self) -> Option<String> {
+        let is_silent = self.is_silent.load(Relaxed);
+        is_silent.then(|| format!("{} has not answered for some seconds, and is waited for", self.sink))
     }
 
     pub(super) fn wrote(&self, batch: &Batch) {
@@ -112,6 +142,26 @@ impl Progress {
         self.kept.store(bytes, Relaxed);
     }
 
+    /// Somebody wants all that is durable now; what to ask [`Progress::has`] for.
+    pub(crate) fn want(&self) -> u64 {
+        self.wanted.fetch_add(1, AcqRel) + 1
+    }
+
+    /// Whether what somebody wanted is there.
+    pub(crate) fn has(&self, wanted: u64) -> bool {
+        self.had.load(Acquire) >= wanted
+    }
+
+    /// Who wanted something before now has it once everything is written that is durable from now on.
+    pub(super) fn wanted(&self) -> u64 {
+        self.wanted.load(Acquire)
+    }
+
+    /// These have it.
+    pub(super) fn had(&self, wanted: u64) {
+        self.had.store(wanted, Release);
+    }
+
     /// Everything that was durable is in the table.
     pub(crate) fn complete(&self) {
         self.complete.store(true, Release);
@@ -130,7 +180,7 @@ impl Progress {
 
     /// Whether something keeps it from going on: what is booked meanwhile is not there.
     pub(crate) fn is_troubled(&self) -> bool {
-        self.lock().is_some()
+        self.lock().is_some() || self.is_silent.load(Relaxed)
     }
 
     /// What keeps it from going on, or nothing does. Whether that is news.
@@ -156,7 +206,7 @@ pub(crate) fn read_off(feeds: &[Arc<Progress>], families: &mut Families) {
     type Pick = fn(&Progress) -> u64;
     let each = |pick: Pick| feeds.iter().map(move |feed| (vec![("sink", feed.sink.to_owned())], pick(feed)));
     let gauges: [(&str, &str, Pick); 4] = [
-        ("frontrow_bookings_lag_bytes", "Durable log that has not been read for it yet.", |it| {
+        ("frontrow_bookings_lag_bytes", "Durable log that has not been written to it yet.", |it| {
             it.lag.load(Relaxed)
         }),
         ("frontrow_bookings_kept_bytes", "Log that is kept until it has been written to it.", |it| {
@@ -182,5 +232,50 @@ pub(crate) fn read_off(feeds: &[Arc<Progress>], families: &mut Families) {
     ];
     for (name, help, pick) in counters {
         families.counter(name, help, each(pick));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sink_that_does_not_answer_is_said_not_to() {
+        let progress = Progress::new("kafka", 1, 1);
+        let at = |seconds: u64| 1 + seconds * 1_000_000_000;
+        assert!(!progress.look(at(9)), "nothing is asked of it");
+        progress.writing(Some(at(10)));
+        assert!(!progress.look(at(13)) && !progress.is_troubled());
+        assert!(progress.look(at(14)) && progress.is_troubled());
+        assert!(!progress.look(at(15)), "it is news once");
+        let said = progress.status().trouble.expect("trouble");
+        assert!(said.starts_with("kafka has not answered"), "{said}");
+        progress.trouble(Some("no broker".into()));
+        assert_eq!(progress.status().trouble.as_deref(), Some("no broker"), "it knows more");
+        progress.trouble(None);
+        progress.writing(None);
+        assert!(!progress.look(at(30)) && !progress.is_troubled());
+    }
+
+    #[test]
+    fn the_log_that_waits_is_what_was_not_written() {
+        let progress = Progress::new("kafka", 2, 1);
+        progress.read([10, 20].into_iter(), &|_| 20);
+        assert_eq!(progress.status().lag_bytes, 10);
+        progress.behind(&|_| 50);
+        assert_eq!(progress.status().lag_bytes, 40 + 30);
+    }
+
+    #[test]
+    fn who_wants_all_has_it_once_it_was_written_after_that() {
+        let progress = Progress::new("embedded", 1, 1);
+        let early = progress.want();
+        let round = progress.wanted();
+        let late = progress.want();
+        assert!(!progress.has(early));
+        progress.had(round);
+        assert!(progress.has(early) && !progress.has(late));
+        progress.had(progress.wanted());
+        assert!(progress.has(late));
     }
 }

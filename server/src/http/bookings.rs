@@ -10,6 +10,10 @@ use axum::http::{HeaderMap, StatusCode, header};
 use frontrow_bookings::{BehindCode, Gate, Refusal, Service, Store};
 use frontrow_shard::{Millis, UserId};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How often it is looked whether the table has what is waited for.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// A table of bookings beside the log.
 pub(crate) struct Table {
@@ -63,7 +67,7 @@ pub(super) fn routes(http: &Arc<Http>) -> Router<Arc<Http>> {
             .route("/v1/bookings", axum::routing::get(off))
             .route("/v1/bookings/{id}", axum::routing::get(off));
     };
-    let (complete, feed) = (Arc::clone(&table.progress), Arc::clone(&table.progress));
+    let [complete, feed, settled] = [(); 3].map(|()| Arc::clone(&table.progress));
     let catalogue = Arc::clone(&http.catalogue);
     let gate = Keys { verifier: http.verifier.clone(), admin: http.admin.clone(), clock: http.clock };
     let service = Service {
@@ -73,7 +77,32 @@ pub(super) fn routes(http: &Arc<Http>) -> Router<Arc<Http>> {
         patience: frontrow_bookings::api::PATIENCE,
         event: Some(Box::new(move |event| catalogue.get(event).is_some())),
         complete: Box::new(move || complete.is_complete()),
-        behind: Box::new(move || feed.is_troubled().then_some(BehindCode::Waiting)),
+        behind: Box::new(move || behind(&feed)),
+        settled: Box::new(move || {
+            let feed = Arc::clone(&settled);
+            Box::pin(async move { wait(&feed).await })
+        }),
     };
     frontrow_bookings::routes(Arc::new(service)).with_state(())
+}
+
+fn behind(feed: &Progress) -> Option<BehindCode> {
+    feed.is_troubled().then_some(BehindCode::Waiting)
+}
+
+/// Waits until all that is durable now is in the table. Who has just booked asks within the moment that this takes.
+async fn wait(feed: &Progress) -> Option<BehindCode> {
+    let wanted = feed.want();
+    let has_all = async {
+        while !feed.has(wanted) {
+            if let Some(why) = behind(feed) {
+                return Some(why);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        None
+    };
+    tokio::time::timeout(frontrow_bookings::api::PATIENCE, has_all)
+        .await
+        .unwrap_or(Some(BehindCode::CatchingUp))
 }
