@@ -32,8 +32,11 @@ const NO_LSN: &str = "no record has an lsn of 9223372036854775808 (2^63) or abov
 /// After how many seconds to ask again: for what comes by itself in a moment, and for a table that is behind.
 const SOON: HeaderValue = HeaderValue::from_static("1");
 const LATER: HeaderValue = HeaderValue::from_static("5");
-/// How often it looks meanwhile.
+/// How often it looks meanwhile; and for what is not there, while it is not known whether the table has everything.
 const LOOK: Duration = Duration::from_millis(10);
+const AGAIN: Duration = Duration::from_millis(50);
+/// How long the table may take to answer, whatever hangs behind it.
+const ANSWER: Duration = Duration::from_secs(4);
 
 /// Who is asking.
 pub trait Gate: Send + Sync {
@@ -145,21 +148,49 @@ impl Service {
         }
         let store = Arc::clone(&self.store);
         let asked = move || if store.is_complete()? { ask(&*store).map(Some) } else { Ok(None) };
-        let answer = tokio::task::spawn_blocking(asked).await;
-        answer.map_err(|error| StoreError::Away(error.to_string()))??.ok_or_else(wait)
+        let away = |error: String| StoreError::Away(error);
+        let answer = tokio::time::timeout(ANSWER, tokio::task::spawn_blocking(asked)).await;
+        let answer = answer.map_err(|_| away(format!("no answer for {} s", ANSWER.as_secs())))?;
+        answer.map_err(|error| away(error.to_string()))??.ok_or_else(wait)
     }
 
-    /// A page once what it is to have is there, and whether the newest may be missing.
-    async fn page(self: &Arc<Self>, wanted: Wanted) -> Result<(Vec<Booking>, Option<BehindCode>), Refusal> {
+    /// What is asked for, once it is there; none once the table has all that was told before, or may lack some of it after all. And
+    /// why the table may lack the newest, if it may.
+    async fn find<T, Asked>(
+        self: Arc<Self>,
+        ask: impl Fn(Arc<Self>) -> Asked,
+    ) -> Result<(Option<T>, Option<BehindCode>), Refusal>
+    where
+        Asked: Future<Output = Result<Option<T>, Refusal>>,
+    {
+        let ask = || ask(Arc::clone(&self));
+        let behind = (self.behind)();
+        if let Some(found) = ask().await? {
+            return Ok((Some(found), behind));
+        }
+        let mut settled = (self.settled)();
+        loop {
+            if let Ok(behind) = tokio::time::timeout(AGAIN, &mut settled).await {
+                return Ok((ask().await?, behind));
+            }
+            let behind = (self.behind)();
+            if let Some(found) = ask().await? {
+                return Ok((Some(found), behind));
+            }
+        }
+    }
+
+    /// A page once what it is to have is there; none if nothing is on it.
+    async fn page(self: Arc<Self>, wanted: Wanted) -> Result<Option<Vec<Booking>>, Refusal> {
         let mut waited = Duration::ZERO;
         loop {
-            let behind = (self.behind)();
             let Wanted { user, event, after, most, since } = wanted;
             let ask = move |store: &dyn Store| store.of_user(user, event, after, most, &since);
             if let Some(found) = self.ask(ask).await? {
-                return Ok((found, behind));
+                return Ok(Some(found).filter(|found| !found.is_empty()));
             }
             if waited >= self.patience {
+                let behind = (self.behind)();
                 let what = "the bookings have not come so far yet";
                 let message = behind.map_or(format!("{what}; ask again shortly"), |code| code.because(what));
                 return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "not_there_yet", message));
@@ -277,11 +308,8 @@ async fn mine(
     let after = query.cursor.as_deref().map(read_cursor).transpose()?;
     let since = wanted(&query, service.partitions)?;
     let wanted = Wanted { user, event: query.event, after, most: most + 1, since };
-    let (mut found, mut behind) = service.page(wanted).await?;
-    if found.is_empty() {
-        behind = (service.settled)().await;
-        (found, _) = service.page(wanted).await?;
-    }
+    let (found, behind) = service.find(|service| service.page(wanted)).await?;
+    let mut found = found.unwrap_or_default();
     let more = found.len() > most;
     found.truncate(most);
     let next = found.last().filter(|_| more).map(write_cursor);
@@ -346,13 +374,8 @@ async fn one(
     let user = service.gate.user(&headers)?;
     let none = |error: NoBookingId| Refusal::new(StatusCode::NOT_FOUND, "unknown_booking", error.to_string());
     let id: BookingId = id.parse().map_err(none)?;
-    let mut behind = (service.behind)();
     let ask = move |store: &dyn Store| store.one(user, id);
-    let mut found = service.ask(ask).await?;
-    if found.is_none() {
-        behind = (service.settled)().await;
-        found = service.ask(ask).await?;
-    }
+    let (found, behind) = service.find(|service| async move { service.ask(ask).await }).await?;
     let missing = || {
         let message = format!("you have no booking {id}; your bookings are at /v1/bookings");
         let certain = Refusal::new(StatusCode::NOT_FOUND, "unknown_booking", message);

@@ -21,6 +21,8 @@ pub enum BehindCode {
     Waiting,
     /// Not everything that was told some seconds ago has been seen in the table.
     CatchingUp,
+    /// No server has said for some seconds that it has told everything: it is down, or does not come through to Kafka.
+    Untold,
     /// How far the table is could not be found out for some seconds.
     Unknown,
 }
@@ -32,6 +34,7 @@ impl BehindCode {
             Self::Ended => "ended",
             Self::Waiting => "waiting",
             Self::CatchingUp => "catching_up",
+            Self::Untold => "untold",
             Self::Unknown => "unknown",
         }
     }
@@ -46,6 +49,10 @@ impl BehindCode {
             Self::CatchingUp => {
                 "not all that was booked up to a few seconds ago has been seen in the table: it catches up after a start, or nobody \
                  has been given its topic to read yet"
+            }
+            Self::Untold => {
+                "no server has said for some seconds that all that was booked has been told: it is down, or cannot write to Kafka \
+                 (its `frontrow status` says why)"
             }
             Self::Unknown => "Kafka or PostgreSQL does not say how far the table is",
         }
@@ -90,8 +97,8 @@ mod tests {
 
     #[test]
     fn the_header_says_what_the_body_says() {
-        use BehindCode::{CatchingUp, Ended, Unknown, Waiting};
-        for code in [Ended, Waiting, CatchingUp, Unknown] {
+        use BehindCode::{CatchingUp, Ended, Unknown, Untold, Waiting};
+        for code in [Ended, Waiting, CatchingUp, Untold, Unknown] {
             let view = serde_json::to_value(code.view()).unwrap();
             assert_eq!(code.header().1, view["code"].as_str().unwrap());
         }

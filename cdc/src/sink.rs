@@ -116,6 +116,12 @@ pub trait Sink: Send {
         Ok(())
     }
 
+    /// Tells whoever reads there that everything has been written that was durable a moment ago. Said a few times a second, also while
+    /// nothing happens; after [`Sink::whole`].
+    fn tick(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
     /// Sees whether what was written before is still there, if somebody else could take it away. Asked every two seconds; after
     /// an error it is begun anew, and says then from where to go on.
     fn look(&mut self) -> Result<(), SinkError> {

@@ -14,11 +14,10 @@
 //! | `native` | the few calls that rdkafka has no safe and fast way for |
 //! | [`writer`] | the log's changes into the topics, a batch to a transaction |
 //! | [`reader`] | bookings out of their topic, as a member of a group |
-//! | [`ends`] | where that topic ends |
+//! | [`ticks`] | that everything has been told, a few times a second |
 
 mod context;
 mod encoding;
-pub mod ends;
 mod murmur2;
 mod native;
 mod positions;
@@ -26,12 +25,13 @@ pub mod reader;
 mod record;
 pub mod registry;
 mod settings;
+pub mod ticks;
 mod topics;
 pub mod writer;
 
-pub use ends::Ends;
 pub use murmur2::murmur2;
 pub use reader::Reader;
 pub use registry::{Registry, RegistryError};
 pub use settings::{BadSetting, Format, Settings, Topics};
+pub use ticks::{Tick, Ticks};
 pub use writer::Writer;

@@ -6,6 +6,7 @@
 //! | `3` | the last record of partition 3 that has been told |
 //! | `topics` | Kafka's ids of the other two topics, and whether everything has been told in them once |
 //! | `begun` | some text, new at each beginning: whoever finds it has read all that stands before |
+//! | `tick` | that everything has been told that was durable; written a few times a second ([`crate::ticks`]) |
 //! | `place-0` | where in stream 0 of that node's log reading may go on |
 
 use crate::context::Context;
@@ -28,6 +29,7 @@ const NONE_MOST: usize = 10;
 pub(crate) const CLUSTER: &str = "cluster";
 pub(crate) const TOPICS: &str = "topics";
 pub(crate) const BEGUN: &str = "begun";
+pub(crate) const TICK: &str = "tick";
 
 /// What the topic says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -37,8 +37,18 @@ pub(crate) fn count<C: ClientContext>(
     topic: &str,
     settings: &Settings,
 ) -> Result<Option<u32>, SinkError> {
+    count_within((client, context), reports, (topic, ANSWERS), settings)
+}
+
+/// The same, within so many answers that may be waited for.
+pub(crate) fn count_within<C: ClientContext>(
+    (client, context): (&Client<C>, &Context),
+    reports: &dyn Fn(),
+    (topic, answers): (&str, usize),
+    settings: &Settings,
+) -> Result<Option<u32>, SinkError> {
     let mut why = String::new();
-    for _ in 0..ANSWERS {
+    for _ in 0..answers {
         match client.fetch_metadata(Some(topic), ANSWER) {
             Ok(metadata) => {
                 let Some(found) = metadata.topics().iter().find(|it| it.name() == topic) else {

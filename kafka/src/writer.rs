@@ -7,9 +7,10 @@ use crate::context::Context;
 use crate::encoding::{Encoding, Ids};
 use crate::murmur2;
 use crate::native::{self, Outgoing};
-use crate::positions::{self, BEGUN, CLUSTER, Known, Place, Positions, TOPICS, Told, Whose};
+use crate::positions::{self, BEGUN, CLUSTER, Known, Place, Positions, TICK, TOPICS, Told, Whose};
 use crate::record::{self, About};
 use crate::settings::{Settings, Topics};
+use crate::ticks::Said;
 use crate::topics::{self, Identities, Partitions};
 use frontrow_cdc::message::{Anew, VERSION};
 use frontrow_cdc::{Batch, Begun, Change, Digits, Kind, Mark, Marks, Message, Position, Sink, SinkError};
@@ -265,6 +266,13 @@ impl Sink for Writer {
             let known = Known { whole: true, ..sending.live.known.clone() };
             sending.know(known)
         })
+    }
+
+    fn tick(&mut self) -> Result<(), SinkError> {
+        if self.live.as_ref().is_none_or(|live| !live.known.whole) {
+            return Ok(());
+        }
+        self.transaction(|sending| sending.position(TICK, Some(&Said::of(&sending.live.told.marks))))
     }
 
     fn look(&mut self) -> Result<(), SinkError> {

@@ -4,8 +4,8 @@ mod common;
 
 use common::{PARTITIONS, anew, batch, change, read_raw, settings};
 use frontrow_cdc::source::{Polled, Record, Source, SourceError};
-use frontrow_cdc::{Change, Message, Sink};
-use frontrow_kafka::{Ends, Reader, Settings, Writer};
+use frontrow_cdc::{Change, Mark, Marks, Message, Sink};
+use frontrow_kafka::{Reader, Settings, Tick, Ticks, Writer};
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +14,7 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_millis(100);
 /// Looks until something must have happened.
 const LOOKS: usize = 600;
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// What one reader has been given.
 #[derive(Default)]
@@ -68,40 +69,50 @@ fn written(settings: &Settings, lsns: std::ops::Range<u64>) -> Writer {
     writer
 }
 
-/// Whoever is no member of the group knows how far it has to come, and that nothing is told which is not committed.
+/// Ticks that come within many looks, until there are so many.
+fn hear(ticks: &mut Ticks, count: usize, again: &mut dyn FnMut()) -> Vec<Tick> {
+    let mut heard = Vec::new();
+    for _ in 0..LOOKS {
+        heard.extend(ticks.poll(PATIENCE).expect("Kafka is there"));
+        if heard.len() >= count {
+            return heard;
+        }
+        again();
+    }
+    panic!("{count} ticks were to come, and {heard:?} came");
+}
+
+/// Whoever is no member of the group knows up to where everything was told, also while nothing is.
 #[test]
-fn the_ends_are_where_a_reader_has_read_everything() {
-    let settings = settings("ends", 38);
-    drop(written(&settings, 1..100));
-    let ends = Ends::new(settings.clone(), "one").unwrap();
-    let all = 0..i32::from(PARTITIONS);
-    // A transaction counts a moment after it was committed.
-    let beyond = |before: &BTreeMap<i32, i64>| {
-        let looks =
-            (0..LOOKS).map(|_| ends.look(all.clone(), Duration::from_secs(10)).expect("Kafka is there"));
-        let mut moved = looks.filter(|now| now.iter().all(|(of, end)| end > before.get(of).unwrap_or(&0)));
-        moved.next().expect("every partition is told how far it is")
-    };
-    let before = beyond(&BTreeMap::new());
-    assert_eq!(before.len(), usize::from(PARTITIONS));
-    let mut reader = Reader::new(settings.clone(), "one").unwrap();
-    let mut heard = Heard::default();
-    (0..LOOKS).find(|_| {
-        heard.look(&mut reader, &BTreeMap::new());
-        heard.all_ended()
-    });
-    assert_eq!(heard.ends.len(), before.len());
-    let gaps = ends.gaps(&heard.ends, &before).expect("Kafka is there");
-    assert_eq!(gaps, before, "behind what was read there is nothing to be read");
-    drop(written(&settings, 100..200));
-    let gaps = ends.gaps(&heard.ends, &before).expect("Kafka is there");
-    assert_eq!(gaps, before, "the first record that is not read stands behind the end that was seen");
-    let start = before.keys().map(|of| (*of, 0)).collect();
-    let gaps = ends.gaps(&start, &before).expect("Kafka is there");
-    assert!(gaps.iter().all(|(of, first)| *first < before[of]), "{gaps:?}");
-    beyond(&before);
-    let none = ends.look([99], Duration::from_secs(1));
-    assert!(matches!(none, Err(SourceError::Away(_))), "{none:?}");
+fn ticks_say_up_to_where_everything_was_told() {
+    let settings = settings("ticks", 38);
+    let mut writer = written(&settings, 1..100);
+    let mut ticks = Ticks::new(settings.clone(), "one");
+    assert!(matches!(ticks.end(ANSWER), Err(SourceError::Away(_))), "it was not asked yet");
+    assert_eq!(ticks.poll(PATIENCE).unwrap(), []);
+    // Before everything was told once there are none.
+    writer.tick().unwrap();
+    assert_eq!(ticks.poll(PATIENCE).unwrap(), []);
+    writer.whole().unwrap();
+    // Who listens from now on hears what is said once it does.
+    let heard = hear(&mut ticks, 1, &mut || writer.tick().unwrap());
+    let upto = Marks::from([(0, Mark { epoch: 1, lsn: 99 })]);
+    assert_eq!(heard[0].upto, upto);
+    // Those behind an end were committed after it was asked for; who writes waits for that, so the second was made after it.
+    let end = ticks.end(ANSWER).unwrap();
+    assert!(heard.iter().all(|tick| tick.offset < end));
+    writer.write(&batch(vec![change(0, (1, 100), "booked", 100, 100)])).unwrap();
+    writer.tick().unwrap();
+    writer.tick().unwrap();
+    let later = hear(&mut ticks, 2, &mut || {});
+    assert!(later.iter().all(|tick| tick.offset >= end && tick.upto[&0].lsn == 100), "{later:?}");
+    // Who was replaced says nothing any more.
+    let mut next = Writer::new(settings.clone());
+    next.begin(2).unwrap();
+    assert!(writer.tick().is_err());
+    ticks.renew();
+    let heard = hear(&mut ticks, 1, &mut || next.tick().unwrap());
+    assert_eq!(heard[0].upto[&0].lsn, 100);
 }
 
 #[test]

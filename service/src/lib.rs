@@ -17,7 +17,7 @@ mod watch;
 use consumers::Consumers;
 use frontrow_bookings::postgres::{self, Postgres, PostgresError};
 use frontrow_cdc::source::SourceError;
-use frontrow_kafka::{BadSetting, Ends};
+use frontrow_kafka::{BadSetting, Ticks};
 use frontrow_server::config::Config;
 use frontrow_server::identity::{Keys, KeysError};
 use std::net::{SocketAddr, TcpListener};
@@ -86,11 +86,11 @@ pub fn start(config: &Config) -> Result<Service, ServiceError> {
     let begun = Instant::now();
     let clock = move || begun.elapsed().as_millis() as u64;
     let table = Arc::new(Postgres::open(&settings, clock)?);
-    let ends = Ends::new(kafka.clone(), &config.service.group)?;
+    let ticks = Ticks::new(kafka.clone(), &config.service.group);
     let consumers = Consumers::start(config, &kafka, &settings)?;
     let watch = Arc::new(Watch::new(consumers.progress(), Box::new(clock)));
     let watching =
-        Watching::start(Arc::clone(&watch), Arc::clone(&table), ends).map_err(ServiceError::Thread)?;
+        Watching::start(Arc::clone(&watch), Arc::clone(&table), ticks).map_err(ServiceError::Thread)?;
     let routes = http::routes(config, &keys, table, watch);
     let serving = http::Serving::start(listener, routes).map_err(ServiceError::Thread)?;
     Ok(Service { http: at, consumers, watching, serving })

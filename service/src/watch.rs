@@ -1,11 +1,11 @@
-//! Whether the table follows its topic, whoever takes the bookings over: this process, or another one of the group.
+//! Whether the table follows the servers, whoever takes the bookings over: this process, or another one of the group.
 //!
-//! Twice a second it is looked where the topic ends, and where the table is. Once the table is where the topic ended at an
-//! earlier look, it has everything that was there then. So a list can be said to be all there is also by a service that has
-//! nothing to do, and not by one that has just started, or whose group has lost a member.
+//! A few times a second the server that is primary says in Kafka up to which records all has been told (`frontrow_kafka::ticks`). Once
+//! the table has these records it has all that was booked before, and it is known also while nothing happens, and where nobody has
+//! the topic's partitions, or no server comes through to Kafka.
 //!
-//! What the table had some moments ago is enough for a list that has something in it. That something is not there is said only
-//! after a look that began after the question ([`Watch::settled`]): who has just booked is the one who asks.
+//! What the table had some moments ago is enough for a list that has something in it. That something is not there is said only once
+//! the table has all that was durable when it was asked ([`Watch::settled`]): who has just booked is the one who asks.
 
 mod bell;
 mod seen;
@@ -14,17 +14,15 @@ use bell::Bell;
 use frontrow_bookings::BehindCode;
 use frontrow_bookings::consume::Progress;
 use frontrow_bookings::postgres::Postgres;
-use frontrow_kafka::Ends;
-use seen::{Asked, Places, SILENT_MS, Seen};
+use frontrow_kafka::Ticks;
+use seen::{SILENT_MS, Seen};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::watch;
 
 /// How long an answer waits for a table that has all that was booked before the question.
-const SETTLED: Duration = Duration::from_secs(2);
-/// Within so long, in ms, servers have usually told what was booked: a look has to begin so much after the question.
-const TOLD_MS: u64 = 300;
+const SETTLED: Duration = Duration::from_secs(3);
 /// For an answer of Kafka's.
 const ANSWER: Duration = Duration::from_secs(2);
 
@@ -56,48 +54,45 @@ impl Watch {
         self.hindered().or_else(|| self.seen().behind((self.clock)()))
     }
 
-    /// Waits until the table has all that the topic had a moment after the question: why it may lack some of it, if it may.
+    /// Waits until the table has all that was booked before it was asked to: why it may lack some of it, if it may.
     pub(crate) async fn settled(&self) -> Option<BehindCode> {
         self.settled_within(SETTLED).await
     }
 
     async fn settled_within(&self, most: Duration) -> Option<BehindCode> {
-        let asked = (self.clock)() + TOLD_MS;
+        let asked = (self.clock)();
         let mut looked = self.looked.subscribe();
         let has_all = async {
+            let mut end = None;
             loop {
-                let hindered = self.hindered();
-                // A look of the same millisecond may have begun before.
-                if hindered.is_some() || self.seen().has.is_some_and(|at| at > asked) {
-                    return hindered;
+                if let Some(why) = self.hindered() {
+                    return Some(why);
                 }
-                self.bell.ring(|rung| rung.look = true);
+                {
+                    let seen = self.seen();
+                    // One of the same millisecond may have been asked for before.
+                    end = end.or(seen.end.filter(|(at, _)| *at > asked));
+                    if end.is_some_and(|(_, end)| seen.has_all(end)) {
+                        return None;
+                    }
+                }
+                self.bell.ring(|rung| (rung.look, rung.end) = (true, rung.end || end.is_none()));
                 let _ = looked.changed().await;
             }
         };
-        match tokio::time::timeout(most, has_all).await {
-            Ok(None) => self.seen().behind((self.clock)()),
-            Ok(hindered) => hindered,
-            Err(_) => Some(self.seen().why_behind()),
-        }
+        let settled = tokio::time::timeout(most, has_all).await;
+        settled.unwrap_or_else(|_| Some(self.seen().why_behind((self.clock)())))
     }
 
-    /// What keeps this process from taking bookings over, for operators.
+    /// What keeps this process from taking bookings over or answering, for operators.
     pub(crate) fn trouble(&self) -> Option<String> {
         let own = self.consumers.iter().find_map(|progress| progress.trouble());
-        own.or_else(|| {
-            let (now, seen) = ((self.clock)(), self.seen());
-            seen.is_silent(now, SILENT_MS).then(|| {
-                let seconds = now.saturating_sub(seen.saw.unwrap_or_default()) / 1000;
-                let why = seen.blind.as_deref().unwrap_or("no answer");
-                format!("for {seconds} s Kafka or PostgreSQL has not said how far the table is: {why}")
-            })
-        })
+        own.or_else(|| self.seen().trouble((self.clock)()))
     }
 
     fn hindered(&self) -> Option<BehindCode> {
         if self.consumers.iter().any(|one| one.is_over()) {
-            // Of a topic that was made anew its places mean nothing.
+            // Of a topic that was made anew what it has may mean nothing.
             return Some(BehindCode::Ended);
         }
         self.consumers.iter().any(|one| one.trouble().is_some()).then_some(BehindCode::Waiting)
@@ -107,43 +102,29 @@ impl Watch {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks Kafka whether there is anything between.
-    fn ask(&self, topic: &Ends, from: &Places, ends: &Places) {
-        match topic.gaps(from, ends) {
-            Ok(to) => self.seen().told(from, to),
-            Err(why) => {
-                tracing::debug!(%why, "what the table lacks cannot be seen");
-                self.seen().unanswered();
-            }
-        }
+    /// Looks once; also where the ticks' topic ends, if that is wanted.
+    fn look(&self, table: &Postgres, ticks: &mut Ticks, wants_end: bool) {
+        let what = self.listen(ticks, wants_end).and_then(|()| {
+            // What a tick says was told before it was heard.
+            let is_wanted = self.seen().is_wanted();
+            let applied =
+                is_wanted.then(|| table.applied().map_err(|error| error.to_string())).transpose()?;
+            applied.inspect(|applied| self.seen().look(applied));
+            Ok(())
+        });
+        self.seen().saw((self.clock)(), what);
+        self.looked.send_replace(());
     }
 
-    /// Looks once.
-    fn look(&self, table: &Postgres, topic: &Ends) {
-        // The table first: a topic never ends before what was taken of it.
-        let places = table.places().map_err(|error| error.to_string());
-        let now = (self.clock)();
-        let looked = places.and_then(|places| {
-            let ends = topic.look(places.keys().copied(), ANSWER).map_err(|error| error.to_string())?;
-            Ok((places, ends))
-        });
-        match looked {
-            Ok((places, ends)) if !places.is_empty() => {
-                let mut seen = self.seen();
-                seen.look(now, &places, &ends);
-                let asked = seen.asking(now, &places);
-                drop(seen);
-                if let Some(Asked { from, ends }) = asked {
-                    self.ask(topic, &from, &ends);
-                }
-            }
-            Ok(_) => self.seen().sees_nothing("there is no table yet".into()),
-            Err(why) => {
-                tracing::debug!(why, "how far the table is cannot be seen");
-                self.seen().sees_nothing(why);
-            }
+    fn listen(&self, ticks: &mut Ticks, wants_end: bool) -> Result<(), String> {
+        let heard = ticks.poll(Duration::ZERO).map_err(|error| error.to_string())?;
+        self.seen().hear((self.clock)(), heard);
+        if wants_end {
+            let asked = (self.clock)();
+            let end = ticks.end(ANSWER).map_err(|error| error.to_string())?;
+            self.seen().end = Some((asked, end));
         }
-        self.looked.send_replace(());
+        Ok(())
     }
 }
 
@@ -154,12 +135,20 @@ pub(crate) struct Watching {
 }
 
 impl Watching {
-    pub(crate) fn start(watch: Arc<Watch>, table: Arc<Postgres>, topic: Ends) -> std::io::Result<Self> {
+    pub(crate) fn start(watch: Arc<Watch>, table: Arc<Postgres>, mut ticks: Ticks) -> std::io::Result<Self> {
         let looks = Arc::clone(&watch);
         let looking = move || {
-            looks.look(&table, &topic);
-            while looks.bell.wait() {
-                looks.look(&table, &topic);
+            let (mut wants_end, mut renewed) = (false, 0);
+            loop {
+                looks.look(&table, &mut ticks, wants_end);
+                let now = (looks.clock)();
+                if now.saturating_sub(renewed) > SILENT_MS && looks.seen().is_deaf(now, SILENT_MS) {
+                    // No server says anything; or the topic was made anew, and this client has not noticed.
+                    ticks.renew();
+                    renewed = now;
+                }
+                let Some(end) = looks.bell.wait() else { return };
+                wants_end = end;
             }
         };
         let thread = std::thread::Builder::new().name("bookings-watch".into()).spawn(looking)?;
@@ -177,80 +166,65 @@ impl Watching {
 
 #[cfg(test)]
 mod tests {
-    use super::seen::at;
+    use super::seen::{applied, tick};
     use super::*;
     use BehindCode::CatchingUp;
     use std::sync::atomic::AtomicU64;
     use std::sync::atomic::Ordering::Relaxed;
 
-    #[test]
-    fn what_keeps_a_consumer_comes_first() {
-        let progress = Arc::<Progress>::default();
-        let watch = Watch::new(vec![Arc::clone(&progress)], Box::new(|| 500));
-        for now in [0, 500] {
-            watch.seen().look(now, &at([5]), &at([5]));
-        }
-        assert_eq!(watch.behind(), None);
-        progress.troubled(Some("Kafka is away".into()));
-        assert_eq!(watch.behind(), Some(BehindCode::Waiting));
-        progress.over("a later version".into());
-        assert_eq!(watch.behind(), Some(BehindCode::Ended));
-    }
-
     /// A watch whose time is what `now` says, and which has seen a table that has all, at 1000.
     fn watching(now: &Arc<AtomicU64>) -> (Watch, Arc<Progress>) {
         let (progress, time) = (Arc::<Progress>::default(), Arc::clone(now));
         let watch = Watch::new(vec![Arc::clone(&progress)], Box::new(move || time.load(Relaxed)));
-        watch.seen().look(1000, &at([5]), &at([5]));
+        watch.seen().saw(1000, Ok(()));
+        watch.seen().hear(1000, vec![tick(1, 5), tick(2, 5)]);
+        watch.seen().look(&applied([5, 5]));
         now.store(1000, Relaxed);
         assert_eq!(watch.behind(), None);
         (watch, progress)
     }
 
+    #[test]
+    fn what_keeps_a_consumer_comes_first() {
+        let (watch, progress) = watching(&Arc::default());
+        progress.troubled(Some("Kafka is away".into()));
+        assert_eq!(watch.behind(), Some(BehindCode::Waiting));
+        assert_eq!(watch.trouble().as_deref(), Some("Kafka is away"));
+        progress.over("a later version".into());
+        assert_eq!(watch.behind(), Some(BehindCode::Ended));
+    }
+
     #[tokio::test]
-    async fn that_nothing_is_there_is_said_after_a_look_that_began_after_the_question() {
+    async fn that_nothing_is_there_is_said_once_all_is_that_was_booked_before_the_question() {
         let now = Arc::<AtomicU64>::default();
         let (watch, progress) = watching(&now);
-        // Nobody looks, or what is looked at was there before the question.
+        // Nobody looks, or the end was asked for before.
+        watch.seen().end = Some((1000, 1));
         assert_eq!(watch.settled_within(Duration::ZERO).await, Some(CatchingUp));
         let looked = async {
+            let step = async |act: &dyn Fn(&mut Seen)| {
+                tokio::task::yield_now().await;
+                act(&mut watch.seen());
+                watch.looked.send_replace(());
+            };
             tokio::task::yield_now().await;
-            assert!(watch.bell.rung.lock().unwrap().look, "it asks for a look");
-            watch.seen().look(1000, &at([5]), &at([5]));
-            watch.looked.send_replace(());
-            tokio::task::yield_now().await;
-            watch.seen().look(1000 + TOLD_MS, &at([5]), &at([5]));
-            watch.looked.send_replace(());
-            tokio::task::yield_now().await;
-            now.store(1001 + TOLD_MS, Relaxed);
-            watch.seen().look(1001 + TOLD_MS, &at([5]), &at([6]));
-            watch.looked.send_replace(());
-            tokio::task::yield_now().await;
-            watch.seen().look(1002 + TOLD_MS, &at([6]), &at([6]));
-            watch.looked.send_replace(());
+            assert!(watch.bell.rung.lock().unwrap().end, "it asks for the end");
+            step(&|seen| seen.end = Some((1001, 3))).await;
+            step(&|seen| seen.hear(1002, vec![tick(3, 6)])).await;
+            step(&|seen| seen.look(&applied([6, 6]))).await;
+            step(&|seen| seen.hear(1003, vec![tick(4, 7)])).await;
+            step(&|seen| seen.look(&applied([7, 6]))).await;
+            step(&|seen| seen.end = Some((1004, 9))).await;
+            step(&|seen| seen.look(&applied([7, 7]))).await;
         };
         let settled = async {
             let settled = watch.settled().await;
-            (settled, watch.seen().has)
+            (settled, watch.seen().has_all(3))
         };
-        let ((settled, has), ()) = tokio::join!(settled, looked);
-        assert_eq!((settled, has), (None, Some(1002 + TOLD_MS)));
+        let (settled, ()) = tokio::join!(settled, looked);
+        assert_eq!(settled, (None, true));
         // What keeps it from being so is said at once.
         progress.troubled(Some("Kafka is away".into()));
         assert_eq!(watch.settled().await, Some(BehindCode::Waiting));
-    }
-
-    #[test]
-    fn it_is_not_ready_while_nothing_is_seen() {
-        let now = Arc::<AtomicU64>::default();
-        let (watch, progress) = watching(&now);
-        watch.seen().sees_nothing("PostgreSQL is away".into());
-        now.store(6000, Relaxed);
-        assert_eq!(watch.trouble(), None);
-        now.store(6500, Relaxed);
-        let trouble = watch.trouble().expect("for too long");
-        assert!(trouble.starts_with("for 5 s ") && trouble.ends_with(": PostgreSQL is away"), "{trouble}");
-        progress.troubled(Some("Kafka is away".into()));
-        assert_eq!(watch.trouble().as_deref(), Some("Kafka is away"), "who meets it knows more");
     }
 }

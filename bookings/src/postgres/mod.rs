@@ -22,7 +22,7 @@ mod servers;
 pub mod table;
 
 pub use connection::PostgresError;
-pub use reads::Postgres;
+pub use reads::{Applied, Postgres};
 pub use table::PostgresTable;
 
 use std::time::Duration;

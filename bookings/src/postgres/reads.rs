@@ -6,11 +6,10 @@ use super::servers::{Clock, Servers};
 use super::{Settings, bigint};
 use crate::booking::{Booking, BookingId};
 use crate::store::{After, SectionSales, Since, Store, StoreError};
-use frontrow_cdc::Mark;
+use frontrow_cdc::{Mark, Marks};
 use frontrow_shard::{EventId, Lsn, PartitionId, UserId};
 use futures_util::future::try_join;
 use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use tokio_postgres::Row;
@@ -49,7 +48,7 @@ const MARK: &str = "SELECT coalesce(m.epochs[m.n], 0), coalesce(m.lsns[m.n], 0) 
     FROM (SELECT epochs, lsns, array_position(partitions, $1) AS n FROM applied) AS m ORDER BY 1, 2 LIMIT 1";
 const HAS: &str =
     "SELECT coalesce(bool_and(coalesce(lsns[array_position(partitions, $1)], 0) >= $2), false) FROM applied";
-const PLACES: &str = "SELECT kafka_partition, coalesce(next_offset, 0) FROM applied";
+const APPLIED: &str = "SELECT complete, partitions, epochs, lsns FROM applied";
 const COMPLETE: &str = "SELECT coalesce(bool_and(complete), false) FROM applied";
 /// Whether a user's booking and a record are there; none of either is.
 const SINCE: &str = "SELECT ($1::bigint IS NULL OR EXISTS (SELECT FROM bookings WHERE user_id = $1 AND event = $2 AND section = $3 \
@@ -61,6 +60,26 @@ pub struct Postgres {
     servers: Servers,
     /// Until when it is believed to be complete.
     complete_until: AtomicU64,
+}
+
+/// How far the table is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Whether it has had everything once.
+    pub complete: bool,
+    /// By partition of the topic, in no order: by partition of the log, up to which record everything is there.
+    pub marks: Vec<Marks>,
+}
+
+impl Applied {
+    /// Whether it has everything up to these records.
+    pub fn has(&self, upto: &Marks) -> bool {
+        let has = |marks: &Marks, of: &PartitionId, wanted: &Mark| {
+            marks.get(of).is_some_and(|mark| (mark.epoch, mark.lsn) >= (wanted.epoch, wanted.lsn))
+        };
+        !self.marks.is_empty()
+            && upto.iter().all(|(of, wanted)| self.marks.iter().all(|it| has(it, of, wanted)))
+    }
 }
 
 /// A `timestamptz` as PostgreSQL sends it.
@@ -125,9 +144,21 @@ impl Postgres {
         Ok(Self { servers: Servers::new(settings, clock)?, complete_until: AtomicU64::new(0) })
     }
 
-    /// By Kafka's partitions, before which offset everything is in the table, as whoever answers next has it.
-    pub fn places(&self) -> Result<BTreeMap<i32, i64>, StoreError> {
-        Ok(self.rows(PLACES, &[])?.iter().map(|row| (row.get(0), row.get(1))).collect())
+    /// How far the table is, as its primary has it.
+    pub fn applied(&self) -> Result<Applied, StoreError> {
+        let rows = match self.servers.ask_primary(|connection| connection.query(APPLIED, &[])) {
+            Err(PostgresError::NoTable(_)) => Vec::new(),
+            rows => rows?,
+        };
+        let marks = |row: &Row| {
+            let (partitions, epochs, lsns): (Vec<i32>, Vec<i64>, Vec<i64>) =
+                (row.get(1), row.get(2), row.get(3));
+            let marks = epochs.iter().zip(&lsns);
+            let marks = marks.map(|(epoch, lsn)| Mark { epoch: *epoch as u32, lsn: lsn.cast_unsigned() });
+            partitions.iter().map(|of| *of as PartitionId).zip(marks).collect()
+        };
+        let complete = !rows.is_empty() && rows.iter().all(|row| row.get(0));
+        Ok(Applied { complete, marks: rows.iter().map(marks).collect() })
     }
 
     /// What every server would answer alike, from whichever is asked.

@@ -90,6 +90,14 @@ impl Servers {
         self.primary.ask(&question)
     }
 
+    /// Asks the primary.
+    pub(super) fn ask_primary<T>(
+        &self,
+        question: impl Fn(&mut Connection) -> Result<T, PostgresError>,
+    ) -> Result<T, PostgresError> {
+        self.primary.ask(&question)
+    }
+
     /// Whether a replica has what the primary had a while ago.
     fn is_young(&self, replica: &Server, now: u64) -> bool {
         let looked = replica.looked.load(Relaxed);

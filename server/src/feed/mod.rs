@@ -45,6 +45,9 @@ const CALM_NS: u64 = 2_000_000_000;
 const MARK_NS: u64 = 1_000_000_000;
 /// How often what was written is made durable, so that the log may forget it.
 const SETTLE_NS: u64 = 10_000_000_000;
+/// How often whoever reads there is told that it has everything, while something happens, and while nothing does.
+const TICK_NS: u64 = 250_000_000;
+const TICK_IDLE_NS: u64 = 500_000_000;
 /// How often a sink looks whether what it was told before is still there: for Kafka three questions, some milliseconds.
 const LOOK_NS: u64 = 2_000_000_000;
 /// After an error.
@@ -200,10 +203,18 @@ impl Feeding {
 
     /// Writes what is in the batch.
     fn write(&mut self) -> Result<(), SinkError> {
-        self.progress.writing(Some(Clock::monotonic_ns()));
-        let written = self.sink.write(&self.batch);
-        self.progress.writing(None);
+        let batch = std::mem::take(&mut self.batch);
+        let written = self.asking(|sink| sink.write(&batch));
+        self.batch = batch;
         written
+    }
+
+    /// Asks something that may have to be waited for.
+    fn asking(&mut self, ask: impl FnOnce(&mut dyn Sink) -> Result<(), SinkError>) -> Result<(), SinkError> {
+        self.progress.writing(Some(Clock::monotonic_ns()));
+        let answered = ask(&mut *self.sink);
+        self.progress.writing(None);
+        answered
     }
 
     fn write_if(&mut self, any: bool) -> Result<(), SinkError> {
@@ -245,7 +256,7 @@ impl Feeding {
         let (mut news_ns, mut written_ns, mut ending) = (now, now, false);
         let mut written: Vec<Position> = follower.positions(cores).collect();
         // At once: what an earlier process wrote may be no more than written.
-        let (mut settled_ns, mut unsettled, mut looked_ns) = (None::<u64>, true, now);
+        let (mut settled_ns, mut unsettled, mut looked_ns, mut ticked_ns) = (None::<u64>, true, now, 0);
         loop {
             let (sink, wanted) = (&*self.sink, self.progress.wanted());
             let taken = follower.take(&safe, (&|kind| sink.takes(kind), sink.most()), &mut self.batch);
@@ -287,6 +298,11 @@ impl Feeding {
                 self.sink.whole()?;
                 self.progress.complete();
                 self.progress.had(wanted);
+                let is_calm = now - news_ns > CALM_NS;
+                if now - ticked_ns > if is_calm { TICK_IDLE_NS } else { TICK_NS } {
+                    self.asking(|sink| sink.tick())?;
+                    ticked_ns = now;
+                }
             }
             if ending {
                 return Ok(());

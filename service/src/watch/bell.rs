@@ -17,6 +17,8 @@ pub(super) struct Bell {
 #[derive(Default)]
 pub(super) struct Rung {
     pub(super) look: bool,
+    /// Also where the ticks' topic ends.
+    pub(super) end: bool,
     pub(super) stop: bool,
 }
 
@@ -26,8 +28,8 @@ impl Bell {
         self.heard.notify_all();
     }
 
-    /// Waits until the next look is due; whether there is to be one.
-    pub(super) fn wait(&self) -> bool {
+    /// Waits until the next look is due: whether the end is wanted, too; none if there is to be no more.
+    pub(super) fn wait(&self) -> Option<bool> {
         let rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
         let until = |rung, most, is_quiet: fn(&mut Rung) -> bool| {
             self.heard.wait_timeout_while(rung, most, is_quiet).unwrap_or_else(PoisonError::into_inner).0
@@ -35,7 +37,8 @@ impl Bell {
         // Those who come meanwhile share it.
         let rung = until(rung, SOON, |rung| !rung.stop);
         let mut rung = until(rung, LOOK, |rung| !rung.stop && !rung.look);
-        rung.look = false;
-        !rung.stop
+        let end = rung.end;
+        (rung.look, rung.end) = (false, false);
+        (!rung.stop).then_some(end)
     }
 }

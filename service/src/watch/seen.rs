@@ -1,233 +1,211 @@
-//! What the looks at topic and table came to.
+//! What was heard of the servers, and seen of the table.
 
 use frontrow_bookings::BehindCode;
-use std::collections::BTreeMap;
+use frontrow_bookings::postgres::Applied;
+use frontrow_kafka::Tick;
+use std::collections::VecDeque;
 
-/// What the topic had so long ago, in ms, is in the table, or it is behind.
-const BEHIND_MS: u64 = 2000;
-/// After so long, in ms, it is looked whether there is any record between the table and the end: usually the next ones come
-/// before, and the table goes past it.
-const GAP_MS: u64 = 1000;
+/// What was told so long ago, in ms, is in the table, or it is behind.
+const BEHIND_MS: u64 = 3000;
 /// After so long, in ms, without a look that saw something it is not ready.
 pub(super) const SILENT_MS: u64 = 5000;
-/// Once something is seen again, in ms: the servers, too, need a moment to tell what was booked meanwhile.
-const AGAIN_MS: u64 = 3000;
+/// So many ticks are kept: of those that the table does not have, and of those that it has.
+const KEPT: usize = 1024;
 
-/// Offsets by Kafka's partitions.
-pub(super) type Places = BTreeMap<i32, i64>;
-
-/// What the looks came to.
+/// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    /// Where the topic ended, and when; until the table is there.
-    wanted: Option<(u64, Places)>,
-    /// When it had what is in the table, at the least.
-    pub(super) has: Option<u64>,
-    /// By partitions of the topic, where the table was, and up to where there is no record from there on: behind the last record
-    /// there are Kafka's own marks, which the table is never told of.
-    gaps: BTreeMap<i32, (i64, i64)>,
-    /// What Kafka was asked of that.
-    asked: Option<Asked>,
+    /// Ticks that the table does not have all of, oldest first, and when each was heard.
+    wanted: VecDeque<(u64, Tick)>,
+    /// Where those stand in their topic that it has all of, the last of them.
+    had: VecDeque<i64>,
+    /// When the newest of these was heard.
+    has: Option<u64>,
+    /// When any was heard last.
+    heard: Option<u64>,
+    /// Where their topic ended, and when that was asked.
+    pub(super) end: Option<(u64, i64)>,
+    /// Whether the table has had everything once.
+    complete: bool,
     /// When a look saw something last.
     pub(super) saw: Option<u64>,
     /// The last look saw nothing, for this.
     pub(super) blind: Option<String>,
-    /// Until when what is booked may not have been told: nothing was seen for a while.
-    untold_until: u64,
-}
-
-/// Whether there are records from these places on, before these ends.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Asked {
-    pub(super) from: Places,
-    pub(super) ends: Places,
 }
 
 impl Seen {
-    /// The table was at `places`, and after that, at `now`, the topic ended at `ends`.
-    pub(super) fn look(&mut self, now: u64, places: &Places, ends: &Places) {
-        let is_before = |ends: &Places, places: &Places| {
-            places.iter().any(|(of, place)| ends.get(of).is_none_or(|end| end < place))
-        };
-        // A topic that was made anew; or a node of Kafka's that has just come back, and does not know all it has.
-        let is_odd = is_before(ends, places)
-            || self.wanted.as_ref().is_some_and(|(_, wanted)| is_before(ends, wanted));
-        if is_odd {
-            self.sees_nothing("the topic ends before what the table has of it".into());
-            (self.wanted, self.asked) = (None, None);
-            self.gaps.clear();
-            return;
+    /// These came, as of `now`.
+    pub(super) fn hear(&mut self, now: u64, ticks: Vec<Tick>) {
+        if !ticks.is_empty() {
+            self.heard = Some(now);
         }
-        if self.blind.take().is_some() && self.is_silent(now, BEHIND_MS) {
-            self.untold_until = now + AGAIN_MS;
+        self.wanted.extend(ticks.into_iter().map(|tick| (now, tick)));
+        // A later one says the same and more.
+        let most = self.wanted.len().saturating_sub(KEPT);
+        self.wanted.drain(..most);
+    }
+
+    /// Whether there is anything for the table to have.
+    pub(super) fn is_wanted(&self) -> bool {
+        !self.wanted.is_empty() || !self.complete
+    }
+
+    /// The table was so far after all ticks that are known.
+    pub(super) fn look(&mut self, applied: &Applied) {
+        self.complete = applied.complete;
+        while let Some((at, tick)) = self.wanted.front().filter(|_| applied.complete)
+            && applied.has(&tick.upto)
+        {
+            self.has = Some(*at);
+            self.had.push_back(tick.offset);
+            self.wanted.pop_front();
         }
-        self.saw = Some(now);
-        // Then the end that is seen now as well, where nothing comes.
-        for _ in 0..2 {
-            let (at, wanted) = self.wanted.take().unwrap_or_else(|| (now, ends.clone()));
-            if self.lacks(places, &wanted).next().is_some() {
-                self.wanted = Some((at, wanted));
-                return;
+        let most = self.had.len().saturating_sub(KEPT);
+        self.had.drain(..most);
+    }
+
+    /// Whether the table has all that was durable when the ticks' topic ended at `end`: the first tick from there on may have been
+    /// made before that was asked, the second one was not.
+    pub(super) fn has_all(&self, end: i64) -> bool {
+        self.had.iter().rev().take_while(|offset| **offset >= end).nth(1).is_some()
+    }
+
+    /// A look saw something, or why not.
+    pub(super) fn saw(&mut self, now: u64, what: Result<(), String>) {
+        match what {
+            Ok(()) => (self.saw, self.blind) = (Some(now), None),
+            Err(why) => {
+                tracing::debug!(why, "how far the table is cannot be seen");
+                self.blind = Some(why);
             }
-            self.has = Some(at);
         }
     }
 
-    pub(super) fn sees_nothing(&mut self, why: String) {
-        self.blind = Some(why);
+    /// Whether no server was heard for `most` ms.
+    pub(super) fn is_deaf(&self, now: u64, most: u64) -> bool {
+        now.saturating_sub(self.heard.unwrap_or_default()) > most
     }
 
-    /// Whether nothing has been seen for so long; since the start, where nothing ever was.
-    pub(super) fn is_silent(&self, now: u64, most: u64) -> bool {
-        now.saturating_sub(self.saw.unwrap_or_default()) > most
-    }
-
-    /// By partitions of which the table has not everything before `ends`, where it is.
-    pub(super) fn lacks<'a>(
-        &'a self,
-        places: &'a Places,
-        ends: &'a Places,
-    ) -> impl Iterator<Item = (i32, i64)> + 'a {
-        ends.iter().filter_map(|(of, end)| {
-            let place = places.get(of).copied().unwrap_or_default();
-            let known = self.gaps.get(of).filter(|(from, _)| *from == place);
-            (known.map_or(place, |(_, to)| *to) < *end).then_some((*of, place))
+    /// Why whoever is to answer cannot, for operators.
+    pub(super) fn trouble(&self, now: u64) -> Option<String> {
+        let silent = now.saturating_sub(self.saw.unwrap_or_default());
+        if silent > SILENT_MS {
+            let (seconds, why) = (silent / 1000, self.blind.as_deref().unwrap_or("no answer"));
+            return Some(format!(
+                "for {seconds} s Kafka or PostgreSQL has not said how far the table is: {why}"
+            ));
+        }
+        let is_made = self.saw.is_some() && !self.complete;
+        is_made.then(|| {
+            "the table is being made from the topic: nothing is answered before it has all".to_owned()
         })
-    }
-
-    /// Where the table is before ends that it should have reached by now, and these ends: each is asked for once.
-    pub(super) fn asking(&mut self, now: u64, places: &Places) -> Option<Asked> {
-        let (at, wanted) = self.wanted.as_ref()?;
-        if self.has.is_some() && now.saturating_sub(*at) < GAP_MS {
-            return None;
-        }
-        let asked = Asked { from: self.lacks(places, wanted).collect(), ends: wanted.clone() };
-        if self.asked.as_ref() == Some(&asked) {
-            return None;
-        }
-        self.asked = Some(asked.clone());
-        Some(asked)
-    }
-
-    /// From where the table was, so far there is no record.
-    pub(super) fn told(&mut self, from: &Places, to: Places) {
-        self.gaps.extend(to.into_iter().filter_map(|(of, to)| Some((of, (*from.get(&of)?, to)))));
-    }
-
-    /// There was no answer: it is asked again.
-    pub(super) fn unanswered(&mut self) {
-        self.asked = None;
     }
 
     pub(super) fn behind(&self, now: u64) -> Option<BehindCode> {
         match self.has {
-            Some(at) if now.saturating_sub(at) <= BEHIND_MS && now >= self.untold_until => None,
-            _ => Some(self.why_behind()),
+            Some(at) if now.saturating_sub(at) <= BEHIND_MS && self.complete => None,
+            _ => Some(self.why_behind(now)),
         }
     }
 
-    pub(super) fn why_behind(&self) -> BehindCode {
-        let is_unknown = self.blind.is_some() || self.has.is_none() && self.wanted.is_none();
-        if is_unknown { BehindCode::Unknown } else { BehindCode::CatchingUp }
+    pub(super) fn why_behind(&self, now: u64) -> BehindCode {
+        let is_unknown = self.blind.is_some() || self.saw.is_none();
+        if is_unknown {
+            BehindCode::Unknown
+        } else if !self.complete {
+            BehindCode::CatchingUp
+        } else if self.is_deaf(now, BEHIND_MS) {
+            BehindCode::Untold
+        } else if self.heard.is_none() {
+            BehindCode::Unknown
+        } else {
+            BehindCode::CatchingUp
+        }
     }
 }
 
+/// A tick up to this record of partition 0, and a table that has so much.
 #[cfg(test)]
-pub(super) fn at<const N: usize>(places: [i64; N]) -> Places {
-    (0..).zip(places).collect()
+pub(super) fn tick(offset: i64, lsn: u64) -> Tick {
+    Tick { offset, upto: marks(lsn) }
+}
+
+#[cfg(test)]
+pub(super) fn marks(lsn: u64) -> frontrow_cdc::Marks {
+    [(0, frontrow_cdc::Mark { epoch: 1, lsn })].into()
+}
+
+#[cfg(test)]
+pub(super) fn applied(lsns: [u64; 2]) -> Applied {
+    Applied { complete: true, marks: lsns.map(marks).into() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use BehindCode::{CatchingUp, Unknown};
+    use BehindCode::{CatchingUp, Unknown, Untold};
 
     #[test]
-    fn a_table_has_what_the_topic_had_when_it_was_last_caught_up() {
+    fn a_table_has_what_was_told_when_it_has_the_marks_of_a_tick() {
         let mut seen = Seen::default();
         assert_eq!(seen.behind(0), Some(Unknown), "nobody has looked");
-        seen.look(1000, &at([0, 0]), &at([5, 7]));
-        assert_eq!(seen.behind(1000), Some(CatchingUp), "the end that is seen at the start is not there yet");
-        seen.look(1500, &at([5, 6]), &at([5, 9]));
-        assert_eq!(seen.behind(1500), Some(CatchingUp), "one partition is not all");
-        seen.look(2000, &at([5, 7]), &at([6, 9]));
-        assert_eq!(seen.behind(2000), None, "what came meanwhile is some moments old");
-        assert_eq!(seen.behind(3000), None);
-        assert_eq!(seen.behind(3001), Some(CatchingUp), "nobody has looked for too long");
-        // Nobody takes partition 1 over.
-        for now in [2500, 3000, 3500] {
-            seen.look(now, &at([6, 8]), &at([6, 9]));
-        }
-        assert_eq!(seen.behind(3500), Some(CatchingUp));
-        seen.look(4500, &at([6, 9]), &at([7, 9]));
-        assert_eq!(seen.behind(4500), Some(CatchingUp), "that is the end of more than two seconds ago");
-        seen.look(5000, &at([7, 9]), &at([7, 9]));
-        assert_eq!(seen.behind(5000), None);
+        seen.saw(500, Ok(()));
+        seen.hear(500, vec![tick(10, 5)]);
+        seen.look(&applied([5, 4]));
+        assert_eq!(seen.behind(500), Some(CatchingUp), "one partition is not all");
+        seen.look(&Applied { complete: false, ..applied([5, 5]) });
+        assert_eq!(seen.behind(500), Some(CatchingUp), "it is being made");
+        seen.look(&applied([5, 6]));
+        assert_eq!(
+            (seen.behind(500), seen.behind(3500)),
+            (None, None),
+            "what came meanwhile is some moments old"
+        );
+        seen.hear(1000, vec![tick(11, 7), tick(12, 9)]);
+        seen.look(&applied([7, 8]));
+        assert_eq!((seen.has, seen.behind(4000)), (Some(1000), None));
+        assert_eq!(seen.behind(4001), Some(Untold), "no server was heard");
+        seen.hear(4001, vec![tick(13, 9)]);
+        seen.look(&applied([8, 8]));
+        assert_eq!(seen.behind(4001), Some(CatchingUp));
+        seen.look(&applied([9, 9]));
+        assert_eq!(seen.behind(4001), None);
     }
 
     #[test]
-    fn an_end_before_what_the_table_has_is_none() {
+    fn all_that_was_durable_is_there_with_the_second_tick_behind_an_end() {
         let mut seen = Seen::default();
-        seen.look(0, &at([5]), &at([5]));
-        seen.look(500, &at([5]), &at([5]));
-        assert_eq!(seen.behind(500), None);
-        for now in [1000, 6000] {
-            seen.look(now, &at([5]), &at([0]));
-        }
-        assert_eq!(seen.behind(6000), Some(Unknown), "made anew, it says nothing of this table");
-        // And what was wanted of the one before is not waited for for ever.
-        let mut seen = Seen::default();
-        seen.look(0, &at([0]), &at([9]));
-        seen.look(500, &at([0]), &at([2]));
-        seen.look(1000, &at([2]), &at([2]));
-        seen.look(1500, &at([2]), &at([2]));
-        assert_eq!(seen.behind(1500), None);
+        seen.hear(0, (8..11).map(|offset| tick(offset, 5)).collect());
+        seen.look(&applied([5, 5]));
+        assert!(seen.has_all(9) && !seen.has_all(10), "made before it was asked, perhaps");
+        seen.hear(1, vec![tick(11, 6)]);
+        assert!(!seen.has_all(10), "the table does not have it");
+        seen.look(&applied([6, 6]));
+        assert!(seen.has_all(10) && !seen.has_all(11));
     }
 
     #[test]
-    fn a_look_that_sees_nothing_leaves_what_is_known_for_a_while() {
+    fn what_is_not_told_any_more_is_not_waited_for_for_ever() {
         let mut seen = Seen::default();
-        seen.look(0, &at([5]), &at([5]));
-        seen.look(500, &at([5]), &at([5]));
-        seen.sees_nothing("away".into());
-        assert_eq!(seen.behind(2500), None);
-        assert_eq!(seen.behind(2501), Some(Unknown));
-        // What was booked meanwhile is told only once Kafka is there.
-        seen.look(4000, &at([5]), &at([5]));
-        assert_eq!(seen.behind(4000), Some(CatchingUp));
-        for now in [5000, 6000, 7000] {
-            seen.look(now, &at([5]), &at([5]));
-        }
-        assert_eq!((seen.behind(6999), seen.behind(7000)), (Some(CatchingUp), None));
+        seen.hear(0, (0..3000).map(|offset| tick(offset, 5)).collect());
+        assert_eq!(seen.wanted.len(), KEPT);
+        seen.look(&applied([5, 5]));
+        assert!(seen.has_all(2998) && !seen.is_wanted());
+        assert_eq!(seen.had.len(), KEPT);
     }
 
     #[test]
-    fn one_look_that_sees_nothing_makes_nothing_of_it() {
+    fn it_is_not_ready_while_nothing_is_seen_or_the_table_is_being_made() {
         let mut seen = Seen::default();
-        seen.look(0, &at([5]), &at([5]));
-        seen.sees_nothing("slow".into());
-        seen.look(1000, &at([5]), &at([5]));
-        assert_eq!(seen.behind(1000), None);
-    }
-
-    #[test]
-    fn what_no_reader_is_given_is_not_waited_for() {
-        let mut seen = Seen::default();
-        seen.look(0, &at([4, 9]), &at([5, 9]));
-        assert_eq!(seen.behind(0), Some(CatchingUp));
-        let asked = seen.asking(0, &at([4, 9])).expect("at the start at once");
-        assert_eq!((&asked.from, &asked.ends), (&at([4]), &at([5, 9])));
-        assert_eq!(seen.asking(500, &at([4, 9])), None, "it was asked");
-        seen.told(&asked.from, at([5]));
-        seen.look(1000, &at([4, 9]), &at([5, 9]));
-        assert_eq!(seen.behind(1000), None);
-        // The table went on, and there are marks once more.
-        seen.look(1500, &at([6, 9]), &at([7, 9]));
-        assert_eq!(seen.asking(2499, &at([6, 9])), None, "more may come by itself");
-        let asked = seen.asking(2500, &at([6, 9])).expect("nothing came");
-        // A record stands there.
-        seen.told(&asked.from, at([6]));
-        seen.look(7000, &at([6, 9]), &at([7, 9]));
-        assert_eq!(seen.behind(7000), Some(CatchingUp));
+        assert_eq!(seen.trouble(5000), None);
+        assert!(seen.trouble(5001).is_some_and(|why| why.ends_with(": no answer")));
+        seen.saw(5001, Ok(()));
+        assert!(seen.trouble(5001).is_some_and(|why| why.contains("being made")));
+        seen.look(&applied([0, 0]));
+        assert_eq!(seen.trouble(5001), None);
+        seen.saw(6000, Err("PostgreSQL is away".into()));
+        assert_eq!(seen.trouble(10_001), None);
+        let why = seen.trouble(10_002).expect("for too long");
+        assert!(why.starts_with("for 5 s ") && why.ends_with(": PostgreSQL is away"), "{why}");
     }
 }
