@@ -185,6 +185,12 @@ fn primary(node: &Value) -> String {
     let mut text = format!(
         "Primary in epoch {epoch}, {serves}: {events} events, {connections} connections of clients.\n{standby}"
     );
+    if let Some(why) = node["catalogue"].as_str().filter(|word| *word != "ok") {
+        let _ = write!(
+            text,
+            "\nThe events' files here are not good (it sells on, and a restart would be refused): {why}"
+        );
+    }
     for (key, name) in [("bookings", "The table of bookings"), ("kafka", "Kafka")] {
         let feed = &node[key];
         let _ = match (feed.is_null(), feed["trouble"].as_str()) {

@@ -50,7 +50,7 @@ impl Inspector {
         let logged = self.shared.lock().logged();
         let mut look = || catalogue::damage(&mut desk.shelf, &self.data, logged.iter().copied());
         // A session may be giving a file its name: what is bad is looked at twice.
-        let damage = look().and_then(|_| look());
+        let damage = catalogue::in_words(&look()).and_then(|_| catalogue::in_words(&look()));
         let before = self.shared.lock().catalogue.clone();
         match &damage {
             Some(why) if before.is_none() => {
