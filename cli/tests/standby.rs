@@ -255,3 +255,44 @@ fn a_standby_that_has_not_heard_its_primary_shows_nothing() {
         assert!(refused.is_err(), "nobody watches what is not shown");
     });
 }
+
+/// Nobody has answered it since it was started: whom it calls, what that came to, and what it has, can be asked all the same.
+#[test]
+fn a_standby_without_a_primary_says_why_since_when_and_in_which_epoch() {
+    within(180, async {
+        let (a, b) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let settings = common::replicated("local", &[]);
+        let primary = Server::empty(a.path(), &settings);
+        let standby = Server::standby(b.path(), &primary.replication, &settings);
+        primary.kill();
+        standby.kill();
+        // It takes connections, and says nothing.
+        let mute = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = mute.local_addr().expect("an address").to_string();
+        let standby = Server::standby(b.path(), &address, &settings);
+        let status = || {
+            let output = std::process::Command::new(env!("CARGO_BIN_EXE_frontrow"))
+                .args(["--server", &standby.url, "status"])
+                .output()
+                .expect("the binary is built with this test");
+            String::from_utf8(output.stdout).expect("text")
+        };
+        let begins = "Standby in epoch 1, has no connection to its primary (for ";
+        let calling = format!("calling {address}, which has not answered yet");
+        loop {
+            let said = status();
+            assert!(said.starts_with(begins) && !said.contains("null"), "{said}");
+            if said.contains(&calling) {
+                break;
+            }
+        }
+        drop(mute);
+        loop {
+            let said = status();
+            assert!(said.starts_with(begins) && !said.contains("null"), "{said}");
+            if said.contains(&format!("the primary at {address}: ")) {
+                break;
+            }
+        }
+    });
+}

@@ -239,3 +239,42 @@ fn a_program_hears_it_in_json() {
         assert_eq!(error["request_id"].as_str().map(str::len), Some(32), "{error}");
     });
 }
+
+/// What `frontrow status` says.
+fn status(server: &Server) -> String {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_frontrow")).args(["--server", &server.url, "status"]).output();
+    String::from_utf8(output.expect("the binary is built with this test").stdout).expect("text")
+}
+
+/// A standby that is stopped keeps its connection for ten seconds: it is not called caught up while answers wait for it.
+#[test]
+fn a_standby_that_is_silent_is_called_so() {
+    within(180, async {
+        let (a, b) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let settings = common::replicated("backup", &[("FRONTROW_REPLICATION__BUSY_AFTER", "10ms")]);
+        let primary = Server::empty(a.path(), &settings);
+        let standby = Server::standby(b.path(), &primary.replication, &settings);
+        until_ready(&primary).await;
+        let section = sell(&primary, a.path()).await;
+        assert!(status(&primary).contains("caught up"), "{}", status(&primary));
+        standby.pause();
+        let waiting = Terminal::claims(&primary, &section, "1");
+        while readiness(&primary) != (503, false.into(), "standby_behind".into()) {
+            tokio::task::yield_now().await;
+        }
+        let said = loop {
+            let said = status(&primary);
+            assert!(said.contains("NOTHING IS ACKNOWLEDGED NOW") && !said.contains("caught up"), "{said}");
+            if said.contains("silent for ") {
+                break said;
+            }
+        };
+        assert!(said.contains("bytes behind"), "{said}");
+        standby.wake();
+        let (ended, answer, rest) = waiting.ended();
+        assert!(ended.success() && answer.starts_with("Held for you"), "{answer}{rest}");
+        until_ready(&primary).await;
+        while !status(&primary).contains("caught up") {}
+    });
+}

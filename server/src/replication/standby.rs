@@ -13,6 +13,7 @@ use crate::cluster::{Change, Door, Member, Own, mark};
 use crate::config::Config;
 use crate::identity::Keys;
 use crate::signals;
+use frontrow_engine::Clock;
 use frontrow_shard::Limits;
 use frontrow_wal::fs::{Disk, RealDisk};
 use frontrow_wal::{DataDir, DirOptions, NodeId, Role};
@@ -83,6 +84,7 @@ pub fn follow(
 ) -> Result<Option<Promoted>, FollowError> {
     let shared = Arc::<Shared>::default();
     stop_on_signal(&shared)?;
+    shared.change(|state| state.apart_ns = Some(Clock::monotonic_ns()));
     let mut standby =
         Standby::new(config, leader, limits, Arc::clone(&shared), Some(Box::new(ready)), Arc::new(RealDisk))?;
     let door = standby.take_part()?;
@@ -90,7 +92,9 @@ pub fn follow(
     let applier = Applier::new(Arc::clone(&shared), limits, Arc::clone(&standby.views));
     let applier = spawn("repl-apply", move || applier.run())?;
     while !shared.lock().is_ending() {
-        if let Some(primary) = standby.leader.address() {
+        let primary = standby.leader.address();
+        shared.change(|state| state.calls(primary.as_deref()));
+        if let Some(primary) = primary {
             let ended = standby.session(&primary);
             standby.note(ended)?;
         }
@@ -210,6 +214,7 @@ impl<'a> Standby<'a> {
             standby.node = history.as_ref().map_or(0, |history| history.node);
             // A directory without a history was served from before there were any.
             standby.role = Some(history.map_or(Role::Primary, |history| history.role));
+            standby.shared.change(|state| state.epoch_at_rest = Some(dir.epoch()));
             standby.look_over(&dir);
             standby.dir = Some(dir);
             standby.serve_http()?;
@@ -356,6 +361,7 @@ impl<'a> Standby<'a> {
         };
         self.shared.change(|state| {
             state.connected = false;
+            state.apart_ns.get_or_insert_with(Clock::monotonic_ns);
             if !state.is_ending() && state.trouble.as_ref() != Some(&trouble) {
                 tracing::warn!(%trouble, "no primary is followed; trying again");
             }
