@@ -160,7 +160,7 @@ pub(super) struct Standby<'a> {
     /// Called once there is an HTTP side.
     ready: Option<Box<dyn FnOnce(SocketAddr) + 'a>>,
     http_thread: Option<JoinHandle<()>>,
-    /// What answers over HTTP before.
+    /// What answers over HTTP before there is one.
     early: Option<Early>,
     /// What is known of the catalogue's files, until the primary has heard of them.
     shelf: Option<Shelf>,
@@ -214,9 +214,11 @@ impl<'a> Standby<'a> {
             standby.node = history.as_ref().map_or(0, |history| history.node);
             // A directory without a history was served from before there were any.
             standby.role = Some(history.map_or(Role::Primary, |history| history.role));
-            standby.shared.change(|state| state.epoch_at_rest = Some(dir.epoch()));
+            standby.shared.change(|state| (state.epoch_at_rest, state.starting) = (Some(dir.epoch()), true));
+            standby.answer_early()?;
             standby.look_over(&dir);
             standby.dir = Some(dir);
+            standby.shared.change(|state| state.starting = false);
             standby.serve_http()?;
         }
         if standby.node == 0 {
@@ -302,7 +304,7 @@ impl<'a> Standby<'a> {
         }
     }
 
-    /// Without a data directory there may be somebody who wants to know why.
+    /// Without a data directory, and while the one there is is looked at, there may be somebody who wants to know why.
     fn answer_early(&mut self) -> Result<(), FollowError> {
         if self.ready.is_some() {
             let address = self.config.server.http;

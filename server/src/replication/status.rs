@@ -10,6 +10,10 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+/// Why a standby that has just been started follows nobody yet.
+pub(super) const STARTING: &str = "it reads its own log first, to know which events it has, and follows then: some seconds for each \
+                                   GB";
+
 /// A place in a stream.
 pub(super) type At = (u32, Position);
 
@@ -66,6 +70,8 @@ pub(super) struct State {
     pub(super) connected: bool,
     /// Since when there is none, in monotonic nanoseconds.
     pub(super) apart_ns: Option<u64>,
+    /// What is here is still being looked at: nobody is called yet.
+    pub(super) starting: bool,
     /// The epoch that the log here ends in, before anything is followed.
     pub(super) epoch_at_rest: Option<u32>,
     /// The primary's time as last heard, and the monotonic clock then.
@@ -352,7 +358,7 @@ impl State {
             "connected": self.connected,
             "caught_up": self.is_caught_up(),
             "epoch": self.plan.as_ref().map(|(_, dir, _)| dir.epoch()).or(self.epoch_at_rest),
-            "trouble": self.trouble,
+            "trouble": self.trouble.as_deref().or(self.starting.then_some(STARTING)),
             "unconnected_ms": self.apart_ns.filter(|_| !self.connected).map(ago_ms),
             "age_ms": standing.as_ref().ok().map(|standing| standing.age_ms),
             "unreadable": standing.as_ref().err().map(Unready::reason),
