@@ -209,13 +209,13 @@ impl<'a> Standby<'a> {
             let (count, disk) = (wanted(config, found.partitions), Arc::clone(&standby.disk));
             let options = DirOptions { create: false, disk, ..DirOptions::new(count) };
             let dir = DataDir::attend(&standby.path, options, 0)?;
+            standby.shared.change(|state| (state.epoch_at_rest, state.starting) = (Some(dir.epoch()), true));
+            standby.answer_early()?;
             dir.erase_torn()?;
             let history = dir.history()?;
             standby.node = history.as_ref().map_or(0, |history| history.node);
             // A directory without a history was served from before there were any.
             standby.role = Some(history.map_or(Role::Primary, |history| history.role));
-            standby.shared.change(|state| (state.epoch_at_rest, state.starting) = (Some(dir.epoch()), true));
-            standby.answer_early()?;
             standby.look_over(&dir);
             standby.dir = Some(dir);
             standby.shared.change(|state| state.starting = false);
