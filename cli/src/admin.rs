@@ -2,7 +2,7 @@
 
 use crate::args::{BlockArgs, BookingsArgs, Create, Event, EventArg};
 use crate::browse::say_behind;
-use crate::failure::Failure;
+use crate::failure::{Failure, UnderWay};
 use crate::plan;
 use crate::session::Session;
 use crate::show::Out;
@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 
 pub(crate) async fn run(session: &Session, event: Event, out: Out) -> Result<(), Failure> {
     let http = session.operator()?;
+    let looks = matches!(event, Event::Sales(_) | Event::Bookings(_));
+    session.under_way.set((!looks).then_some(UnderWay::Operation));
     match event {
         Event::Create(args) => create(&http, &args, out).await,
         Event::Open(args) => {

@@ -1,7 +1,7 @@
 //! The command line.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use frontrow_client::Adjacency;
+use frontrow_client::{Adjacency, RequestId, parse_id};
 use std::path::PathBuf;
 
 /// Sells seats: claim them for minutes, buy what you claimed, queue fairly for the rest.
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 #[command(
     after_help = "Try: frontrow serve, then in another terminal: frontrow event create --stadium 1000 --open, \
     frontrow seats 1, frontrow claim 1 <section> --best 2\n\
-    Exit codes: 0 done, 1 refused, 2 wrong usage, 3 no server to be reached."
+    Exit codes: 0 done, 1 refused, 2 wrong usage, 3 no server to be reached, 130 Ctrl-C, 143 SIGTERM."
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -339,6 +339,16 @@ pub(crate) struct Claim {
     /// Join the queue if it cannot be had now.
     #[arg(long)]
     pub(crate) or_wait: bool,
+    #[command(flatten)]
+    pub(crate) repeated: Repeated,
+}
+
+/// A request that may have been carried out already.
+#[derive(Debug, Args)]
+pub(crate) struct Repeated {
+    /// Send it as this request, which got no answer: it is not carried out twice, and is answered as it was decided.
+    #[arg(long, value_name = "ID", value_parser = parse_id)]
+    pub(crate) request_id: Option<RequestId>,
 }
 
 #[derive(Debug, Args)]
@@ -378,6 +388,8 @@ pub(crate) struct Token {
     /// The token that the claim, or the last change of it, gave you.
     #[arg(value_name = "TOKEN", allow_hyphen_values = true)]
     pub(crate) hold: String,
+    #[command(flatten)]
+    pub(crate) repeated: Repeated,
 }
 
 #[derive(Debug, Args)]
@@ -392,6 +404,8 @@ pub(crate) struct Wait {
     /// Give up your place instead.
     #[arg(long, conflicts_with_all = ["count", "adjacency", "accessible"])]
     pub(crate) leave: bool,
+    #[command(flatten)]
+    pub(crate) repeated: Repeated,
 }
 
 #[derive(Debug, Args)]

@@ -4,7 +4,7 @@ use crate::args::{Backup, Cluster, Common, Promote, Replication};
 use crate::failure::Failure;
 use crate::serve;
 use crate::session::Session;
-use crate::show::Out;
+use crate::show::{Out, span};
 use frontrow_client::HttpError;
 use frontrow_server::Founding;
 use frontrow_server::config::{self, Config};
@@ -135,6 +135,23 @@ fn word<'a>(of: &'a Value, key: &str) -> &'a str {
     of[key].as_str().unwrap_or("?")
 }
 
+/// A standby that says nothing for so long, in milliseconds, is called silent: four of its words.
+const SILENT: u64 = 2000;
+
+/// How far a primary's standby is: nothing that cannot be while answers wait for it.
+fn how_far(of: &Value) -> String {
+    let lag: u64 = of["lag_bytes"].as_array().into_iter().flatten().filter_map(Value::as_u64).sum();
+    let silent = of["silent_ms"].as_u64().filter(|ms| *ms >= SILENT).map(span);
+    match (of["caught_up"] == true, silent) {
+        (true, Some(time)) if lag == 0 => format!("silent for {time}, and had everything before"),
+        (true, Some(time)) => format!("silent for {time}, and {lag} bytes behind"),
+        (true, None) if of["unacknowledged"].is_string() => format!("it follows, {lag} bytes behind"),
+        (true, None) => "caught up".to_owned(),
+        (false, Some(time)) => format!("not caught up, last heard {time} ago"),
+        (false, None) => "not caught up".to_owned(),
+    }
+}
+
 /// How a primary's standby is doing, in words.
 fn followed(of: &Value) -> String {
     let mut text = format!(
@@ -143,7 +160,7 @@ fn followed(of: &Value) -> String {
         word(of, "policy"),
         of["following"],
         of["streams"],
-        if of["caught_up"] == true { "caught up" } else { "not caught up" }
+        how_far(of)
     );
     if let Some(why) = of["unfit"].as_str() {
         let _ = write!(text, "\nThe standby ({}) could not take over: {why}.", word(of, "standby"));
@@ -185,6 +202,12 @@ fn primary(node: &Value) -> String {
     let mut text = format!(
         "Primary in epoch {epoch}, {serves}: {events} events, {connections} connections of clients.\n{standby}"
     );
+    if let Some(why) = node["catalogue"].as_str().filter(|word| *word != "ok") {
+        let _ = write!(
+            text,
+            "\nThe events' files here are not good (it sells on, and a restart would be refused): {why}"
+        );
+    }
     for (key, name) in [("bookings", "The table of bookings"), ("kafka", "Kafka")] {
         let feed = &node[key];
         let _ = match (feed.is_null(), feed["trouble"].as_str()) {
@@ -200,12 +223,15 @@ fn primary(node: &Value) -> String {
 
 fn standby(node: &Value) -> String {
     let trouble = node["trouble"].as_str().map(|why| format!(": {why}")).unwrap_or_default();
+    let apart = node["unconnected_ms"].as_u64().map(|ms| format!(" (for {})", span(ms))).unwrap_or_default();
     let connection = match (node["connected"] == true, node["caught_up"] == true) {
         (true, true) => "follows its primary and is caught up".to_owned(),
         (true, false) => "follows its primary and is not caught up yet".to_owned(),
-        (false, _) => format!("has no connection to its primary{trouble}"),
+        (false, _) => format!("has no connection to its primary{apart}{trouble}"),
     };
-    let mut text = format!("Standby in epoch {}, {connection}.", node["epoch"]);
+    let epoch =
+        node["epoch"].as_u64().map_or("without data yet".to_owned(), |epoch| format!("in epoch {epoch}"));
+    let mut text = format!("Standby {epoch}, {connection}.");
     for stream in node["streams"].as_array().into_iter().flatten() {
         let lag = stream["lag_bytes"]
             .as_u64()
@@ -252,4 +278,41 @@ fn configured(common: &Common, path: Option<&Path>) -> Result<Config, Failure> {
 
 fn refused(message: String) -> Failure {
     Failure::Refused { code: "not_started", message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_far_a_standby_is_never_contradicts_that_answers_wait_for_it() {
+        let of = |caught_up: bool, silent: Value, lag: u64, why: Value| {
+            how_far(
+                &json!({"caught_up": caught_up, "silent_ms": silent, "lag_bytes": [lag, 1], "unacknowledged": why}),
+            )
+        };
+        assert_eq!(of(true, json!(500), 8, Value::Null), "caught up");
+        assert_eq!(of(true, json!(500), 8, json!("standby_behind")), "it follows, 9 bytes behind");
+        assert_eq!(of(true, json!(7000), 8, json!("standby_behind")), "silent for 7 s, and 9 bytes behind");
+        assert_eq!(
+            of(false, json!(61_000), 8, json!("no_standby")),
+            "not caught up, last heard 1 min 1 s ago"
+        );
+        assert_eq!(of(false, Value::Null, 0, json!("no_standby")), "not caught up");
+        let idle = json!({"caught_up": true, "silent_ms": 3000, "lag_bytes": [0, 0]});
+        assert_eq!(how_far(&idle), "silent for 3 s, and had everything before");
+    }
+
+    #[test]
+    fn a_standby_without_a_connection_says_why_and_since_when() {
+        let mut node = json!({
+            "connected": false, "caught_up": false, "epoch": null, "trouble": "refused", "unconnected_ms": 5000,
+            "applier": "ok", "catalogue": null, "unreadable": "catching_up",
+        });
+        let said = standby(&node);
+        let first = "Standby without data yet, has no connection to its primary (for 5 s): refused.";
+        assert!(said.starts_with(first) && !said.contains("null"), "{said}");
+        node["epoch"] = 3.into();
+        assert!(standby(&node).starts_with("Standby in epoch 3, has no connection"));
+    }
 }

@@ -3,6 +3,7 @@
 use crate::args::{Claim, Token};
 use crate::failure::Failure;
 use crate::places::Labels;
+use crate::request::Request;
 use crate::session::{Located, Session};
 use crate::show::{Out, hold_json, hold_seats, span};
 use frontrow_client::{
@@ -21,16 +22,16 @@ pub(crate) async fn claim(session: &Session, args: &Claim, out: Out) -> Result<(
     let named = args.seats.as_deref().map(|wanted| at.seats(wanted, session.common.place)).transpose()?;
     let named = named.map(|places| set(&places)).transpose()?;
     let client = session.connect().await?;
+    let asking = Request::new(&client, args.repeated.request_id);
     let wish = args.wish.of(args.best.unwrap_or(1), args.or_wait);
     let claiming = async {
         match named {
-            Some(seats) => client.claim_seats(at.place, seats).await.map(Claimed::Held),
-            None if at.place.is_section() => client.claim_section(at.place, wish).await,
-            None => client.claim_best(at.place, wish).await,
+            Some(seats) => asking.client.claim_seats(at.place, seats).await.map(Claimed::Held),
+            None if at.place.is_section() => asking.client.claim_section(at.place, wish).await,
+            None => asking.client.claim_best(at.place, wish).await,
         }
     };
-    let claimed = session.patiently(Some(&client), out, claiming).await;
-    match claimed.map_err(|error| with_labels(error, &at.labels))? {
+    match session.carry_out(&asking, &at.labels, out, claiming).await? {
         Claimed::Held(held) => say_held("granted", &held, &at.labels, &client, out),
         Claimed::Waiting(waiting) => {
             say_waiting(&waiting, &at, out);
@@ -108,19 +109,19 @@ pub(crate) async fn with_token(session: &Session, deed: Deed, args: &Token, out:
     let held = Held::from_token(&args.hold).map_err(|error| Failure::Server(error.into()))?;
     let client = session.connect().await?;
     let labels = session.labels(held.place).await;
-    let label = |error| with_labels(error, &labels);
-    let asking = Some(&client);
+    let asking = Request::new(&client, args.repeated.request_id);
+    let one = &asking.client;
     match deed {
         Deed::Extend => {
-            let held = session.patiently(asking, out, client.extend(&held)).await.map_err(label)?;
+            let held = session.carry_out(&asking, &labels, out, one.extend(&held)).await?;
             say_held("extended", &held, &labels, &client, out);
         }
         Deed::Pay => {
-            let held = session.patiently(asking, out, client.begin_payment(&held)).await.map_err(label)?;
+            let held = session.carry_out(&asking, &labels, out, one.begin_payment(&held)).await?;
             say_held("paying", &held, &labels, &client, out);
         }
         Deed::Book => {
-            let held = session.patiently(asking, out, client.book(&held)).await.map_err(label)?;
+            let held = session.carry_out(&asking, &labels, out, one.book(&held)).await?;
             let mut json = hold_json("booked", &held, &labels, 0);
             // A booking does not run out.
             for key in ["expires_ms", "expires_in_ms"] {
@@ -134,11 +135,11 @@ pub(crate) async fn with_token(session: &Session, deed: Deed, args: &Token, out:
             see(session, &held).await;
         }
         Deed::Release => {
-            let reply = session.patiently(asking, out, client.release(&held)).await.map_err(label)?;
+            let reply = session.carry_out(&asking, &labels, out, one.release(&held)).await?;
             say_over(&reply, "Released", &labels, out);
         }
         Deed::Cancel => {
-            let reply = session.patiently(asking, out, client.cancel(&held)).await.map_err(label)?;
+            let reply = session.carry_out(&asking, &labels, out, one.cancel(&held)).await?;
             say_over(&reply, "Cancelled", &labels, out);
             see_it_gone(session, &held).await;
         }

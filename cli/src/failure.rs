@@ -1,7 +1,22 @@
 //! How a command fails, and what to say.
 
-use frontrow_client::{ClientError, HttpError};
+use frontrow_client::{ClientError, HttpError, RequestId, format_id};
 use serde_json::{Value, json};
+
+/// What was sent and has no answer yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UnderWay {
+    /// A buyer's request, of this id.
+    Request(RequestId),
+    /// An operator's, which has none.
+    Operation,
+}
+
+/// Said of an operation that was not waited for.
+const MAY_BE: &str = "what was asked may still be carried out";
+/// How to know.
+const LOOK: &str =
+    "look with `frontrow events` and `frontrow seats` before you ask again: an event may be made twice";
 
 /// Why a command did not do what it should.
 #[derive(Debug)]
@@ -10,6 +25,10 @@ pub(crate) enum Failure {
     Server(ClientError),
     /// The same, with the row's seats as people know them.
     Seats(ClientError, Vec<String>),
+    /// No answer came to a request, which may be carried out all the same.
+    Open(ClientError, RequestId),
+    /// The command was told to end, by the signal of this number, and this had no answer yet, if there was anything.
+    Interrupted { signal: u8, left: Option<UnderWay> },
     /// The HTTP side failed or refused.
     Http(HttpError),
     /// What was typed cannot be done; the text says what can.
@@ -33,7 +52,7 @@ impl From<HttpError> for Failure {
 }
 
 impl Failure {
-    /// 1 refused, 2 wrong usage, 3 no server to be reached.
+    /// 1 refused, 2 wrong usage, 3 no server to be reached, 128 and more: told to end by a signal.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Server(error) | Self::Seats(error, _) => match error {
@@ -43,13 +62,14 @@ impl Failure {
             },
             Self::Http(HttpError::Refused { .. }) | Self::Refused { .. } | Self::Told => 1,
             Self::Http(HttpError::Address(_)) | Self::Usage(_) => 2,
-            Self::Http(_) => 3,
+            Self::Http(_) | Self::Open(..) => 3,
+            Self::Interrupted { signal, .. } => 128 + signal,
         }
     }
 
     /// Whether there is nothing more to say about it.
     pub(crate) fn is_told(&self) -> bool {
-        matches!(self, Self::Told)
+        matches!(self, Self::Told | Self::Interrupted { left: None, .. })
     }
 
     /// One or two lines for people, with what to do.
@@ -65,7 +85,14 @@ impl Failure {
             }
             Self::Http(error) => error.to_string(),
             Self::Usage(message) | Self::Refused { message, .. } => message.clone(),
-            Self::Told => String::new(),
+            Self::Open(error, id) => format!("{error}.\n{}", may_be(*id)),
+            Self::Interrupted { left: Some(UnderWay::Request(id)), .. } => {
+                format!("interrupted. {}", may_be(*id))
+            }
+            Self::Interrupted { left: Some(UnderWay::Operation), .. } => {
+                format!("interrupted: {MAY_BE}.\nWhat to do: {LOOK}.")
+            }
+            Self::Told | Self::Interrupted { left: None, .. } => String::new(),
         }
     }
 
@@ -73,19 +100,8 @@ impl Failure {
     pub(crate) fn json(&self) -> Value {
         let error = match self {
             Self::Server(error) | Self::Seats(error, _) => {
-                let code = match error {
-                    ClientError::Refused(refused) => refused.code().name(),
-                    ClientError::Wire { code, .. } => code.name(),
-                    ClientError::Unreachable { .. } => "unreachable",
-                    ClientError::Closed { .. } => "closed",
-                    ClientError::Timeout { .. } => "timeout",
-                    ClientError::Protocol(_) => "protocol",
-                    ClientError::InFlight(_) => "in_flight",
-                    ClientError::Address(_) => "address",
-                    ClientError::Token(_) => "bad_token",
-                };
                 let mut json = json!({
-                    "code": code, "message": error.to_string(), "remedy": error.remedy(), "retryable": error.retryable(),
+                    "code": error_code(error), "message": error.to_string(), "remedy": error.remedy(), "retryable": error.retryable(),
                 });
                 if let ClientError::Refused(refused) = error {
                     json["places"] = refused.seats().places().collect::<Vec<_>>().into();
@@ -113,10 +129,52 @@ impl Failure {
             }
             Self::Usage(message) => json!({"code": "usage", "message": message, "retryable": false}),
             Self::Refused { code, message } => json!({"code": code, "message": message, "retryable": false}),
-            Self::Told => json!({"code": "bad", "message": "", "retryable": false}),
+            Self::Open(error, id) => unanswered(error_code(error), &error.to_string(), *id),
+            Self::Interrupted { left: Some(UnderWay::Request(id)), .. } => {
+                unanswered("interrupted", "the answer was not waited for", *id)
+            }
+            Self::Interrupted { left: Some(UnderWay::Operation), .. } => {
+                json!({"code": "interrupted", "message": MAY_BE, "remedy": LOOK, "retryable": false})
+            }
+            Self::Told | Self::Interrupted { left: None, .. } => {
+                json!({"code": "bad", "message": "", "retryable": false})
+            }
         };
         json!({ "ok": false, "error": error })
     }
+}
+
+fn error_code(error: &ClientError) -> &'static str {
+    match error {
+        ClientError::Refused(refused) => refused.code().name(),
+        ClientError::Wire { code, .. } => code.name(),
+        ClientError::Unreachable { .. } => "unreachable",
+        ClientError::Closed { .. } => "closed",
+        ClientError::Timeout { .. } => "timeout",
+        ClientError::Protocol(_) => "protocol",
+        ClientError::InFlight(_) => "in_flight",
+        ClientError::Address(_) => "address",
+        ClientError::Token(_) => "bad_token",
+    }
+}
+
+/// What has become of a request without an answer is to be found out with its id.
+fn may_be(id: RequestId) -> String {
+    let id = format_id(id);
+    format!(
+        "The request has no answer yet, and may still be carried out: seats may become yours, or be given up, without your \
+         hearing of it. Its id is {id}.\nWhat to do: run the same command again with --request-id {id}: it is not carried out \
+         twice, and you get its one answer."
+    )
+}
+
+fn unanswered(code: &str, what: &str, id: RequestId) -> Value {
+    json!({
+        "code": code, "message": format!("{what}: the request may still be carried out"),
+        "remedy": "run the same command again with --request-id and this request_id: it is not carried out twice, and you get its \
+                   one answer",
+        "retryable": true, "request_id": format_id(id),
+    })
 }
 
 fn refusal(refused: &frontrow_client::Refused, seats: &[String]) -> String {

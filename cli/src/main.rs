@@ -1,6 +1,6 @@
 //! `frontrow`: runs the server, and talks to one.
 //!
-//! Exit codes: 0 done, 1 refused, 2 wrong usage, 3 no server to be reached.
+//! Exit codes: 0 done, 1 refused, 2 wrong usage, 3 no server to be reached, 130 and 143 told to end by Ctrl-C and SIGTERM.
 
 mod admin;
 mod args;
@@ -8,10 +8,12 @@ mod backup;
 mod browse;
 mod buy;
 mod failure;
+mod interrupt;
 mod live;
 mod patience;
 mod places;
 mod plan;
+mod request;
 mod seatmap;
 mod serve;
 mod service;
@@ -63,7 +65,7 @@ fn run(cli: Cli, out: Out) -> Result<(), Failure> {
     let runtime = runtime
         .map_err(|error| Failure::Usage(format!("no event loop: {error}; raise the limit of open files")))?;
     let session = Session::new(cli.common)?;
-    runtime.block_on(talk(&session, talking, out))
+    runtime.block_on(interrupt::unless_told(&session, talk(&session, talking, out)))
 }
 
 async fn talk(session: &Session, command: Command, out: Out) -> Result<(), Failure> {

@@ -1,16 +1,19 @@
 //! The server that commands talk to, and who they talk as.
 
 use crate::args::Common;
-use crate::failure::Failure;
+use crate::failure::{Failure, UnderWay};
 use crate::places::{self, Labels};
 use frontrow_client::http::EventDetail;
 use frontrow_client::{Client, Endpoint, EventId, Http, Options, RowRef};
 use frontrow_server::identity::ADMIN_KEY_FILE;
+use std::cell::Cell;
 
 /// See the module. Nothing is connected before it is needed.
 pub(crate) struct Session {
     pub(crate) http: Http,
     pub(crate) common: Common,
+    /// What was sent and has no answer yet.
+    pub(crate) under_way: Cell<Option<UnderWay>>,
 }
 
 /// A place with its labels.
@@ -21,7 +24,7 @@ pub(crate) struct Located {
 
 impl Session {
     pub(crate) fn new(common: Common) -> Result<Self, Failure> {
-        Ok(Self { http: Http::new(&common.server)?, common })
+        Ok(Self { http: Http::new(&common.server)?, common, under_way: Cell::new(None) })
     }
 
     /// A connection with the token given, or one from the server's development mode.

@@ -3,6 +3,7 @@
 use crate::args::{Place, Wait};
 use crate::buy::{say_held, say_waiting, with_labels};
 use crate::failure::Failure;
+use crate::request::Request;
 use crate::session::{Located, Session};
 use crate::show::Out;
 use frontrow_client::{Claim, Client, Code, Held, News, NewsEvent, NewsKind, NewsStream, Waiting};
@@ -26,8 +27,9 @@ pub(crate) async fn status(session: &Session, args: &Place, out: Out) -> Result<
 pub(crate) async fn wait(session: &Session, args: &Wait, out: Out) -> Result<(), Failure> {
     let at = session.locate(&args.at.event, &args.at.section, args.at.row.as_deref()).await?;
     let client = session.connect().await?;
+    let asking = Request::new(&client, args.repeated.request_id);
     if args.leave {
-        session.patiently(Some(&client), out, client.leave(at.place)).await?;
+        session.carry_out(&asking, &at.labels, out, asking.client.leave(at.place)).await?;
         let json = json!({"ok": true, "code": Code::Left.name()});
         out.say(&json, format_args!("You no longer wait for {}.", at.name()));
         return Ok(());
@@ -37,14 +39,13 @@ pub(crate) async fn wait(session: &Session, args: &Wait, out: Out) -> Result<(),
     let joining = async {
         match client.status(at.place).await {
             Err(error) if error.refusal() == Some(Code::NotQueued) => {
-                client.join(at.place, args.wish.of(args.count.unwrap_or(1), false)).await
+                asking.client.join(at.place, args.wish.of(args.count.unwrap_or(1), false)).await
             }
             // Somebody who waits already goes on waiting, at the same place.
             asked => asked,
         }
     };
-    let joined = session.patiently(Some(&client), out, joining).await;
-    let claim = joined.map_err(|error| with_labels(error, &at.labels))?;
+    let claim = session.carry_out(&asking, &at.labels, out, joining).await?;
     if let Next::Over = say_claim(&claim, &at, &client, out) {
         return Ok(());
     }

@@ -302,7 +302,8 @@ fn a_primary_says_that_its_standby_could_not_take_over() {
                 break node["replication"].clone();
             }
         };
-        while !head(b.path()).exists() {
+        // The last of it, too: what is still on its way would mend what is harmed here.
+        while fs::read(head(b.path())).ok() != fs::read(head(a.path())).ok() {
             tokio::task::yield_now().await;
         }
         assert!(says("fit").await["unfit"].is_null());
@@ -317,5 +318,59 @@ fn a_primary_says_that_its_standby_could_not_take_over() {
         assert!(status.contains(&words), "{status}");
         fs::write(head(b.path()), good).expect("put back");
         assert!(says("fit").await["unfit"].is_null());
+    });
+}
+
+/// It has all of a head in memory. A plan it has not: that it says until the file is put back.
+#[test]
+fn a_primary_writes_its_own_head_anew_and_says_what_it_cannot_mend() {
+    within(180, async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let data = folder.path();
+        let mut server = Server::overheard(data, &[("FRONTROW_LOG_OUTPUT__LEVEL", "warn")]);
+        let mut words = server.words();
+        make_event(&server, data).await;
+        let good = fs::read(head(data)).expect("a head");
+        let catalogue = async || server.http().node().await.expect("a status")["catalogue"].clone();
+        assert_eq!(catalogue().await, "ok");
+        harm(&head(data));
+        let harmed = fs::read(head(data)).expect("a head");
+        // A look is a quarter of a second old at most.
+        while fs::read(head(data)).expect("a head") != good {
+            assert_eq!(catalogue().await, "ok");
+        }
+        let kept = data.join("data/damaged/events/1.json-0001");
+        assert!(fs::read(kept).expect("what was there is kept") == harmed);
+        // Nobody asks.
+        fs::remove_file(head(data)).expect("it was there");
+        while !head(data).exists() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(fs::read(head(data)).expect("a head"), good);
+        for why in ["its checksum does not fit", "No such file"] {
+            let said = words.recv().await.expect("it says so");
+            assert!(said.contains("it is written anew, from memory") && said.contains(why), "{said}");
+        }
+        let metrics = server.http().metrics().await.expect("metrics");
+        assert!(metrics.contains("frontrow_catalogue_mended_total 2"), "{metrics}");
+
+        let plan = data.join("data/events/1.plan.json");
+        let whole = fs::read(&plan).expect("a plan");
+        fs::remove_file(&plan).expect("it was there");
+        while catalogue().await == "ok" {}
+        let status = text(&frontrow(data, &["status", "--server", &server.url], &[]));
+        assert!(
+            status.contains("files here are not good") && status.contains("1.plan.json is missing"),
+            "{status}"
+        );
+        let said = words.recv().await.expect("it says so");
+        assert!(said.contains("ERROR") && said.contains("1.plan.json is missing; put it back"), "{said}");
+        assert!(server.http().metrics().await.expect("metrics").contains("frontrow_catalogue_ok 0"));
+        fs::write(&plan, whole).expect("put back");
+        while catalogue().await != "ok" {}
+        assert!(server.http().metrics().await.expect("metrics").contains("frontrow_catalogue_ok 1"));
+        server.kill();
+        let server = Server::empty(data, &[]);
+        assert_eq!(state(&server).await, "open");
     });
 }

@@ -1,5 +1,6 @@
 //! A primary whose answers wait for a standby that does not follow: it says so to load balancers and operators, and to whoever
-//! waits at a terminal, shows what is on sale all the same, and is ready again by itself.
+//! waits at a terminal, shows what is on sale all the same, and is ready again by itself. Who does not wait to the end hears what
+//! may still become of the request, and how to find out.
 
 #![allow(dead_code, reason = "the helpers are shared by several tests, each of which uses some")]
 
@@ -7,10 +8,10 @@ mod common;
 
 use common::{Server, within};
 use frontrow_client::http::EventQuery;
+use rustix::process::Signal;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
@@ -56,9 +57,14 @@ struct Terminal {
 
 impl Terminal {
     fn claims(server: &Server, section: &str, user: &str) -> Self {
+        Self::claims_with(server, section, user, &[])
+    }
+
+    fn claims_with(server: &Server, section: &str, user: &str, more: &[&str]) -> Self {
         let event = EVENT.to_string();
         let mut child = Command::new(env!("CARGO_BIN_EXE_frontrow"))
             .args(["--server", &server.url, "--user", user, "claim", &event, section, "--best", "1"])
+            .args(more)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -77,10 +83,10 @@ impl Terminal {
         );
     }
 
-    /// Ctrl-C.
-    fn interrupt(&self) {
+    /// `INT` is Ctrl-C.
+    fn hears(&self, signal: Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
+        rustix::process::kill_process(pid, signal).expect("it runs");
     }
 
     /// How it ended, what it answered, and what else was said.
@@ -136,14 +142,139 @@ fn a_primary_that_acknowledges_nothing_is_not_ready_and_says_why_to_all_who_wait
         first.hears_what_it_waits_for();
         let mut second = Terminal::claims(&primary, &section, "2");
         second.hears_what_it_waits_for();
-        first.interrupt();
+        first.hears(Signal::INT);
         let (status, answer, rest) = first.ended();
-        assert_eq!((status.signal(), &*answer, &*rest), (Some(2), "", ""), "Ctrl-C ends it there and then");
+        assert_eq!((status.code(), &*answer), (Some(130), ""), "Ctrl-C ends it there and then");
+        assert!(rest.contains("may still be carried out") && rest.contains("--request-id"), "{rest}");
 
         primary.operator(a.path()).operate("/v1/admin/replication/alone").await.expect("it answers");
         until_ready(&primary).await;
         let (status, answer, rest) = second.ended();
         assert!(status.success() && answer.starts_with("Held for you"), "{answer}{rest}");
         assert_eq!(rest, "", "it is said once");
+    });
+}
+
+/// How many holds the cores have.
+fn holds(server: &Server) -> u64 {
+    let (_, metrics) = get(server, "/metrics");
+    let of_cores = metrics.lines().filter(|line| line.starts_with("frontrow_holds{"));
+    of_cores.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+}
+
+/// How many seats nobody has, of all rows of the section.
+async fn free(server: &Server) -> usize {
+    let rows = server.http().section(EVENT, 0).await.expect("live seats").rows;
+    rows.iter().map(|row| row.seats.bytes().filter(|&seat| seat == b'f').count()).sum()
+}
+
+/// The claim of one that was told to end is decided, and durable at the primary: as soon as a standby has it, the seat is held.
+#[test]
+fn who_is_interrupted_finds_out_with_the_requests_id_and_claims_once() {
+    within(180, async {
+        let (a, b) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let settings = common::replicated("backup", &[]);
+        let primary = Server::empty(a.path(), &settings);
+        let standby = Server::standby(b.path(), &primary.replication, &settings);
+        until_ready(&primary).await;
+        let section = sell(&primary, a.path()).await;
+        let all = free(&primary).await;
+        standby.kill();
+        until_unacknowledged(&primary).await;
+
+        let mut typed = Terminal::claims(&primary, &section, "1");
+        typed.hears_what_it_waits_for();
+        typed.hears(Signal::INT);
+        let (status, answer, said) = typed.ended();
+        assert_eq!((status.code(), &*answer), (Some(130), ""));
+        let after = said.rsplit_once("--request-id ").expect("what to do").1;
+        let typed_id = after.split(':').next().expect("an id").to_owned();
+
+        // As `timeout` ends it, for a program; this one asks with an id of its own.
+        let own_id = format!("{}7", &typed_id[..31]);
+        let mut other = Terminal::claims_with(&primary, &section, "2", &["--request-id", &own_id]);
+        other.hears_what_it_waits_for();
+        other.hears(Signal::TERM);
+        assert_eq!(other.ended().0.code(), Some(143));
+
+        let _standby = Server::standby(b.path(), &primary.replication, &settings);
+        until_ready(&primary).await;
+        let again = |user: &str, id: &str| {
+            let more = ["--json", "--request-id", id];
+            let (status, answer, rest) = Terminal::claims_with(&primary, &section, user, &more).ended();
+            assert!(status.success(), "{answer}{rest}");
+            serde_json::from_str::<Value>(&answer).expect("JSON")["token"].clone()
+        };
+        let token = again("1", &typed_id);
+        assert!(
+            token.is_string() && again("1", &typed_id) == token,
+            "the same answer as often as it is asked"
+        );
+        assert!(again("2", &own_id) != token);
+        assert_eq!(free(&primary).await, all - 2, "each has one");
+    });
+}
+
+#[test]
+fn a_program_hears_it_in_json() {
+    within(180, async {
+        let (a, b) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let settings = common::replicated("backup", &[]);
+        let primary = Server::empty(a.path(), &settings);
+        let standby = Server::standby(b.path(), &primary.replication, &settings);
+        until_ready(&primary).await;
+        let section = sell(&primary, a.path()).await;
+        standby.kill();
+        until_unacknowledged(&primary).await;
+        let asking = Terminal::claims_with(&primary, &section, "1", &["--json"]);
+        // Nothing is said beside the answer: that it is decided is to be seen in the figures.
+        while holds(&primary) == 0 {
+            tokio::task::yield_now().await;
+        }
+        asking.hears(Signal::INT);
+        let (status, answer, rest) = asking.ended();
+        assert_eq!((status.code(), &*rest), (Some(130), ""));
+        let error = serde_json::from_str::<Value>(&answer).expect("JSON")["error"].clone();
+        assert_eq!((&error["code"], &error["retryable"]), (&"interrupted".into(), &true.into()));
+        assert_eq!(error["request_id"].as_str().map(str::len), Some(32), "{error}");
+    });
+}
+
+/// What `frontrow status` says.
+fn status(server: &Server) -> String {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_frontrow")).args(["--server", &server.url, "status"]).output();
+    String::from_utf8(output.expect("the binary is built with this test").stdout).expect("text")
+}
+
+/// A standby that is stopped keeps its connection for ten seconds: it is not called caught up while answers wait for it.
+#[test]
+fn a_standby_that_is_silent_is_called_so() {
+    within(180, async {
+        let (a, b) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let settings = common::replicated("backup", &[("FRONTROW_REPLICATION__BUSY_AFTER", "10ms")]);
+        let primary = Server::empty(a.path(), &settings);
+        let standby = Server::standby(b.path(), &primary.replication, &settings);
+        until_ready(&primary).await;
+        let section = sell(&primary, a.path()).await;
+        assert!(status(&primary).contains("caught up"), "{}", status(&primary));
+        standby.pause();
+        let waiting = Terminal::claims(&primary, &section, "1");
+        while readiness(&primary) != (503, false.into(), "standby_behind".into()) {
+            tokio::task::yield_now().await;
+        }
+        let said = loop {
+            let said = status(&primary);
+            assert!(said.contains("NOTHING IS ACKNOWLEDGED NOW") && !said.contains("caught up"), "{said}");
+            if said.contains("silent for ") {
+                break said;
+            }
+        };
+        assert!(said.contains("bytes behind"), "{said}");
+        standby.wake();
+        let (ended, answer, rest) = waiting.ended();
+        assert!(ended.success() && answer.starts_with("Held for you"), "{answer}{rest}");
+        until_ready(&primary).await;
+        while !status(&primary).contains("caught up") {}
     });
 }

@@ -22,6 +22,8 @@ use tokio::time::{sleep, timeout};
 pub struct Client {
     pub(crate) shared: Arc<Shared>,
     room: Arc<Semaphore>,
+    /// The id of the request that this handle is for, if it is for one.
+    id: Option<RequestId>,
     _open: Arc<Open>,
 }
 
@@ -82,7 +84,7 @@ impl Client {
         let shared = Arc::new(Shared::new(endpoint, token, options, welcome, random));
         tokio::spawn(drive(Arc::clone(&shared), route, connected));
         let open = Arc::new(Open(Arc::clone(&shared)));
-        Ok(Self { shared, room, _open: open })
+        Ok(Self { shared, room, id: None, _open: open })
     }
 
     /// What the server said last when it welcomed this client.
@@ -110,6 +112,14 @@ impl Client {
         self.shared.next_id()
     }
 
+    /// A handle for one request, which it sends with this id, whatever it is called by name: one from [`Client::next_id`] that is
+    /// to be known beforehand, or that of an earlier request whose outcome is not known. Another request gets the first one's
+    /// answer, or is refused.
+    #[must_use]
+    pub fn for_request(&self, id: RequestId) -> Self {
+        Self { id: Some(id), ..self.clone() }
+    }
+
     /// Asks, and gives the answer if it is not a refusal.
     pub async fn request(&self, command: Command) -> Result<Reply, ClientError> {
         refuse(self.decide(command).await?)
@@ -117,7 +127,7 @@ impl Client {
 
     /// Asks, and gives whatever was decided, refusals included.
     pub async fn decide(&self, command: Command) -> Result<Reply, ClientError> {
-        self.decide_as(self.next_id(), command).await
+        self.decide_as(self.id.unwrap_or_else(|| self.next_id()), command).await
     }
 
     /// The same with an id of the caller's: for repeating a request whose outcome is not known.

@@ -50,8 +50,8 @@ pub use watch::{Applied, SectionView, Update, Watch};
 
 // What appears in signatures here, so that a user of this crate needs no other one.
 pub use frontrow_protocol::{
-    News, NewsKind, Reply, RequestIds, RowSeats, Topology, Welcome, WireCode, advice, format_token,
-    parse_token,
+    News, NewsKind, Reply, RequestIds, RowSeats, Topology, Welcome, WireCode, advice, format_id,
+    format_token, parse_id, parse_token,
 };
 pub use frontrow_shard::{
     ANY_CATEGORY, Adjacency, Answer, Code, Command, EventId, Fence, Millis, Part, Parts, Proof, RequestId,

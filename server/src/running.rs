@@ -1,5 +1,7 @@
 //! The whole server: from a configuration to a process that sells, and back to rest.
 
+mod banner;
+
 use crate::catalogue::{self, Catalogue, CatalogueError, LoadErrors, SpecError};
 use crate::cluster::{Addresses, Fence, MarkError, Member, mark};
 use crate::cold::Archives;
@@ -18,7 +20,6 @@ use frontrow_cdc::SinkError;
 use frontrow_engine::{Choice, Clock, EngineError, EngineKind, HugePages, ReservedPort};
 use frontrow_shard::{Code, EventState, Limits, Partition};
 use frontrow_wal::{Beginning, DataDir, DirOptions, History, Role, WalError};
-use std::fmt::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -502,60 +503,6 @@ impl Running {
         &self.handle
     }
 
-    /// What is on sale, where to connect, and what to type next: a few lines for the terminal.
-    pub fn banner(&self) -> String {
-        let mut out = String::new();
-        let events = self.catalogue.search("", None);
-        let cores = self.core_tcp.len();
-        let _ = writeln!(out, "Frontrow is open. {cores} shard core{}, {}.", plural(cores), self.engine);
-        if self.replayed > 0 {
-            let and = if self.as_left { "; everything is as it was left" } else { "" };
-            let _ = writeln!(out, "Replayed {} log records{and}.", self.replayed);
-        }
-        let _ = writeln!(out);
-        for event in events.iter().take(8) {
-            let _ = writeln!(
-                out,
-                "  event {}: {} ({}), {} seats in {} sections",
-                event.id(),
-                event.name(),
-                event.state_name(),
-                event.seats(),
-                event.sections().len()
-            );
-        }
-        if events.len() > 8 {
-            let _ = writeln!(out, "  and {} more", events.len() - 8);
-        }
-        if events.is_empty() {
-            let _ = writeln!(out, "  Nothing is on sale yet: frontrow event create PLAN.json --name NAME");
-        }
-        let _ = writeln!(out, "\n  HTTP and WebSocket  http://{}  (ws://{}/v1/ws)", self.http, self.http);
-        let _ = writeln!(out, "  raw TCP             {}", self.tcp);
-        if let Some(listening) = &self.replication {
-            let _ = writeln!(out, "  standbys            {}", listening.address);
-        }
-        if let Some(path) = &self.admin_key_file {
-            let _ = writeln!(out, "  operator's key      {}", path.display());
-        }
-        if self.dev {
-            let _ = writeln!(out, "  development mode: anybody on this machine can be any user");
-        }
-        if let Some(event) = events.first() {
-            let section = event.sections().first().map_or("", |section| section.name.as_str());
-            let url = if self.http.port() == config::DEFAULT_HTTP_PORT {
-                String::new()
-            } else {
-                format!(" --server http://{}", self.http)
-            };
-            let me = std::env::args().next().unwrap_or_else(|| "frontrow".into());
-            let _ = writeln!(out, "\nNext, in another terminal:");
-            let _ = writeln!(out, "  {me}{url} seats {} \"{section}\"", event.id());
-            let _ = writeln!(out, "  {me}{url} claim {} \"{section}\" --best 2", event.id());
-        }
-        out
-    }
-
     /// Serves until SIGINT or SIGTERM, then stops cleanly.
     pub fn wait_for_signal_and_stop(self) -> std::io::Result<()> {
         signals::until_told(self.told.notified())?;
@@ -581,10 +528,6 @@ impl Running {
             member.resign();
         }
     }
-}
-
-fn plural(n: usize) -> &'static str {
-    if n == 1 { "" } else { "s" }
 }
 
 fn engine_of(config: &Config) -> EngineKind {

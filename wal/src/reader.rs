@@ -74,8 +74,33 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// Maps a segment for reading.
+    /// Maps a segment for reading, to which somebody may be writing.
     pub fn open(info: &SegmentInfo) -> Result<Self, WalError> {
+        let segment = Self::map(info)?;
+        // Hints only: read ahead, from front to back. Not where somebody still writes: every page that is in
+        // memory ahead of a direct write costs that write the time to throw it out.
+        if info.is_closed() {
+            let _ = segment.map.advise(Advice::Sequential);
+            let _ = segment.map.advise(Advice::WillNeed);
+        } else {
+            let _ = segment.map.advise(Advice::Random);
+        }
+        Ok(segment)
+    }
+
+    /// The same while nobody writes, as at a start. The last segment of a log whose process was killed is not closed: page by
+    /// page it would take a disk that is not local many times as long. Nothing is asked for far behind the records: whoever
+    /// goes on with this very segment would have to throw it out.
+    pub fn open_at_rest(info: &SegmentInfo) -> Result<Self, WalError> {
+        if info.is_closed() {
+            return Self::open(info);
+        }
+        let segment = Self::map(info)?;
+        let _ = segment.map.advise(Advice::Sequential);
+        Ok(segment)
+    }
+
+    fn map(info: &SegmentInfo) -> Result<Self, WalError> {
         let path = info.path();
         let file = File::open(path).map_err(WalError::io("cannot open", path))?;
         let len = file.metadata().map_err(WalError::io("cannot stat", path))?.len();
@@ -87,14 +112,6 @@ impl Segment {
         // logs out. A foreign program that truncates it would cause SIGBUS.
         let map = unsafe { MmapOptions::new().len(len as usize).map(&file) };
         let map = map.map_err(WalError::io("cannot map", path))?;
-        // Hints only: read ahead, from front to back. Not where somebody still writes: every page that is in
-        // memory ahead of a direct write costs that write the time to throw it out.
-        if info.is_closed() {
-            let _ = map.advise(Advice::Sequential);
-            let _ = map.advise(Advice::WillNeed);
-        } else {
-            let _ = map.advise(Advice::Random);
-        }
         Ok(Segment { info: info.clone(), map })
     }
 

@@ -364,7 +364,7 @@ impl DataDir {
 /// far as its beginning.
 pub(crate) fn end_of(info: &SegmentInfo) -> Result<Option<(StreamEnd, Tail)>, WalError> {
     let mut last = None;
-    let tail = Segment::open(info)?.for_each(|record| last = Some(record.position))?;
+    let tail = Segment::open_at_rest(info)?.for_each(|record| last = Some(record.position))?;
     let sealed = tail == Tail::Sealed;
     if last.is_none() && !sealed && !matches!(tail, Tail::Torn { .. }) {
         return Ok(None);

@@ -85,7 +85,7 @@ impl DirView {
 
     /// [`Self::check_ends`] for who has not read the log yet: reads all of it.
     pub fn read_ends(&self) -> Result<(), WalError> {
-        let read = |info: SegmentInfo| Ok((SegmentIndex::scan(&Segment::open(&info)?)?, info));
+        let read = |info: SegmentInfo| Ok((SegmentIndex::scan(&Segment::open_at_rest(&info)?)?, info));
         let all = self.segments()?.into_iter().map(read).collect::<Result<Vec<_>, WalError>>()?;
         self.check_ends(all.iter().map(|(index, info)| (info, index)))
     }

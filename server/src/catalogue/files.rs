@@ -263,13 +263,36 @@ pub(super) fn remove_parts(folder: &Path, id: EventId) {
     remove(&folder.join(map_name(id)));
 }
 
-fn remove(path: &Path) {
+pub(super) fn remove(path: &Path) {
     // What cannot be removed now is found again at the next start, and does no harm until then.
     if let Err(error) = std::fs::remove_file(path)
         && error.kind() != std::io::ErrorKind::NotFound
     {
         tracing::warn!(path = %path.display(), %error, "a leftover of the catalogue could not be removed");
     }
+}
+
+/// Gives the file at `path` a second name below `data`/`aside`/events, durably, which outlives that it is replaced.
+pub(crate) fn keep_aside(data: &Path, path: &Path, name: &str, aside: &str) -> std::io::Result<PathBuf> {
+    let folder = data.join(aside).join("events");
+    std::fs::create_dir_all(&folder)?;
+    for number in 1_u32.. {
+        let to = folder.join(format!("{name}-{number:04}"));
+        match std::fs::hard_link(path, &to) {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
+            // Not every file system has second names.
+            Err(_) => {
+                std::fs::copy(path, &to)?;
+                File::open(&to)?.sync_all()?;
+            }
+        }
+        for folder in [&folder, &data.join(aside), data] {
+            sync_folder(folder)?;
+        }
+        return Ok(to);
+    }
+    Err(std::io::Error::other("all names for what is kept aside are taken; clear them away"))
 }
 
 /// A file that counts and sums what is written to it.

@@ -5,7 +5,7 @@ use frontrow_shard::{EventId, Op, Partition};
 use frontrow_wal::{DirView, Segment, Snapshot, WalError};
 use std::collections::BTreeSet;
 
-/// Events that the snapshots know, and those that were made in what is left of the log. Reads all of it once.
+/// Events that the snapshots know, and those that were made in what is left of the log, to which nobody writes. Reads all of it once.
 pub fn logged(view: &DirView) -> Result<BTreeSet<EventId>, WalError> {
     let mut events = BTreeSet::new();
     for file in view.snapshots()? {
@@ -15,7 +15,7 @@ pub fn logged(view: &DirView) -> Result<BTreeSet<EventId>, WalError> {
         }
     }
     for info in view.segments()? {
-        let segment = Segment::open(&info)?;
+        let segment = Segment::open_at_rest(&info)?;
         for found in segment.records() {
             let found = found?;
             if found.kind & !kind::FACTS == kind::CREATE_EVENT

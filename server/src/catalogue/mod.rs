@@ -8,6 +8,7 @@
 
 mod files;
 mod head;
+mod keeper;
 mod logged;
 mod map;
 mod sealed;
@@ -26,8 +27,11 @@ use axum::body::Bytes;
 use frontrow_shard::{EventId, EventRules, EventState, MAX_EVENT, Millis};
 use frontrow_venue::Plan;
 
+pub(crate) use files::keep_aside;
 pub use head::{CategorySum, Rules, SectionSum};
 use head::{Head, Standing};
+pub use keeper::Keeper;
+pub(crate) use keeper::LOOK_EVERY;
 pub use logged::logged;
 pub use specs::{SpecError, recordable, sellable, specs};
 pub use verify::{Finding, verify};
@@ -342,6 +346,47 @@ impl Catalogue {
         Ok(event)
     }
 
+    /// The data directory.
+    pub(crate) fn data(&self) -> &Path {
+        self.folder.parent().unwrap_or(&self.folder)
+    }
+
+    /// Where an event's head lies.
+    pub(crate) fn head_path(&self, id: EventId) -> PathBuf {
+        self.folder.join(files::head_name(id))
+    }
+
+    /// Writes an event's head anew if the file is not what is known here; what is there now is kept below `damaged/`. What was
+    /// wrong with it, if anything was. Blocks on the disk.
+    pub(crate) fn mend_head(&self, id: EventId) -> Result<Option<String>, CatalogueError> {
+        let _one_writer = self.lock_next();
+        // Taken back meanwhile.
+        let Some(event) = self.get(id) else { return Ok(None) };
+        let path = self.head_path(id);
+        let why = match files::read_head(&self.folder, id) {
+            Ok(head) if head == event.head => return Ok(None),
+            Ok(_) => "it is good, and not the one that was written last".to_owned(),
+            Err(CatalogueError::Damaged { why, .. }) => why,
+            Err(CatalogueError::File { source, .. }) => source.to_string(),
+            Err(other) => other.to_string(),
+        };
+        let failed = |source| CatalogueError::File { path: path.clone(), source };
+        std::fs::create_dir_all(&self.folder).map_err(failed)?;
+        let is_there = path.try_exists().map_err(failed)?;
+        let name = files::head_name(id);
+        let keep = || keep_aside(self.data(), &path, &name, "damaged").map_err(failed);
+        let kept = is_there.then(keep).transpose()?;
+        if let Err(error) = files::write_head(&self.folder, &event.head) {
+            // It is tried again and again: one copy of what is there is enough.
+            if let Some(kept) = kept {
+                files::remove(&kept);
+            }
+            return Err(error);
+        }
+        self.tell();
+        Ok(Some(why))
+    }
+
     /// Where an event's archive lies, if it has one.
     pub fn archive_path(&self, id: EventId) -> PathBuf {
         self.folder.join(files::archive_name(id))
@@ -430,21 +475,37 @@ fn lost(data: &Path, logged: impl Iterator<Item = EventId>) -> Vec<CatalogueErro
     missing.map(|(event, path)| CatalogueError::Lost { event, path }).collect()
 }
 
-/// What keeps `data`/events from being served from, the first of it: as [`Catalogue::check`], and cheap to ask again and
-/// again, for a file is read only if it has changed.
+/// What keeps `data`/events from being served from, by file: as [`Catalogue::check`], and cheap to ask again and again, for
+/// a file is read only if it has changed.
 pub(crate) fn damage(
     shelf: &mut sound::Shelf,
     data: &Path,
     logged: impl Iterator<Item = EventId>,
-) -> Option<String> {
+) -> Vec<String> {
     let folder = data.join("events");
-    let lost = || lost(data, logged).first().map(ToString::to_string);
-    let foreign = || {
-        let path = verify::foreign(&folder).into_iter().next()?;
+    let foreign = |path| {
         let why = "no file here has such a name".to_owned();
-        Some(CatalogueError::Foreign { path, why }.to_string())
+        CatalogueError::Foreign { path, why }.to_string()
     };
-    sound::damage(shelf, &folder).or_else(lost).or_else(foreign)
+    let mut faults = sound::damage(shelf, &folder);
+    faults.extend(lost(data, logged).iter().map(ToString::to_string));
+    faults.extend(verify::foreign(&folder).into_iter().map(foreign));
+    faults
+}
+
+/// So many faults are named.
+const NAMED: usize = 3;
+
+/// What is wrong, if anything is: the first few, and how many more there are.
+pub(crate) fn in_words(faults: &[String]) -> Option<String> {
+    let named = faults.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join("; ");
+    match faults.len() {
+        0 => None,
+        all @ ..=NAMED => Some(if all == 1 { named } else { format!("{all} files: {named}") }),
+        all => {
+            Some(format!("{all} files: {named}; and {} more (`frontrow wal verify` names all)", all - NAMED))
+        }
+    }
 }
 
 /// Reads all events of a folder and checks their files; changes nothing.

@@ -179,26 +179,27 @@ impl Shelf {
     }
 }
 
-/// Why a node could not serve from the files in a folder: the first that is damaged or missing. Archives are not
-/// asked for: only who looks at their events needs them.
-pub(super) fn damage(shelf: &mut Shelf, folder: &Path) -> Option<String> {
+/// Why a node could not serve from the files in a folder: those that are damaged or missing. Archives are not asked for:
+/// only who looks at their events needs them.
+pub(super) fn damage(shelf: &mut Shelf, folder: &Path) -> Vec<String> {
     let found = match shelf.list_of(folder, |part| part != Part::Archive) {
         Ok(found) => found,
-        Err(error) => return Some(format!("{}: {error}; check the disk", folder.display())),
+        Err(error) => return vec![format!("{}: {error}; check the disk", folder.display())],
     };
     let has = |event, part| found.iter().any(|it| it.place == (event, part));
     let missing = |it: &Found| {
         let whole = it.said.is_some_and(|said| said.standing != Standing::Abandoned);
         let event = it.place.0;
         let names = [(Part::Plan, files::plan_name(event)), (Part::Map, files::map_name(event))];
-        let lost = names.into_iter().find(|(part, _)| whole && !has(event, *part));
+        let lost = names.into_iter().filter(move |(part, _)| whole && !has(event, *part));
         lost.map(|(_, name)| format!("{} is missing; {REMEDY}", folder.join(name).display()))
     };
-    found.iter().find_map(|it| match &it.verdict {
+    let bad = found.iter().filter_map(|it| match &it.verdict {
         Verdict::Bad(why) if it.place.1 == Part::Head => Some(why.clone()),
         Verdict::Bad(why) => Some(format!("{}: {why}", folder.join(&it.name).display())),
-        _ => missing(it),
-    })
+        _ => None,
+    });
+    bad.chain(found.iter().flat_map(missing)).collect()
 }
 
 /// The catalogue's files in a folder, by event and part. None, if there is no folder.

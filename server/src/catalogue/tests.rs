@@ -6,11 +6,11 @@ use serde_json::Value;
 
 use super::*;
 
-fn hall() -> Plan {
+pub(super) fn hall() -> Plan {
     frontrow_venue::pretix::import(frontrow_venue::SAMPLE_HALL.as_bytes()).unwrap().0
 }
 
-fn rules() -> EventRules {
+pub(super) fn rules() -> EventRules {
     EventRules { hold_ms: 60_000, max_per_user: 12, ..EventRules::default() }
 }
 
@@ -289,12 +289,21 @@ fn what_a_node_is_not_served_from_is_known_without_reading_all_again() {
         Catalogue::open(folder.path()).unwrap().create("Gala", &hall(), rules(), 1).unwrap();
         let mut shelf = sound::Shelf::new(1);
         let mut look = || damage(&mut shelf, folder.path(), [1].into_iter());
-        assert_eq!(look(), None);
+        assert_eq!(look(), [""; 0]);
         harm(folder.path());
-        let found = look().unwrap_or_default();
-        assert!(found.contains(want), "{want}: {found}");
+        let found = look();
+        assert!(found.len() == 1 && found[0].contains(want), "{want}: {found:?}");
         assert!(Catalogue::check(folder.path(), [1].into_iter()).is_err(), "{want}");
     }
+}
+
+#[test]
+fn the_first_few_faults_are_named_and_the_others_counted() {
+    let all = ["a", "b", "c", "d", "e"].map(str::to_owned);
+    let said = |count| in_words(&all[..count]);
+    assert_eq!((said(0), said(1).unwrap()), (None, "a".to_owned()));
+    assert_eq!(said(3).unwrap(), "3 files: a; b; c");
+    assert_eq!(said(5).unwrap(), "5 files: a; b; c; and 2 more (`frontrow wal verify` names all)");
 }
 
 #[test]

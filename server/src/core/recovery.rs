@@ -120,7 +120,7 @@ fn index_all(segments: &[SegmentInfo], threads: usize) -> Result<Vec<Arc<Segment
         loop {
             let at = next.fetch_add(1, Relaxed);
             let Some(info) = segments.get(at) else { return Ok(found) };
-            found.push((at, Arc::new(SegmentIndex::scan(&Segment::open(info)?)?)));
+            found.push((at, Arc::new(SegmentIndex::scan(&Segment::open_at_rest(info)?)?)));
         }
     })?;
     let mut all: Vec<_> = shares.into_iter().flatten().collect();
@@ -187,7 +187,7 @@ impl Log<'_> {
             if !has_news(index, &share.partitions) {
                 continue;
             }
-            let segment = Segment::open(info)?;
+            let segment = Segment::open_at_rest(info)?;
             let failed = |error: ReplayError| RecoveryError::of(info.path(), error);
             for found in segment.records_of(&mine, Position::MAX) {
                 let found = found?;

@@ -43,7 +43,7 @@ pub(crate) use serve::accept_all;
 pub use serve::{Stop, Stopper, serve, stopper};
 pub(crate) use websocket::upgrade;
 
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Catalogue, Keeper};
 use crate::cold::Archives;
 use crate::config::Config;
 use crate::exposition::Labels;
@@ -59,6 +59,8 @@ pub struct Http {
     pub sales: Arc<dyn Sales>,
     /// What is on sale.
     pub catalogue: Arc<Catalogue>,
+    /// Looks after its files, at a primary.
+    pub(crate) keeper: Arc<Keeper>,
     /// Rules for events that do not bring their own.
     pub rules: EventRules,
     /// How many partitions there are.
@@ -130,6 +132,7 @@ impl Http {
     ) -> Self {
         Self {
             sales,
+            keeper: Arc::new(Keeper::new(Arc::clone(&catalogue))),
             catalogue,
             rules: config.events,
             partitions: config.partitions.count,

@@ -132,6 +132,13 @@ pub(super) async fn metrics(State(http): State<Arc<Http>>) -> Response {
     );
     let events = http.catalogue.search("", None).len();
     families.value("frontrow_events", "Events in the catalogue.", events as f64);
+    families.value(
+        "frontrow_catalogue_ok",
+        "1 while the events' files here are good, as far as they were looked at.",
+        f64::from(u8::from(http.keeper.found().is_none())),
+    );
+    let mended = (Vec::new(), http.keeper.mended());
+    families.counter("frontrow_catalogue_mended", "Heads of events written anew from memory.", [mended]);
     http.sales.metrics(&mut families);
     crate::feed::read_off(&http.feeds, &mut families);
     families.answer()

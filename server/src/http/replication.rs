@@ -25,6 +25,8 @@ pub(super) struct Node {
     ready: bool,
     /// Events in the catalogue.
     events: usize,
+    /// `ok`, or what is wrong with the events' files and was not mended by itself, with what to do.
+    catalogue: String,
     /// Open connections of clients.
     connections: u32,
     /// How its standby is doing; nothing if it is to have none.
@@ -39,12 +41,17 @@ pub(super) struct Node {
 /// What this node is, and who follows it.
 pub(super) async fn node(State(http): State<Arc<Http>>) -> Json<Node> {
     let cores = http.sales.status();
+    let keeper = Arc::clone(&http.keeper);
+    // Whoever asks wants to know how the files are, not how they were. Without a thread it is what was seen last.
+    let looked = tokio::task::spawn_blocking(move || keeper.glance()).await;
+    let catalogue = looked.unwrap_or_else(|_| http.keeper.found());
     let feed = |sink| http.feeds.iter().find(|feed| feed.sink() == sink).map(|feed| feed.status());
     Json(Node {
         role: "primary",
         epoch: cores.iter().map(|core| core.epoch).max().unwrap_or(0),
         ready: !cores.is_empty() && cores.iter().all(|core| core.ready),
         events: http.catalogue.search("", None).len(),
+        catalogue: catalogue.unwrap_or_else(|| "ok".to_owned()),
         connections: http.connections.count(),
         replication: http.hub.as_ref().map(|hub| hub.status()),
         bookings: feed("embedded"),

@@ -21,6 +21,7 @@ use tower::ServiceExt;
 use super::error::ApiError;
 use super::websocket::Connection;
 use super::{Http, router};
+use crate::catalogue::LOOK_EVERY;
 
 /// How long open requests may go on after the stop.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -65,12 +66,28 @@ pub fn serve(listener: std::net::TcpListener, http: Arc<Http>, stop: Stop) -> st
     runtime.block_on(async {
         let listener = TcpListener::from_std(listener)?;
         let keeping = tokio::spawn(super::archive::keep(Arc::clone(&http), stop.clone()));
+        let looking = tokio::spawn(keep_files(Arc::clone(&http), stop.clone()));
         let app = router(Arc::clone(&http));
         accept_all(listener, app, http, FAREWELL, stop).await;
         // What it may be in the middle of is ended at the next start.
         keeping.abort();
+        looking.abort();
         Ok(())
     })
+}
+
+/// Looks at the catalogue's files now and then, for a disk may lose what it had.
+async fn keep_files(http: Arc<Http>, mut stop: Stop) {
+    loop {
+        let keeper = Arc::clone(&http.keeper);
+        if tokio::task::spawn_blocking(move || keeper.look()).await.is_err() {
+            return;
+        }
+        tokio::select! {
+            () = stop.asked() => return,
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+    }
 }
 
 /// Accepts connections, within the bounds of `http`, and serves `app` on them until `stop`; open requests may go on for

@@ -1,7 +1,8 @@
 //! HTTP at a standby that has no directory yet: it has never reached its primary, and `trouble` says why. There are no
-//! keys before there is a directory to keep them in, so nothing can be asked of it here but how it is.
+//! keys before there is a directory to keep them in, so nothing can be asked of it here but how it is. So it is while the
+//! directory that there is is looked at: that takes as long as its log is large.
 
-use super::status::Shared;
+use super::status::{STARTING, Shared};
 use crate::cluster::{Member, misdirected};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -78,8 +79,20 @@ fn routes(side: Side) -> Router {
         .with_state(Arc::new(side))
 }
 
-async fn readyz() -> Response {
-    (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"ready": false, "role": "standby"}))).into_response()
+impl Side {
+    /// Why it does nothing but answer, as a word and in words.
+    fn why(&self) -> (&'static str, &'static str) {
+        if self.shared.lock().starting {
+            return ("starting", STARTING);
+        }
+        ("no_data", "it has never reached its primary, and has no data: /v1/status says why")
+    }
+}
+
+async fn readyz(State(side): State<Arc<Side>>) -> Response {
+    let (reason, message) = side.why();
+    let said = json!({"ready": false, "role": "standby", "reason": reason, "message": message});
+    (StatusCode::SERVICE_UNAVAILABLE, Json(said)).into_response()
 }
 
 async fn status(State(side): State<Arc<Side>>) -> Response {
@@ -95,10 +108,10 @@ async fn metrics(State(side): State<Arc<Side>>) -> Response {
     families.answer()
 }
 
-async fn promote() -> Response {
-    let message =
-        "it has never reached its primary and has no data: there is nothing to promote. /v1/status says why";
-    (StatusCode::CONFLICT, Json(json!({"error": {"code": "no_data", "message": message}}))).into_response()
+async fn promote(State(side): State<Arc<Side>>) -> Response {
+    let (code, why) = side.why();
+    let message = format!("this standby cannot be promoted yet: {why}");
+    (StatusCode::CONFLICT, Json(json!({"error": {"code": code, "message": message}}))).into_response()
 }
 
 /// Everything else is the primary's.
@@ -106,8 +119,8 @@ async fn elsewhere(State(side): State<Arc<Side>>, request: Request) -> Response 
     if let Some(member) = &side.member {
         return misdirected(member, request);
     }
-    let message =
-        "this is a standby that has never reached its primary: /v1/status says why; sales are at the primary";
+    let (_, why) = side.why();
+    let message = format!("this is a standby that shows nothing yet, and sales are at the primary: {why}");
     let error = Json(json!({"error": {"code": "standby", "message": message}}));
     (StatusCode::MISDIRECTED_REQUEST, error).into_response()
 }
@@ -134,7 +147,8 @@ mod tests {
         };
         let status = ask("GET /v1/status");
         assert!(status.contains("\"trouble\":\"connection refused\""), "{status}");
-        assert!(ask("GET /readyz").contains("503"));
+        let ready = ask("GET /readyz");
+        assert!(ready.contains("503") && ready.contains("\"reason\":\"no_data\""), "{ready}");
         assert!(ask("POST /v1/admin/promote").contains("no_data"));
         assert!(ask("GET /v1/events").contains("421"));
         // The next one goes on with the same port.

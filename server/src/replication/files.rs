@@ -5,6 +5,7 @@
 //! length 0, which no file of a catalogue has: the standby asks for another one by that, and the primary says by it
 //! that it has none to give.
 
+use crate::catalogue::keep_aside;
 use crate::catalogue::sound::{self, Found, Looked, Part, Said, Shelf, Verdict, part_of};
 use frontrow_shard::EventId;
 use frontrow_wal::stream::FileMeta;
@@ -248,7 +249,7 @@ impl Intake {
         if let Some(old) = self.look_at(&path, place)?.filter(|old| !gives_way(old)) {
             let head = if place.1 == Part::Head { None } else { self.head(place.0)? };
             let is_bad = matches!(sound::judge(place.1, &old, head.as_ref()), Verdict::Bad(_));
-            let kept = self.keep(&path, name, if is_bad { "damaged" } else { "cut" })?;
+            let kept = keep_aside(&self.data, &path, name, if is_bad { "damaged" } else { "cut" })?;
             let (file, kept) = (name, kept.display());
             if is_bad {
                 tracing::warn!(%file, %kept, "the damaged one is replaced by the primary's");
@@ -258,29 +259,6 @@ impl Intake {
         }
         std::fs::rename(&unfinished, path)?;
         File::open(&self.folder)?.sync_all()
-    }
-
-    /// Gives the file at `path` a second name below `data`/`aside`/events, durably, which outlives that it is replaced.
-    fn keep(&self, path: &Path, name: &str, aside: &str) -> io::Result<PathBuf> {
-        let folder = self.data.join(aside).join("events");
-        std::fs::create_dir_all(&folder)?;
-        for number in 1_u32.. {
-            let to = folder.join(format!("{name}-{number:04}"));
-            match std::fs::hard_link(path, &to) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-                // Not every file system has second names.
-                Err(_) => {
-                    std::fs::copy(path, &to)?;
-                    File::open(&to)?.sync_all()?;
-                }
-            }
-            for folder in [&folder, &self.data.join(aside), &self.data] {
-                File::open(folder)?.sync_all()?;
-            }
-            return Ok(to);
-        }
-        Err(io::Error::other("all names for what is kept aside are taken; clear them away"))
     }
 }
 

@@ -8,6 +8,7 @@ use super::fitness::Fitness;
 use super::link::Link;
 use crate::cluster::{Fence, Seen};
 use files::Files;
+use frontrow_engine::Clock;
 use frontrow_wal::stream::{CONTROL, Hello};
 use frontrow_wal::{Agreed, DataDir, Floor, History, NodeId, Position, WalError};
 use std::collections::BTreeMap;
@@ -78,6 +79,8 @@ struct Follower {
     acked: (u32, Position),
     /// What it says of itself, on its control connection.
     fitness: Option<Fitness>,
+    /// When it was heard last, in monotonic nanoseconds.
+    heard_ns: u64,
 }
 
 /// Streams that a standby follows.
@@ -378,7 +381,9 @@ impl Hub {
             files.numbers += 1;
             files.numbers
         };
-        let follower = Follower { node, hang_up: Some(hang_up), number, acked: (0, 0), fitness: None };
+        let heard_ns = Clock::monotonic_ns();
+        let follower =
+            Follower { node, hang_up: Some(hang_up), number, acked: (0, 0), fitness: None, heard_ns };
         if let Some(old) = state.followers.insert(stream, follower)
             && let Some(hang_up) = old.hang_up
         {
@@ -415,7 +420,7 @@ impl Hub {
         else {
             return;
         };
-        follower.acked = acked;
+        (follower.acked, follower.heard_ns) = (acked, Clock::monotonic_ns());
         let node = follower.node;
         let counts = state.trusted.is_none_or(|trusted| trusted == node);
         let whole = |stream: u16| {
@@ -450,6 +455,7 @@ impl Hub {
         else {
             return;
         };
+        follower.heard_ns = Clock::monotonic_ns();
         let (before, node) = (std::mem::replace(&mut follower.fitness, fitness), follower.node);
         drop(state);
         if before == fitness {

@@ -50,7 +50,7 @@ impl Inspector {
         let logged = self.shared.lock().logged();
         let mut look = || catalogue::damage(&mut desk.shelf, &self.data, logged.iter().copied());
         // A session may be giving a file its name: what is bad is looked at twice.
-        let damage = look().and_then(|_| look());
+        let damage = catalogue::in_words(&look()).and_then(|_| catalogue::in_words(&look()));
         let before = self.shared.lock().catalogue.clone();
         match &damage {
             Some(why) if before.is_none() => {
@@ -62,9 +62,10 @@ impl Inspector {
             None if before.is_some() => tracing::warn!("the events' files are good again"),
             _ => {}
         }
-        if before != damage {
-            self.shared.change(|state| state.catalogue.clone_from(&damage));
-        }
+        self.shared.change(|state| {
+            state.looked_ns = Some(desk.looked_ns);
+            state.catalogue.clone_from(&damage);
+        });
         damage
     }
 }
@@ -102,5 +103,29 @@ mod tests {
         assert!(shared.lock().catalogue.is_some(), "it was looked at a moment ago");
         assert_eq!(inspector.look(), None);
         assert_eq!(shared.lock().catalogue, None);
+    }
+
+    #[test]
+    fn all_that_is_damaged_is_named_with_how_old_that_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let (plan, _) = frontrow_venue::pretix::import(frontrow_venue::SAMPLE_HALL.as_bytes()).unwrap();
+        let catalogue = Catalogue::open(folder.path()).unwrap();
+        let shared = Arc::<Shared>::default();
+        let inspector = Inspector::new(folder.path().to_path_buf(), Arc::clone(&shared));
+        let said = shared.lock().json();
+        assert!(
+            said["catalogue"].is_null() && said["catalogue_age_ms"].is_null(),
+            "nobody has looked: {said}"
+        );
+        for id in 1..=5 {
+            catalogue.create("Gala", &plan, rules(), 1).unwrap();
+            std::fs::write(folder.path().join(format!("events/{id}.json")), "{}").unwrap();
+        }
+        inspector.look();
+        let said = shared.lock().json();
+        let why = said["catalogue"].as_str().unwrap();
+        let named = |id: u32| why.contains(&format!("/{id}.json is damaged"));
+        assert!(why.starts_with("5 files: ") && (1..=3).all(named) && why.contains("and 2 more"), "{why}");
+        assert!(said["catalogue_age_ms"].as_u64().unwrap() < 60_000);
     }
 }

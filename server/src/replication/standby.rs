@@ -13,6 +13,7 @@ use crate::cluster::{Change, Door, Member, Own, mark};
 use crate::config::Config;
 use crate::identity::Keys;
 use crate::signals;
+use frontrow_engine::Clock;
 use frontrow_shard::Limits;
 use frontrow_wal::fs::{Disk, RealDisk};
 use frontrow_wal::{DataDir, DirOptions, NodeId, Role};
@@ -83,6 +84,7 @@ pub fn follow(
 ) -> Result<Option<Promoted>, FollowError> {
     let shared = Arc::<Shared>::default();
     stop_on_signal(&shared)?;
+    shared.change(|state| state.apart_ns = Some(Clock::monotonic_ns()));
     let mut standby =
         Standby::new(config, leader, limits, Arc::clone(&shared), Some(Box::new(ready)), Arc::new(RealDisk))?;
     let door = standby.take_part()?;
@@ -90,7 +92,9 @@ pub fn follow(
     let applier = Applier::new(Arc::clone(&shared), limits, Arc::clone(&standby.views));
     let applier = spawn("repl-apply", move || applier.run())?;
     while !shared.lock().is_ending() {
-        if let Some(primary) = standby.leader.address() {
+        let primary = standby.leader.address();
+        shared.change(|state| state.calls(primary.as_deref()));
+        if let Some(primary) = primary {
             let ended = standby.session(&primary);
             standby.note(ended)?;
         }
@@ -156,7 +160,7 @@ pub(super) struct Standby<'a> {
     /// Called once there is an HTTP side.
     ready: Option<Box<dyn FnOnce(SocketAddr) + 'a>>,
     http_thread: Option<JoinHandle<()>>,
-    /// What answers over HTTP before.
+    /// What answers over HTTP before there is one.
     early: Option<Early>,
     /// What is known of the catalogue's files, until the primary has heard of them.
     shelf: Option<Shelf>,
@@ -205,6 +209,8 @@ impl<'a> Standby<'a> {
             let (count, disk) = (wanted(config, found.partitions), Arc::clone(&standby.disk));
             let options = DirOptions { create: false, disk, ..DirOptions::new(count) };
             let dir = DataDir::attend(&standby.path, options, 0)?;
+            standby.shared.change(|state| (state.epoch_at_rest, state.starting) = (Some(dir.epoch()), true));
+            standby.answer_early()?;
             dir.erase_torn()?;
             let history = dir.history()?;
             standby.node = history.as_ref().map_or(0, |history| history.node);
@@ -212,6 +218,7 @@ impl<'a> Standby<'a> {
             standby.role = Some(history.map_or(Role::Primary, |history| history.role));
             standby.look_over(&dir);
             standby.dir = Some(dir);
+            standby.shared.change(|state| state.starting = false);
             standby.serve_http()?;
         }
         if standby.node == 0 {
@@ -297,7 +304,7 @@ impl<'a> Standby<'a> {
         }
     }
 
-    /// Without a data directory there may be somebody who wants to know why.
+    /// Without a data directory, and while the one there is is looked at, there may be somebody who wants to know why.
     fn answer_early(&mut self) -> Result<(), FollowError> {
         if self.ready.is_some() {
             let address = self.config.server.http;
@@ -356,6 +363,7 @@ impl<'a> Standby<'a> {
         };
         self.shared.change(|state| {
             state.connected = false;
+            state.apart_ns.get_or_insert_with(Clock::monotonic_ns);
             if !state.is_ending() && state.trouble.as_ref() != Some(&trouble) {
                 tracing::warn!(%trouble, "no primary is followed; trying again");
             }

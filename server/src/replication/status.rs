@@ -10,6 +10,10 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+/// Why a standby that has just been started follows nobody yet.
+pub(super) const STARTING: &str = "it reads its own log first, to know which events it has, and follows then: some seconds for each \
+                                   GB";
+
 /// A place in a stream.
 pub(super) type At = (u32, Position);
 
@@ -59,9 +63,17 @@ pub(super) struct State {
     pub(super) baseless: Option<String>,
     /// What is wrong with the catalogue's files here, so that they cannot be served from.
     pub(super) catalogue: Option<String>,
+    /// When they were looked at last, in monotonic nanoseconds.
+    pub(super) looked_ns: Option<u64>,
     /// Why there is no connection, if there is none.
     pub(super) trouble: Option<String>,
     pub(super) connected: bool,
+    /// Since when there is none, in monotonic nanoseconds.
+    pub(super) apart_ns: Option<u64>,
+    /// What is here is still being looked at: nobody is called yet.
+    pub(super) starting: bool,
+    /// The epoch that the log here ends in, before anything is followed.
+    pub(super) epoch_at_rest: Option<u32>,
     /// The primary's time as last heard, and the monotonic clock then.
     pub(super) clock: Option<(u64, u64)>,
     /// An operator wants this node to be the primary.
@@ -221,6 +233,15 @@ impl Shared {
 }
 
 impl State {
+    /// Whoever is to be followed is about to be called: until there is more to say, that is why there is no connection.
+    pub(super) fn calls(&mut self, primary: Option<&str>) {
+        let why = || match primary {
+            Some(primary) => format!("calling {primary}, which has not answered yet"),
+            None => "etcd names no primary that could be followed".to_owned(),
+        };
+        self.trouble.get_or_insert_with(why);
+    }
+
     /// The applier is to let go of the log, which is about to be another one.
     pub(super) fn hold_on(&mut self) {
         self.hold = true;
@@ -308,6 +329,8 @@ impl State {
     }
 
     pub(super) fn json(&self) -> serde_json::Value {
+        let now_ns = Clock::monotonic_ns();
+        let ago_ms = |then_ns: u64| now_ns.saturating_sub(then_ns) / 1_000_000;
         let place = |at: At| serde_json::json!({"epoch": at.0, "position": at.1});
         let streams: Vec<_> = self
             .streams
@@ -329,17 +352,19 @@ impl State {
             .enumerate()
             .map(|(partition, lsn)| serde_json::json!({"partition": partition, "lsn": lsn}))
             .collect();
-        let standing = self.standing(Clock::monotonic_ns());
+        let standing = self.standing(now_ns);
         serde_json::json!({
             "role": "standby",
             "connected": self.connected,
             "caught_up": self.is_caught_up(),
-            "epoch": self.plan.as_ref().map(|(_, dir, _)| dir.epoch()),
-            "trouble": self.trouble,
+            "epoch": self.plan.as_ref().map(|(_, dir, _)| dir.epoch()).or(self.epoch_at_rest),
+            "trouble": self.trouble.as_deref().or(self.starting.then_some(STARTING)),
+            "unconnected_ms": self.apart_ns.filter(|_| !self.connected).map(ago_ms),
             "age_ms": standing.as_ref().ok().map(|standing| standing.age_ms),
             "unreadable": standing.as_ref().err().map(Unready::reason),
             "applier": self.not_applied().unwrap_or("ok"),
-            "catalogue": self.catalogue.as_deref().unwrap_or("ok"),
+            "catalogue": self.looked_ns.map(|_| self.catalogue.as_deref().unwrap_or("ok")),
+            "catalogue_age_ms": self.looked_ns.map(ago_ms),
             "states_compared": self.checked,
             "streams": streams,
             "partitions": partitions,

@@ -36,8 +36,10 @@ pub struct StandbyStatus {
     pub following: usize,
     /// Streams there are.
     pub streams: u16,
-    /// Whether it has everything but what is on its way.
+    /// Whether it has everything but what is on its way. One that is silent goes for it until its connection is given up.
     pub caught_up: bool,
+    /// How long ago it was last heard, in milliseconds: it says something twice a second. Nothing, if none has come.
+    pub silent_ms: Option<u64>,
     /// The standby that follows, by the name of its directory.
     pub standby: Option<String>,
     /// Whether it could take over, by its own word; nothing if it says nothing of it.
@@ -77,6 +79,7 @@ impl Hub {
         let following = following(&state);
         let control = state.followers.get(&CONTROL).filter(|follower| follower.hang_up.is_some());
         let fitness = control.and_then(|follower| follower.fitness);
+        let heard_ns = state.followers.values().map(|follower| follower.heard_ns).max();
         let word = |waits| if waits { "backup" } else { "local" };
         StandbyStatus {
             policy: word(self.policy),
@@ -85,6 +88,7 @@ impl Hub {
             following,
             streams: self.streams,
             caught_up: state.whole,
+            silent_ms: heard_ns.map(|heard_ns| Clock::monotonic_ns().saturating_sub(heard_ns) / 1_000_000),
             standby: control.map(|follower| format!("{:016x}", follower.node)),
             fitness,
             unfit: fitness.and_then(Fitness::why_not),

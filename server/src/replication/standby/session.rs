@@ -275,5 +275,5 @@ fn begin(state: &mut State, plan: Plan, hello: &Hello, resume: &BTreeMap<u16, Re
         state.checks.clear();
     }
     state.plan = Some(plan);
-    (state.connected, state.trouble) = (true, None);
+    (state.connected, state.trouble, state.apart_ns) = (true, None, None);
 }
