@@ -30,6 +30,8 @@ pub(crate) struct Progress {
     changes: AtomicU64,
     records: AtomicU64,
     lag: AtomicU64,
+    /// Whether it is known where it reads: before, positions count from a node's first epoch, and mean nothing here.
+    is_placed: AtomicBool,
     /// Before which everything is there, as far as is known.
     places: Mutex<Places>,
     /// Log bytes that are kept for it, and at how many nothing new is sold.
@@ -66,6 +68,7 @@ impl Progress {
             changes: AtomicU64::new(0),
             records: AtomicU64::new(0),
             lag: AtomicU64::new(0),
+            is_placed: AtomicBool::new(false),
             places: Mutex::default(),
             kept: AtomicU64::new(0),
             most,
@@ -86,10 +89,15 @@ impl Progress {
     pub(crate) fn status(&self) -> FeedStatus {
         FeedStatus {
             complete: self.is_complete(),
-            lag_bytes: self.lag.load(Relaxed),
+            lag_bytes: self.lag(),
             changes: self.changes.load(Relaxed),
             trouble: self.lock().clone().or_else(|| self.silence()),
         }
+    }
+
+    /// Log bytes that are durable and not written; where it has not begun to read since the start, those that are kept for it.
+    fn lag(&self) -> u64 {
+        if self.is_placed.load(Relaxed) { &self.lag } else { &self.kept }.load(Relaxed)
     }
 
     /// The sink is asked something at this time, or has answered.
@@ -119,11 +127,15 @@ impl Progress {
         for (read, position) in self.read.iter().zip(positions) {
             read.store(position, Relaxed);
         }
+        self.is_placed.store(true, Relaxed);
         self.behind(safe);
     }
 
     /// The log is durable as `safe` says, and read as far as it was.
     pub(super) fn behind(&self, safe: &dyn Fn(u16) -> Position) {
+        if !self.is_placed.load(Relaxed) {
+            return;
+        }
         let of = |(read, stream): (&AtomicU64, u16)| safe(stream).saturating_sub(read.load(Relaxed));
         self.lag.store(self.read.iter().zip(0..).map(of).sum(), Relaxed);
     }
@@ -206,9 +218,7 @@ pub(crate) fn read_off(feeds: &[Arc<Progress>], families: &mut Families) {
     type Pick = fn(&Progress) -> u64;
     let each = |pick: Pick| feeds.iter().map(move |feed| (vec![("sink", feed.sink.to_owned())], pick(feed)));
     let gauges: [(&str, &str, Pick); 4] = [
-        ("frontrow_bookings_lag_bytes", "Durable log that has not been written to it yet.", |it| {
-            it.lag.load(Relaxed)
-        }),
+        ("frontrow_bookings_lag_bytes", "Durable log that has not been written to it yet.", |it| it.lag()),
         ("frontrow_bookings_kept_bytes", "Log that is kept until it has been written to it.", |it| {
             it.kept.load(Relaxed)
         }),
@@ -260,6 +270,10 @@ mod tests {
     #[test]
     fn the_log_that_waits_is_what_was_not_written() {
         let progress = Progress::new("kafka", 2, 1);
+        progress.behind(&|_| 1 << 30);
+        assert_eq!(progress.status().lag_bytes, 0, "where it will go on is not known");
+        progress.kept(7);
+        assert_eq!(progress.status().lag_bytes, 7);
         progress.read([10, 20].into_iter(), &|_| 20);
         assert_eq!(progress.status().lag_bytes, 10);
         progress.behind(&|_| 50);
