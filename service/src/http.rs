@@ -101,8 +101,9 @@ async fn status(State(all): State<All>) -> Json<serde_json::Value> {
         })
     };
     let behind: Option<Behind> = all.behind().map(BehindCode::view);
+    let trouble = all.trouble();
     let consumers: Vec<_> = all.consumers().iter().map(one).collect();
-    Json(json!({ "role": "bookings", "behind": behind, "consumers": consumers }))
+    Json(json!({ "role": "bookings", "behind": behind, "trouble": trouble, "consumers": consumers }))
 }
 
 #[utoipa::path(get, path = "/healthz", tag = "operate", responses((status = 200, body = String)))]
@@ -144,8 +145,8 @@ async fn metrics(State(all): State<All>) -> Response {
         let sum = all.consumers().iter().map(|one| of(one).load(Relaxed)).sum();
         families.counter(name, help, [(Labels::new(), sum)]);
     }
-    let waits = all.consumers().iter().filter(|one| one.trouble().is_some()).count();
-    families.value("frontrow_service_waits", "Consumers that something keeps from going on.", waits as f64);
+    let waits = all.waits() as f64;
+    families.value("frontrow_service_waits", "Consumers that something keeps from going on.", waits);
     let behind = f64::from(u8::from(all.behind().is_some()));
     families.value("frontrow_service_behind", "Whether the table may lack what was booked lately.", behind);
     // Of what is not known nothing is said: 0 would be.

@@ -90,6 +90,12 @@ impl Watch {
         own.or_else(|| self.seen().trouble((self.clock)()))
     }
 
+    /// How many consumers something keeps from going on; one, if it is only seen that Kafka or PostgreSQL says nothing.
+    pub(crate) fn waits(&self) -> usize {
+        let troubled = self.consumers.iter().filter(|one| one.trouble().is_some()).count();
+        troubled.max(usize::from(self.seen().silence((self.clock)()).is_some()))
+    }
+
     fn hindered(&self) -> Option<BehindCode> {
         if self.consumers.iter().any(|one| one.is_over()) {
             // Of a topic that was made anew what it has may mean nothing.

@@ -86,19 +86,20 @@ impl Seen {
         now.saturating_sub(self.heard.unwrap_or_default()) > most
     }
 
+    /// That Kafka or PostgreSQL says nothing, for operators.
+    pub(super) fn silence(&self, now: u64) -> Option<String> {
+        let silent = now.saturating_sub(self.saw.unwrap_or_default());
+        let why = self.blind.as_deref().unwrap_or("no answer");
+        (silent > SILENT_MS).then(|| {
+            format!("for {} s Kafka or PostgreSQL has not said how far the table is: {why}", silent / 1000)
+        })
+    }
+
     /// Why whoever is to answer cannot, for operators.
     pub(super) fn trouble(&self, now: u64) -> Option<String> {
-        let silent = now.saturating_sub(self.saw.unwrap_or_default());
-        if silent > SILENT_MS {
-            let (seconds, why) = (silent / 1000, self.blind.as_deref().unwrap_or("no answer"));
-            return Some(format!(
-                "for {seconds} s Kafka or PostgreSQL has not said how far the table is: {why}"
-            ));
-        }
         let is_made = self.saw.is_some() && !self.complete;
-        is_made.then(|| {
-            "the table is being made from the topic: nothing is answered before it has all".to_owned()
-        })
+        let made = "the table is being made from the topic: nothing is answered before it has all";
+        self.silence(now).or_else(|| is_made.then(|| made.to_owned()))
     }
 
     pub(super) fn behind(&self, now: u64) -> Option<BehindCode> {
