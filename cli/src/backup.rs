@@ -210,12 +210,11 @@ fn primary(node: &Value) -> String {
     }
     for (key, name) in [("bookings", "The table of bookings"), ("kafka", "Kafka")] {
         let feed = &node[key];
+        let lag = feed["lag_bytes"].as_u64().map_or("an unknown number of".to_owned(), |lag| lag.to_string());
         let _ = match (feed.is_null(), feed["trouble"].as_str()) {
             (true, _) => continue,
-            (false, Some(why)) => {
-                write!(text, "\n{name} is {} bytes of log behind, and waits: {why}", feed["lag_bytes"])
-            }
-            (false, None) => write!(text, "\n{name} is {} bytes of log behind.", feed["lag_bytes"]),
+            (false, Some(why)) => write!(text, "\n{name} is {lag} bytes of log behind, and waits: {why}"),
+            (false, None) => write!(text, "\n{name} is {lag} bytes of log behind."),
         };
     }
     text

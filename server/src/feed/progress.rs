@@ -45,8 +45,8 @@ pub(crate) struct Progress {
 pub(crate) struct FeedStatus {
     /// Whether everything was there once since this start; before, nothing is answered from a table.
     pub complete: bool,
-    /// Log bytes that are durable and not written to it yet.
-    pub lag_bytes: u64,
+    /// Log bytes that are durable and not written to it yet; null as long as it is not known where it goes on.
+    pub lag_bytes: Option<u64>,
     /// Changes written since the start.
     pub changes: u64,
     /// What keeps it from going on; nothing is lost by it.
@@ -95,9 +95,9 @@ impl Progress {
         }
     }
 
-    /// Log bytes that are durable and not written; where it has not begun to read since the start, those that are kept for it.
-    fn lag(&self) -> u64 {
-        if self.is_placed.load(Relaxed) { &self.lag } else { &self.kept }.load(Relaxed)
+    /// Log bytes that are durable and not written; none where it has not begun to read since the start.
+    fn lag(&self) -> Option<u64> {
+        self.is_placed.load(Relaxed).then(|| self.lag.load(Relaxed))
     }
 
     /// The sink is asked something at this time, or has answered.
@@ -217,8 +217,12 @@ pub(crate) fn read_off(feeds: &[Arc<Progress>], families: &mut Families) {
     }
     type Pick = fn(&Progress) -> u64;
     let each = |pick: Pick| feeds.iter().map(move |feed| (vec![("sink", feed.sink.to_owned())], pick(feed)));
-    let gauges: [(&str, &str, Pick); 4] = [
-        ("frontrow_bookings_lag_bytes", "Durable log that has not been written to it yet.", |it| it.lag()),
+    let lags = feeds
+        .iter()
+        .filter_map(|feed| feed.lag().map(|lag| (vec![("sink", feed.sink.to_owned())], lag as f64)));
+    let help = "Durable log that has not been written to it yet; no sample as long as that is not known.";
+    families.gauge("frontrow_bookings_lag_bytes", help, lags);
+    let gauges: [(&str, &str, Pick); 3] = [
         ("frontrow_bookings_kept_bytes", "Log that is kept until it has been written to it.", |it| {
             it.kept.load(Relaxed)
         }),
@@ -271,13 +275,11 @@ mod tests {
     fn the_log_that_waits_is_what_was_not_written() {
         let progress = Progress::new("kafka", 2, 1);
         progress.behind(&|_| 1 << 30);
-        assert_eq!(progress.status().lag_bytes, 0, "where it will go on is not known");
-        progress.kept(7);
-        assert_eq!(progress.status().lag_bytes, 7);
+        assert_eq!(progress.status().lag_bytes, None, "where it will go on is not known");
         progress.read([10, 20].into_iter(), &|_| 20);
-        assert_eq!(progress.status().lag_bytes, 10);
+        assert_eq!(progress.status().lag_bytes, Some(10));
         progress.behind(&|_| 50);
-        assert_eq!(progress.status().lag_bytes, 40 + 30);
+        assert_eq!(progress.status().lag_bytes, Some(40 + 30));
     }
 
     #[test]
