@@ -52,6 +52,7 @@ impl Ends {
             asked.add_partition_offset(&self.topic, partition, Offset::End).map_err(away)?;
         }
         let answered = self.client.offsets_for_times(asked, most).map_err(away)?;
+        self.client.context().went_well();
         let end = |one: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| match (
             one.error(),
             one.offset(),
