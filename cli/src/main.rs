@@ -15,6 +15,7 @@ mod plan;
 mod seatmap;
 mod serve;
 mod service;
+mod service_status;
 mod session;
 mod show;
 mod tune;
