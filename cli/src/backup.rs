@@ -3,6 +3,7 @@
 use crate::args::{Backup, Cluster, Common, Promote, Replication};
 use crate::failure::Failure;
 use crate::serve;
+use crate::service_status;
 use crate::session::Session;
 use crate::show::{Out, span};
 use frontrow_client::HttpError;
@@ -188,7 +189,11 @@ const BEHIND: &str = "NOTHING IS ACKNOWLEDGED NOW: answers wait for the standby,
 /// What the node is, and how far.
 pub(crate) async fn node(session: &Session, out: Out) -> Result<(), Failure> {
     let node = session.http.node().await?;
-    let text = if node["role"] == "primary" { primary(&node) } else { standby(&node) };
+    let text = match node["role"].as_str() {
+        Some("primary") => primary(&node),
+        Some("bookings") => service_status::text(&node),
+        _ => standby(&node),
+    };
     out.say(&json!({"ok": true, "node": node}), &text);
     Ok(())
 }

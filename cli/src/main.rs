@@ -17,6 +17,7 @@ mod request;
 mod seatmap;
 mod serve;
 mod service;
+mod service_status;
 mod session;
 mod show;
 mod tune;

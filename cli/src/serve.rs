@@ -6,6 +6,8 @@ use crate::show::Out;
 use frontrow_server::Running;
 use frontrow_server::config::{self, Config, LogFormat};
 use serde_json::json;
+use std::ffi::OsStr;
+use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
 pub(crate) fn run(args: &Serve, out: Out) -> Result<(), Failure> {
@@ -73,7 +75,9 @@ pub(crate) fn end_on_panic() {
 /// Sends what the server says about itself to standard error.
 pub(crate) fn log(config: &Config) {
     let filter = EnvFilter::new(config.log_output.level);
+    let colours = has_colours(std::io::stderr().is_terminal(), std::env::var_os("NO_COLOR").as_deref());
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = builder.with_ansi(colours);
     // Somebody who has set a logger already keeps it.
     let _ = match config.log_output.format {
         LogFormat::Json => builder.json().try_init(),
@@ -81,6 +85,25 @@ pub(crate) fn log(config: &Config) {
     };
 }
 
+/// A file of them is read by programs, and by people with `less`. https://no-color.org: any value but an empty one forbids them.
+fn has_colours(is_terminal: bool, no_color: Option<&OsStr>) -> bool {
+    is_terminal && no_color.is_none_or(OsStr::is_empty)
+}
+
 pub(crate) fn refused(message: String) -> Failure {
     Failure::Refused { code: "not_started", message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_terminal_has_colours_and_not_where_somebody_wants_none() {
+        let wants_none = Some(OsStr::new("1"));
+        assert!(has_colours(true, None) && has_colours(true, Some(OsStr::new(""))));
+        assert!(
+            !has_colours(true, wants_none) && !has_colours(false, None) && !has_colours(false, wants_none)
+        );
+    }
 }

@@ -14,7 +14,7 @@ use rdkafka::bindings::{
     rd_kafka_resp_err_t, rd_kafka_vtype_t,
 };
 use rdkafka::client::{Client, ClientContext};
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, Producer};
 use std::ffi::{CStr, CString, c_void};
 use std::ptr::null_mut;
@@ -22,6 +22,9 @@ use std::time::Duration;
 
 /// Reports that are taken at a time.
 const REPORTS: usize = 16;
+/// For the report that says why others were thrown away, and how many may come before it.
+const REASON: Duration = Duration::from_millis(50);
+const REASONS: usize = 16;
 
 /// Sends what waits at once, and waits until everything is delivered, at most this long. Whether it is.
 ///
@@ -32,6 +35,13 @@ pub(crate) fn flush(producer: &BaseProducer<Context>, most: Duration) -> bool {
     let flushed = unsafe { rd_kafka_flush(producer.client().native_ptr(), most) };
     for _ in 0..REPORTS {
         producer.poll(Duration::ZERO);
+    }
+    // What was thrown away is reported before what it was thrown away for.
+    for _ in 0..REASONS {
+        if !producer.context().lacks_reason() {
+            break;
+        }
+        producer.poll(REASON);
     }
     flushed == rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
 }
@@ -92,7 +102,11 @@ pub(crate) fn send(producer: &BaseProducer<Context>, record: Outgoing<'_>) -> Re
     }
     // SAFETY: it was not taken.
     unsafe { rd_kafka_headers_destroy(list) };
-    Err(error.into())
+    let error = RDKafkaErrorCode::from(error);
+    if error != RDKafkaErrorCode::QueueFull {
+        producer.context().not_delivered(KafkaError::MessageProduction(error));
+    }
+    Err(error)
 }
 
 /// Up to where a partition that is read has been written, as of the last answer.

@@ -165,6 +165,7 @@ impl Source for Reader {
             }
             match self.consumer.poll(wait) {
                 Some(Ok(message)) => {
+                    self.consumer.context().context.went_well();
                     let (partition, offset) = (message.partition(), message.offset());
                     // Of one that was not started, or what was handed out before.
                     if let Some(next) = self.next.get_mut(&partition).filter(|next| offset >= **next) {
@@ -179,6 +180,7 @@ impl Source for Reader {
                     wait = Duration::ZERO;
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    self.consumer.context().context.went_well();
                     if let Some(&offset) = self.next.get(&partition) {
                         self.ended.insert(partition, offset);
                         self.news.push_back(Polled::End { partition, offset });
@@ -244,11 +246,13 @@ impl Source for Reader {
     }
 
     fn set_aside(&mut self, record: &Record, reason: &str) -> Result<(), SourceError> {
-        let away = |settings: &Settings, why: String| {
-            SourceError::Away(settings.away(format!("a record could not be set aside: {why}")))
-        };
-        let refused = |settings: &Settings, why: String| {
-            SourceError::Refused(settings.refused(format!("a record could not be set aside: {why}")))
+        let unkept = |context: &Context, why: &dyn std::fmt::Display| {
+            let what = "a record could not be set aside";
+            match SourceError::from(context.unwritten(&self.settings, why)) {
+                SourceError::Away(why) => SourceError::Away(format!("{what}: {why}")),
+                SourceError::Refused(why) => SourceError::Refused(format!("{what}: {why}")),
+                unfit @ SourceError::Unfit(_) => unfit,
+            }
         };
         let producer = match self.aside.take() {
             Some(producer) => producer,
@@ -256,8 +260,9 @@ impl Source for Reader {
                 .settings
                 .plain_producer()
                 .create_with_context(Context::default())
-                .map_err(|error: KafkaError| away(&self.settings, error.to_string()))?,
+                .map_err(|error: KafkaError| unkept(&Context::default(), &error))?,
         };
+        let context = producer.context();
         let mut headers = OwnedHeaders::new_with_capacity(record.headers.len() + 3);
         for (key, value) in &record.headers {
             headers = headers.insert(Header { key, value: Some(value) });
@@ -270,15 +275,18 @@ impl Source for Reader {
         if !record.key.is_empty() {
             out = out.key(&record.key);
         }
-        producer.send(out).map_err(|(error, _)| away(&self.settings, error.to_string()))?;
+        if let Err((error, _)) = producer.send(out) {
+            context.not_delivered(error.clone());
+            return Err(unkept(context, &error));
+        }
         let is_kept = (0..STEPS).any(|_| native::flush(&producer, STEP));
-        if let Some(error) = producer.context().undelivered() {
-            let is_refused = error.rdkafka_error_code().is_some_and(is_refusal);
-            return Err(if is_refused { refused } else { away }(&self.settings, error.to_string()));
+        if let Some(error) = context.undelivered() {
+            return Err(unkept(context, &error));
         }
         if !is_kept {
-            return Err(away(&self.settings, producer.context().why("no answer")));
+            return Err(unkept(context, &"no answer"));
         }
+        context.went_well();
         self.aside = Some(producer);
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use crate::registry::{BadRegistry, Registry};
 use rdkafka::ClientConfig;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use std::collections::BTreeMap;
 
 /// Where changes go.
@@ -207,6 +207,23 @@ impl Settings {
     pub(crate) fn refused(&self, why: impl std::fmt::Display) -> String {
         format!(
             "Kafka at {}: {why}; see who kafka.settings say this is (sasl.*), and what Kafka lets them do; nothing is lost meanwhile",
+            self.brokers
+        )
+    }
+
+    /// Kafka is there, and does not take a record: what to do about it.
+    pub(crate) fn not_taken(&self, why: RDKafkaErrorCode) -> String {
+        let remedy = if why == RDKafkaErrorCode::MessageSizeTooLarge {
+            format!(
+                "raise max.message.bytes of the topics {}.* (it is for what is written at once), or write less at once: \
+                 message.max.bytes in kafka.settings",
+                self.prefix
+            )
+        } else {
+            format!("see the settings of the topics {}.*, and what Kafka's log says", self.prefix)
+        };
+        format!(
+            "Kafka at {} does not take what is written: {why}; {remedy}; nothing is lost meanwhile",
             self.brokers
         )
     }

@@ -77,6 +77,7 @@ impl Ticks {
             match client.poll(if ticks.is_empty() { most } else { Duration::ZERO }) {
                 None => break,
                 Some(Ok(record)) if record.key() == Some(TICK.as_bytes()) => {
+                    client.context().went_well();
                     // What cannot be read is a later version's.
                     let said = record.payload().and_then(|value| serde_json::from_slice::<Said>(value).ok());
                     ticks.extend(said.map(|said| Tick { offset: record.offset(), upto: said.marks() }));
@@ -104,6 +105,7 @@ impl Ticks {
         // In place of a time: librdkafka asks for the end by the same request.
         asked.add_partition_offset(&self.topic, *partition, Offset::End).map_err(away)?;
         let answered = client.offsets_for_times(asked, most).map_err(away)?;
+        client.context().went_well();
         match answered.elements().first().map(|one| (one.error(), one.offset())) {
             Some((Ok(()), Offset::Offset(end))) => Ok(end),
             Some((Err(error), _)) => Err(away(error)),

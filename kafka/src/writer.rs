@@ -104,6 +104,7 @@ impl Writer {
         sending.live.producer.begin_transaction().map_err(|error| sending.failed(error))?;
         fill(&mut sending)?;
         sending.commit()?;
+        live.producer.context().went_well();
         self.live = Some(live);
         Ok(())
     }
@@ -473,7 +474,7 @@ impl Sending<'_> {
                 "another writer of {}.* has begun ({why}): it is looked who",
                 self.settings.prefix
             )),
-            None => SinkError::Away(self.settings.away(context.why(why))),
+            None => context.unwritten(self.settings, why),
         }
     }
 }

@@ -374,3 +374,23 @@ fn a_reader_that_is_not_let_into_its_group_is_told_so() {
     let SourceError::Refused(why) = refused else { panic!("{refused:?}") };
     assert!(why.contains("Group authorization failed") && why.contains("group denied"), "{why}");
 }
+
+/// What was wrong at the start is not why it does not answer now.
+#[test]
+fn a_kafka_that_stands_still_is_not_said_to_be_as_it_was_before() {
+    let Some(mut kafka) = common::own_kafka() else { return };
+    let settings = Settings { brokers: kafka.brokers(), ..settings("still", 39) };
+    drop(written(&settings, 1..10));
+    kafka.kill();
+    let ends = Ends::new(settings.clone(), "still").unwrap();
+    let look = || ends.look(0..i32::from(PARTITIONS), Duration::from_secs(1));
+    let away =
+        |why: &SourceError| matches!(why, SourceError::Away(why) if why.contains("Connection refused"));
+    assert!((0..20).any(|_| look().is_err_and(|why| away(&why))), "nobody is there");
+    kafka.start_again().unwrap();
+    assert!((0..60).any(|_| look().is_ok()), "it is there");
+    kafka.pause();
+    let Err(SourceError::Away(why)) = look() else { panic!("it does not answer") };
+    kafka.resume();
+    assert!(!why.contains("Connection refused") && why.contains(&settings.brokers), "{why}");
+}

@@ -2,7 +2,9 @@
 
 mod common;
 
-use common::{PARTITIONS, Seen, anew, batch, change, changes, delete_some, make, own_kafka, read, settings};
+use common::{
+    PARTITIONS, Seen, anew, batch, change, changes, delete_some, make, make_with, own_kafka, read, settings,
+};
 use frontrow_cdc::message::Anew;
 use frontrow_cdc::{Begun, Mark, Marks, Message, Places, Sink, SinkError};
 use frontrow_kafka::{Settings, Writer, murmur2};
@@ -289,4 +291,18 @@ fn a_kafka_that_was_killed_is_gone_on_with() {
     writer.write(&second).unwrap();
     let seen = read(&settings, &settings.topics().changes);
     assert_eq!(changes(&seen), [(0, 1, "claimed"), (0, 2, "booked")]);
+}
+
+#[test]
+fn a_topic_that_takes_only_small_batches_is_said_and_what_to_do() {
+    let Some(kafka) = own_kafka() else { return };
+    let settings = Settings { brokers: kafka.brokers(), ..settings("small", 12) };
+    make_with(&settings, &settings.topics().changes, &[("max.message.bytes", "3000")]);
+    let (mut writer, _) = begun(&settings, 1);
+    let many = |partition| (1..500).map(move |lsn| change(partition, (1, lsn), "claimed", lsn * 7919, lsn));
+    let Err(SinkError::Away(why)) = writer.write(&batch((0..4).flat_map(many).collect())) else {
+        panic!("it is too much for the topic")
+    };
+    assert!(why.contains("MessageSizeTooLarge") && why.contains("raise max.message.bytes"), "{why}");
+    assert!(!why.contains("start it"), "{why}");
 }

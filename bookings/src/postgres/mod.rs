@@ -13,8 +13,10 @@
 //! | `rows` | bookings as COPY wants them |
 //! | [`reads`] | what can be asked |
 //! | `servers` | which server is asked: replicas in turn, the primary if none of them will do |
+//! | `pool` | connections to one server that are kept, and who waits for one |
 
 mod connection;
+mod pool;
 pub mod reads;
 mod rows;
 mod schema;

@@ -1,49 +1,78 @@
 //! Which server is asked: replicas in turn; one that is away, too old, or has not yet what is asked for is passed over, at last
 //! to the primary.
+//!
+//! Whether a replica answers and how old it is, is found out by looks in the background, and no question waits for one.
 
 use super::Settings;
 use super::connection::{Connection, For, PostgresError, config};
+use super::pool::Pool;
 use std::collections::VecDeque;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio_postgres::Config;
+use tokio_postgres::config::Host;
 
-/// How long a server that was away is not asked, in ms.
-const AWAY_MS: u64 = 2000;
-/// How often a replica's age is looked at.
+/// How often a server is looked at, in ms: not while nobody asks.
 const LOOK_MS: u64 = 1000;
+/// How long it is believed what a look found, in ms.
+const BELIEVED_MS: u64 = 3000;
+/// How long a step of a look may take.
+const LOOK_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How far a primary's log is written; nothing where that is none.
+const WRITTEN: &str = "SELECT CASE WHEN pg_is_in_recovery() THEN NULL \
+                       ELSE pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint END";
+/// How far a replica has it; one that was promoted says nothing.
+const REPLAYED: &str = "SELECT pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '0/0')::bigint";
 
 /// Time in ms, from whatever moment on.
 pub(super) type Clock = Box<dyn Fn() -> u64 + Send + Sync>;
 
 /// The primary and its replicas.
 pub(super) struct Servers {
-    primary: Server,
-    replicas: Vec<Server>,
+    primary: Arc<Server>,
+    replicas: Vec<Arc<Server>>,
     turn: AtomicUsize,
-    behind_ms: u64,
     clock: Clock,
-    /// How far the primary's log was, and when; rising.
-    written: Mutex<VecDeque<(u64, i64)>>,
+    written: Arc<Written>,
 }
 
-/// One of them, with connections that are kept.
+/// How far the primary's log was, and when; rising.
+struct Written {
+    behind_ms: u64,
+    known: Mutex<VecDeque<(u64, i64)>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Primary,
+    Replica,
+}
+
+/// One of them.
 struct Server {
-    config: Config,
-    patience: Duration,
-    most: usize,
-    pool: Mutex<Pool>,
-    free: Condvar,
-    away_until: AtomicU64,
-    looked: AtomicU64,
+    role: Role,
+    /// For people.
+    address: String,
+    questions: Pool,
+    /// The connection of looks.
+    looks: Pool,
+    standing: Mutex<Standing>,
 }
 
+/// What is known of one.
 #[derive(Default)]
-struct Pool {
-    idle: Vec<Connection>,
-    open: usize,
+struct Standing {
+    /// When the last look began.
+    looked: Option<u64>,
+    /// It is under way.
+    is_looked_at: bool,
+    /// When the look began that found it fit; nothing once it is away.
+    fit: Option<u64>,
+    /// It did not answer, or is too old.
+    is_away: bool,
 }
 
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -52,14 +81,15 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Servers {
     pub(super) fn new(settings: &Settings, clock: Clock) -> Result<Self, PostgresError> {
-        let replicas = settings.replicas.iter().map(|url| Server::new(url, For::Reading, settings));
+        let server = |url: &String, role| Server::new(url, role, settings).map(Arc::new);
+        let replicas = settings.replicas.iter().map(|url| server(url, Role::Replica));
+        let behind_ms = settings.behind.as_millis() as u64;
         Ok(Self {
-            primary: Server::new(&settings.primary, For::Asking, settings)?,
+            primary: server(&settings.primary, Role::Primary)?,
             replicas: replicas.collect::<Result<_, _>>()?,
             turn: AtomicUsize::new(0),
-            behind_ms: settings.behind.as_millis() as u64,
             clock,
-            written: Mutex::default(),
+            written: Arc::new(Written { behind_ms, known: Mutex::default() }),
         })
     }
 
@@ -77,17 +107,20 @@ impl Servers {
         for n in 0..self.replicas.len() {
             let replica = &self.replicas[(first + n) % self.replicas.len()];
             let now = self.now();
-            if now < replica.away_until.load(Relaxed) || !self.is_young(replica, now) {
+            self.look(&self.primary, now);
+            self.look(replica, now);
+            if !replica.is_fit(now) {
                 continue;
             }
-            match replica.ask(&question) {
+            match replica.questions.ask(&question) {
                 Ok(Some(answer)) => return Ok(Some(answer)),
-                Ok(None) => {}
+                // A table that was just made it may not have yet.
+                Ok(None) | Err(PostgresError::NoTable(_)) => {}
                 Err(error @ PostgresError::Unfit(_)) => return Err(error),
-                Err(error) => replica.is_away(now, &error),
+                Err(error) => replica.is_away(&error),
             }
         }
-        self.primary.ask(&question)
+        self.primary.questions.ask(&question)
     }
 
     /// Asks the primary.
@@ -95,128 +128,139 @@ impl Servers {
         &self,
         question: impl Fn(&mut Connection) -> Result<T, PostgresError>,
     ) -> Result<T, PostgresError> {
-        self.primary.ask(&question)
+        self.primary.questions.ask(&question)
     }
 
-    /// Whether a replica has what the primary had a while ago.
-    fn is_young(&self, replica: &Server, now: u64) -> bool {
-        let looked = replica.looked.load(Relaxed);
-        let is_due = now >= looked + LOOK_MS || looked == 0;
-        if !is_due || replica.looked.compare_exchange(looked, now.max(1), Relaxed, Relaxed).is_err() {
-            return true;
+    /// Sees in the background how a server is, once it is time to.
+    fn look(&self, server: &Arc<Server>, now: u64) {
+        if !server.begin_look(now) {
+            return;
         }
-        let number = |connection: &mut Connection, sql| -> Result<Option<i64>, PostgresError> {
-            Ok(connection.query(sql, &[])?.first().and_then(|row| row.get(0)))
+        let (own, written) = (Arc::clone(server), Arc::clone(&self.written));
+        let look = move || {
+            let found = own.position().and_then(|position| written.judge(own.role, now, position));
+            own.end_look(now, found);
         };
-        if now >= self.primary.away_until.load(Relaxed) {
-            let written = "SELECT CASE WHEN pg_is_in_recovery() THEN NULL \
-                           ELSE pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint END";
-            match self.primary.ask(&|connection: &mut Connection| number(connection, written)) {
-                Ok(written) => lock(&self.written).extend(written.map(|written| (now, written))),
-                Err(error) => self.primary.is_away(now, &error),
-            }
+        if let Err(error) = std::thread::Builder::new().name("postgres-look".into()).spawn(look) {
+            server.end_look(now, Err(PostgresError::Away(format!("no thread to look at it: {error}"))));
         }
-        let replayed = "SELECT pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '0/0')::bigint";
-        match replica.ask(&|connection: &mut Connection| number(connection, replayed)) {
-            Ok(Some(replayed)) if replayed < self.wanted(now) => {
-                let error = PostgresError::Away("it is too far behind".into());
-                // Looked at again after a while.
-                replica.is_away(now, &error);
-                false
+    }
+}
+
+impl Written {
+    /// What a server's position says of it.
+    fn judge(&self, role: Role, now: u64, position: Option<i64>) -> Result<(), PostgresError> {
+        match (role, position) {
+            (Role::Primary, position) => {
+                lock(&self.known).extend(position.map(|written| (now, written)));
+                Ok(())
             }
-            // One that was promoted says nothing.
-            Ok(_) => true,
-            Err(error) => {
-                replica.is_away(now, &error);
-                false
+            (Role::Replica, Some(replayed)) if replayed < self.wanted(now) => {
+                Err(PostgresError::Away("it is too far behind".into()))
             }
+            (Role::Replica, _) => Ok(()),
         }
     }
 
     /// What a replica must have: what the primary had as long ago as a replica may be behind.
     fn wanted(&self, now: u64) -> i64 {
-        let mut written = lock(&self.written);
+        let mut known = lock(&self.known);
         let is_old = |at: u64| at + self.behind_ms <= now;
-        while written.get(1).is_some_and(|(at, _)| is_old(*at)) {
-            written.pop_front();
+        while known.get(1).is_some_and(|(at, _)| is_old(*at)) {
+            known.pop_front();
         }
-        written.front().filter(|(at, _)| is_old(*at)).map_or(0, |(_, position)| *position)
+        known.front().filter(|(at, _)| is_old(*at)).map_or(0, |(_, position)| *position)
     }
 }
 
 impl Server {
-    fn new(url: &str, what: For, settings: &Settings) -> Result<Self, PostgresError> {
+    fn new(url: &str, role: Role, settings: &Settings) -> Result<Self, PostgresError> {
+        let what = if role == Role::Primary { For::Asking } else { For::Reading };
+        let asked = config(url, what, settings.patience)?;
         Ok(Self {
-            config: config(url, what, settings.patience)?,
-            patience: settings.patience,
-            most: settings.connections.max(1),
-            pool: Mutex::default(),
-            free: Condvar::new(),
-            away_until: AtomicU64::new(0),
-            looked: AtomicU64::new(0),
+            role,
+            address: address(&asked),
+            questions: Pool::new(asked, settings.patience, settings.connections),
+            looks: Pool::new(config(url, what, LOOK_PATIENCE)?, LOOK_PATIENCE, 1),
+            standing: Mutex::default(),
         })
     }
 
-    fn is_away(&self, now: u64, error: &PostgresError) {
-        tracing::warn!(%error, hosts = ?self.config.get_hosts(), "a database is passed over");
-        self.away_until.store(now + AWAY_MS, Relaxed);
+    /// Whether it may be asked. One that was not looked at lately may hang, or be of yesterday.
+    fn is_fit(&self, now: u64) -> bool {
+        lock(&self.standing).fit.is_some_and(|at| now < at + BELIEVED_MS)
     }
 
-    fn ask<T>(
-        &self,
-        question: &impl Fn(&mut Connection) -> Result<T, PostgresError>,
-    ) -> Result<T, PostgresError> {
-        loop {
-            let (mut connection, kept) = self.take()?;
-            let answer = question(&mut connection);
-            // One that was kept may have ended long ago, and with it all that were: then a new one is asked.
-            let again = answer.is_err() && kept && connection.is_closed();
-            self.give(connection, answer.is_ok(), again);
-            if !again {
-                return answer;
-            }
+    /// Whether it is time for a look, which is then the caller's.
+    fn begin_look(&self, now: u64) -> bool {
+        let mut standing = lock(&self.standing);
+        let is_due = !standing.is_looked_at && standing.looked.is_none_or(|at| now >= at + LOOK_MS);
+        if is_due {
+            (standing.looked, standing.is_looked_at) = (Some(now), true);
+        }
+        is_due
+    }
+
+    fn position(&self) -> Result<Option<i64>, PostgresError> {
+        let sql = if self.role == Role::Primary { WRITTEN } else { REPLAYED };
+        self.looks.ask(&|connection: &mut Connection| {
+            Ok(connection.query(sql, &[])?.first().and_then(|row| row.get(0)))
+        })
+    }
+
+    fn end_look(&self, began: u64, found: Result<(), PostgresError>) {
+        match found {
+            Ok(()) => self.is_back(began),
+            Err(error) => self.is_away(&error),
+        }
+        lock(&self.standing).is_looked_at = false;
+    }
+
+    /// Nobody asks a replica from now on, nor waits for a connection to it, until a look finds it fit. The primary is asked all
+    /// the same, for who else has an answer.
+    fn is_away(&self, error: &PostgresError) {
+        let mut standing = lock(&self.standing);
+        standing.fit = None;
+        let is_news = !std::mem::replace(&mut standing.is_away, true);
+        if self.role == Role::Replica {
+            self.questions.shut();
+        }
+        drop(standing);
+        let address = &self.address;
+        match self.role {
+            _ if !is_news => {}
+            Role::Primary => tracing::warn!(%error, address, "the primary of PostgreSQL does not answer"),
+            Role::Replica => tracing::warn!(%error, address, "a replica of PostgreSQL is passed over"),
         }
     }
 
-    /// A connection, and whether it was kept from an earlier question.
-    fn take(&self) -> Result<(Connection, bool), PostgresError> {
-        let mut pool = lock(&self.pool);
-        while pool.idle.is_empty() && pool.open >= self.most {
-            let waited = self.free.wait_timeout(pool, self.patience).unwrap_or_else(PoisonError::into_inner);
-            pool = waited.0;
-            if waited.1.timed_out() && pool.idle.is_empty() && pool.open >= self.most {
-                return Err(PostgresError::Away(format!(
-                    "all {} connections for reading are in use",
-                    self.most
-                )));
-            }
+    fn is_back(&self, looked: u64) {
+        let mut standing = lock(&self.standing);
+        standing.fit = Some(looked);
+        let is_news = std::mem::take(&mut standing.is_away);
+        self.questions.reopen();
+        drop(standing);
+        let address = &self.address;
+        match self.role {
+            _ if !is_news => {}
+            Role::Primary => tracing::info!(address, "the primary of PostgreSQL answers again"),
+            Role::Replica => tracing::info!(address, "a replica of PostgreSQL is asked again"),
         }
-        if let Some(connection) = pool.idle.pop() {
-            return Ok((connection, true));
-        }
-        pool.open += 1;
-        drop(pool);
-        Connection::open(&self.config, self.patience).map(|connection| (connection, false)).inspect_err(
-            |_| {
-                lock(&self.pool).open -= 1;
-                self.free.notify_one();
-            },
-        )
-    }
-
-    fn give(&self, connection: Connection, is_good: bool, are_all_old: bool) {
-        let mut pool = lock(&self.pool);
-        let mut old = Vec::new();
-        if is_good {
-            pool.idle.push(connection);
-        } else {
-            old.push(connection);
-        }
-        if are_all_old {
-            old.append(&mut pool.idle);
-        }
-        pool.open -= old.len();
-        drop(pool);
-        self.free.notify_all();
     }
 }
+
+/// Where a server is, for people; several hosts if it is one of several.
+fn address(config: &Config) -> String {
+    let ports = config.get_ports();
+    let one = |(n, host): (usize, &Host)| {
+        let port = ports.get(n).or(ports.first()).copied().unwrap_or(5432);
+        match host {
+            Host::Tcp(name) => format!("{name}:{port}"),
+            Host::Unix(folder) => format!("{}:{port}", folder.display()),
+        }
+    };
+    config.get_hosts().iter().enumerate().map(one).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests;

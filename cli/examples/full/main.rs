@@ -34,6 +34,10 @@ const LOOK: Duration = Duration::from_millis(250);
 ///
 /// The bookings service may be stopped meanwhile, as when its table is to be made anew: the rest goes on, and the command that
 /// starts it again is said. Whatever else ends by itself ends all of it.
+///
+/// Ports: server 7410 (HTTP), 7411 (raw TCP), 7415 (replication) and from 7430 on (cores); backup 7510 and 7511; bookings 7420;
+/// Kafka 9092; PostgreSQL 5432, its replica 5433. For one that somebody has, another that is free is taken, and the screen says
+/// which. Nothing of it is set by FRONTROW_ variables of the environment: they are ignored, and named.
 #[derive(Parser)]
 struct Args {
     /// Where they keep what they have; a second start goes on with it.
@@ -53,6 +57,9 @@ fn main() -> ExitCode {
 
 fn run(folder: &Path) -> Outcome<()> {
     what_is_missing()?;
+    if let Some(warning) = ignored() {
+        eprintln!("{warning}");
+    }
     let stopped = signals()?;
     let places = Places::of(folder)?;
     let mut full = Full::default();
@@ -75,6 +82,18 @@ fn what_is_missing() -> Outcome<()> {
     let postgres = postgres::ready().map_err(|error| error.to_string()).err();
     let missing: Vec<String> = kafka.into_iter().chain(postgres).collect();
     if missing.is_empty() { Ok(()) } else { Err(missing.join("\nrun-full: ").into()) }
+}
+
+/// What stands in the environment and is not taken, if anything does.
+fn ignored() -> Option<String> {
+    let names: Vec<String> = program::foreign().collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "run-full: {} in the environment {} ignored: all parts have ports and settings of their own here (--help)",
+            names.join(", "),
+            if names.len() == 1 { "is" } else { "are" }
+        )
+    })
 }
 
 /// Ctrl-C and SIGTERM, from now on.

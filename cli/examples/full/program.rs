@@ -34,7 +34,11 @@ impl Program {
         let log = places.folder(&format!("{name}.log"));
         let mut file = File::options().create(true).append(true).open(&log)?;
         // It ends with this process, however that goes. A group of its own: an interrupt at the terminal is for this one.
-        let mut child = Command::new("setpriv")
+        let mut child = Command::new("setpriv");
+        for name in foreign() {
+            child.env_remove(name);
+        }
+        let mut child = child
             .args(["--pdeathsig", "TERM"])
             .arg(&places.program)
             .arg("--json")
@@ -95,15 +99,20 @@ impl Program {
     }
 }
 
+/// What stands in the environment for a `frontrow`. Each part has its own settings: mixed with these it would be neither as
+/// somebody wanted it nor as it is said here.
+pub(crate) fn foreign() -> impl Iterator<Item = String> {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    names.filter(|name| name.starts_with("FRONTROW_"))
+}
+
 /// What starts one in a shell.
 pub(crate) fn command(places: &Places, words: &[&str], settings: &Settings) -> String {
-    let settings = settings.iter().map(|(key, value)| format!("{key}={} ", quoted(value)));
-    format!(
-        "env {}{} {}",
-        settings.collect::<String>(),
-        quoted(&places.program.display().to_string()),
-        words.join(" ")
-    )
+    let foreign = foreign().flat_map(|name| ["-u".to_owned(), quoted(&name)]);
+    let settings = settings.iter().map(|(key, value)| format!("{key}={}", quoted(value)));
+    let program = quoted(&places.program.display().to_string());
+    let all = std::iter::once("env".to_owned()).chain(foreign).chain(settings).chain([program]);
+    all.chain(words.iter().map(ToString::to_string)).collect::<Vec<_>>().join(" ")
 }
 
 /// As a shell takes it for one word.

@@ -206,8 +206,15 @@ pub(crate) fn delete_some(settings: &Settings, names: &[&str]) {
 /// Makes a topic once the one before is gone.
 #[allow(dead_code, reason = "not every test needs it")]
 pub(crate) fn make(settings: &Settings, name: &str) {
+    make_with(settings, name, &[]);
+}
+
+/// The same with settings of its own.
+#[allow(dead_code, reason = "not every test needs it")]
+pub(crate) fn make_with(settings: &Settings, name: &str, own: &[(&str, &str)]) {
     let (admin, runtime) = admin(settings);
-    let wanted = NewTopic::new(name, i32::from(PARTITIONS), TopicReplication::Fixed(1));
+    let plain = NewTopic::new(name, i32::from(PARTITIONS), TopicReplication::Fixed(1));
+    let wanted = own.iter().fold(plain, |topic, (key, value)| topic.set(key, value));
     let made = (0..MAKES).find(|_| {
         let made =
             runtime.block_on(admin.create_topics([&wanted], &AdminOptions::new())).expect("it answers");
