@@ -357,10 +357,12 @@ impl Reader {
     }
 
     fn missing(&self) -> String {
-        self.settings.away(format!(
-            "there is no topic {} yet; the server that is primary makes it, with kafka.brokers and kafka.prefix like these",
+        format!(
+            "Kafka at {}: there is no topic {} yet; the server that is primary makes it, with kafka.brokers and kafka.prefix like \
+             these; nothing is lost meanwhile",
+            self.settings.brokers,
             self.topic()
-        ))
+        )
     }
 
     fn away(&self, error: impl std::fmt::Display) -> SourceError {
