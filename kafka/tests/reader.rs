@@ -385,9 +385,14 @@ fn a_kafka_that_stands_still_is_not_said_to_be_as_it_was_before() {
     let Some(mut kafka) = common::own_kafka() else { return };
     let settings = Settings { brokers: kafka.brokers(), ..settings("still", 39) };
     drop(written(&settings, 1..10));
+    let mut ticks = Ticks::new(settings.clone(), "still");
+    ticks.poll(PATIENCE).unwrap();
     kafka.kill();
-    let ends = Ends::new(settings.clone(), "still").unwrap();
-    let look = || ends.look(0..i32::from(PARTITIONS), Duration::from_secs(1));
+    let mut look = || {
+        // It says what it met only when it is polled.
+        let _ = ticks.poll(PATIENCE);
+        ticks.end(Duration::from_secs(1))
+    };
     let away =
         |why: &SourceError| matches!(why, SourceError::Away(why) if why.contains("Connection refused"));
     assert!((0..20).any(|_| look().is_err_and(|why| away(&why))), "nobody is there");
