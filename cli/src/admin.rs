@@ -50,7 +50,7 @@ async fn changed<T>(
     session: &Session,
     answer: impl Future<Output = Result<T, HttpError>>,
 ) -> Result<T, Failure> {
-    session.operate(LOOK_AT_EVENTS, answer).await
+    session.operate(LOOK_AT_EVENTS, Box::pin(answer)).await
 }
 
 async fn number(session: &Session, args: &EventArg) -> Result<u32, Failure> {

@@ -77,7 +77,7 @@ impl Common {
         let mut text = shell::program();
         // Where a variable names another server, the default has to be typed, too.
         if self.server != SERVER || std::env::var_os(SERVER_VARIABLE).is_some() {
-            text += &format!(" --server {}", quoted(&self.server));
+            text = text + " --server " + &quoted(&self.server);
         }
         text
     }
@@ -86,10 +86,10 @@ impl Common {
     pub(crate) fn buying(&self) -> String {
         let mut text = self.command();
         if let Some(address) = &self.tcp {
-            text += &format!(" --tcp {}", quoted(address));
+            text = text + " --tcp " + &quoted(address);
         }
         if let Some(user) = self.user {
-            text += &format!(" --user {user}");
+            text = text + " --user " + &user.to_string();
         }
         text += &secret("--token JWT", self.token.as_deref(), TOKEN_VARIABLE);
         text + &self.data_option()

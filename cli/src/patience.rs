@@ -33,17 +33,18 @@ impl Session {
     /// Waits for an answer. If it does not come soon, it is said once what is waited for: `client`, if there is one, knows why it
     /// repeats its request, and the server why it answers nobody.
     pub(crate) async fn patiently<T>(&self, client: Option<&Client>, answer: impl Future<Output = T>) -> T {
-        let mut answer = std::pin::pin!(answer);
-        let late = async {
+        // In boxes: commands wait in several places, and each would have room for all of it.
+        let mut answer = Box::pin(answer);
+        let late = Box::pin(async {
             tokio::time::sleep(CALM).await;
             let server = self.how_it_is().await;
             let held_up = client.and_then(Client::held_up);
             words(&server, held_up.as_ref(), &self.common.server, &self.common.command())
-        };
+        });
         tokio::select! {
             biased;
             answer = &mut answer => return answer,
-            text = late => self.say_aside(text),
+            text = late => self.say_aside(&text),
         }
         answer.await
     }
@@ -64,9 +65,9 @@ impl Session {
     }
 
     /// A command waits for several answers, and may wait for each for the same reason.
-    fn say_aside(&self, text: String) {
-        if self.said.replace(text.clone()) != text {
-            self.out().aside(&text);
+    fn say_aside(&self, text: &str) {
+        if self.said.replace(text.to_owned()) != text {
+            self.out().aside(text);
         }
     }
 }

@@ -43,7 +43,7 @@ impl Session {
         answer: impl Future<Output = Result<T, HttpError>>,
     ) -> Result<T, Failure> {
         self.under_way.set(UnderWay::Operation { look });
-        let outcome = self.patiently(None, answer).await;
+        let outcome = self.patiently(None, Box::pin(answer)).await;
         self.under_way.set(UnderWay::Answered);
         outcome.map_err(
             |error| {
