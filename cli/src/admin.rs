@@ -2,34 +2,40 @@
 
 use crate::args::{BlockArgs, BookingsArgs, Create, Event, EventArg};
 use crate::browse::say_behind;
-use crate::failure::{Failure, UnderWay};
+use crate::failure::{Failure, LOOK_AT_EVENTS};
 use crate::plan;
 use crate::session::Session;
 use crate::show::Out;
-use frontrow_client::Http;
 use frontrow_client::http::{Behind, Event as Line, EventQuery};
+use frontrow_client::{Http, HttpError};
 use serde_json::{Value, json};
+use std::time::Duration;
+
+/// How long an answer may take: a large event is made in one request.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) async fn run(session: &Session, event: Event, out: Out) -> Result<(), Failure> {
-    let http = session.operator()?;
-    let looks = matches!(event, Event::Sales(_) | Event::Bookings(_));
-    session.under_way.set((!looks).then_some(UnderWay::Operation));
+    let http = session.operator()?.with_patience(PATIENCE);
     match event {
-        Event::Create(args) => create(&http, &args, out).await,
+        Event::Create(args) => create(session, &http, &args, out).await,
         Event::Open(args) => {
-            say_line(&http.open(number(session, &args).await?).await?, "is on sale", out);
+            let event = number(session, &args).await?;
+            say_line(&changed(session, http.open(event)).await?, "is on sale", out);
             Ok(())
         }
         Event::Pause(args) => {
-            say_line(&http.pause(number(session, &args).await?).await?, "is paused", out);
+            let event = number(session, &args).await?;
+            say_line(&changed(session, http.pause(event)).await?, "is paused", out);
             Ok(())
         }
         Event::Close(args) => {
-            say_line(&http.close(number(session, &args).await?).await?, "is closed", out);
+            let event = number(session, &args).await?;
+            say_line(&changed(session, http.close(event)).await?, "is closed", out);
             Ok(())
         }
         Event::Archive(args) => {
-            say_line(&http.archive(number(session, &args).await?).await?, "is archived", out);
+            let event = number(session, &args).await?;
+            say_line(&changed(session, http.archive(event)).await?, "is archived", out);
             Ok(())
         }
         Event::Sales(args) => sales(session, &http, number(session, &args).await?, out).await,
@@ -39,23 +45,35 @@ pub(crate) async fn run(session: &Session, event: Event, out: Out) -> Result<(),
     }
 }
 
+/// Waits for the answer to what changes events.
+async fn changed<T>(
+    session: &Session,
+    answer: impl Future<Output = Result<T, HttpError>>,
+) -> Result<T, Failure> {
+    session.operate(LOOK_AT_EVENTS, Box::pin(answer)).await
+}
+
 async fn number(session: &Session, args: &EventArg) -> Result<u32, Failure> {
     session.event(&args.event).await
 }
 
-async fn create(http: &Http, args: &Create, out: Out) -> Result<(), Failure> {
+async fn create(session: &Session, http: &Http, args: &Create, out: Out) -> Result<(), Failure> {
     let query = query(args);
     let created = match (&args.file, args.stadium) {
         (Some(file), _) => {
             let bytes = plan::read(file)?;
             let kind = file.extension().and_then(|it| it.to_str()).map(str::to_lowercase);
             let kind = kind.filter(|it| it == "csv").map_or("application/json", |_| "text/csv");
-            http.create_event(&query, Some(kind), bytes).await?
+            changed(session, http.create_event(&query, Some(kind), bytes)).await?
         }
-        (None, Some(seats)) => http.create_stadium(&query, seats, args.tiers).await?,
+        (None, Some(seats)) => changed(session, http.create_stadium(&query, seats, args.tiers)).await?,
         (None, None) => return Err(Failure::Usage("give a plan, or --stadium and a number of seats".into())),
     };
-    let event = if args.open { http.open(created.event.event).await? } else { created.event.clone() };
+    let event = if args.open {
+        changed(session, http.open(created.event.event)).await?
+    } else {
+        created.event.clone()
+    };
     let mut json = json!(created);
     json["ok"] = true.into();
     json["state"] = json!(event.state);
@@ -64,9 +82,9 @@ async fn create(http: &Http, args: &Create, out: Out) -> Result<(), Failure> {
     let warnings = warnings.fold(String::new(), |text, it| text + "\n  note: " + it);
     let number = event.event;
     let next = if args.open {
-        format!("It is on sale: frontrow seats {number}")
+        format!("It is on sale: {} seats {number}", session.common.command())
     } else {
-        format!("It is a draft: frontrow event open {number} puts it on sale")
+        format!("It is a draft: {} event open {number} puts it on sale", session.common.operating())
     };
     let text = format!(
         "Event {number}: {}, {} seats in {} sections.{warnings}\n{next}",
@@ -96,7 +114,7 @@ fn query(args: &Create) -> EventQuery {
 
 async fn bookings(session: &Session, http: &Http, args: &BookingsArgs, out: Out) -> Result<(), Failure> {
     let event = session.event(&args.event).await?;
-    let found = http.bookings(event, args.user, args.from).await?;
+    let found = session.ask(http.bookings(event, args.user, args.from)).await?;
     let mut json = json!(found);
     json["ok"] = true.into();
     let lines = found.bookings.iter().map(|it| {
@@ -110,7 +128,7 @@ async fn bookings(session: &Session, http: &Http, args: &BookingsArgs, out: Out)
 }
 
 async fn sales(session: &Session, http: &Http, event: u32, out: Out) -> Result<(), Failure> {
-    let mut json = http.sales(event).await?;
+    let mut json = session.ask(http.sales(event)).await?;
     let behind: Option<Behind> = serde_json::from_value(json["behind"].clone()).unwrap_or_default();
     json["ok"] = true.into();
     let figures = |of: &Value| {
@@ -144,7 +162,9 @@ async fn block(
 ) -> Result<(), Failure> {
     let at = session.locate(&args.event, &args.section, Some(&args.row)).await?;
     let seats = at.seats(&args.seats, session.common.place)?;
-    let done = http.block(at.place.event, (at.place.section, at.place.row), &seats, blocked).await?;
+    let done =
+        changed(session, http.block(at.place.event, (at.place.section, at.place.row), &seats, blocked))
+            .await?;
     let mut json = json!(done);
     json["ok"] = true.into();
     json["places"] = json!(seats);

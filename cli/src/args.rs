@@ -2,7 +2,18 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use frontrow_client::{Adjacency, RequestId, parse_id};
-use std::path::PathBuf;
+use frontrow_server::shell::{self, quoted};
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+/// Where a server is unless something else is said.
+const SERVER: &str = "http://127.0.0.1:7410";
+/// The same of its data.
+const DATA: &str = "data";
+/// What may stand in the environment instead of options.
+const SERVER_VARIABLE: &str = "FRONTROW_URL";
+const TOKEN_VARIABLE: &str = "FRONTROW_TOKEN";
+const KEY_VARIABLE: &str = "FRONTROW_ADMIN_KEY";
 
 /// Sells seats: claim them for minutes, buy what you claimed, queue fairly for the rest.
 #[derive(Debug, Parser)]
@@ -10,7 +21,8 @@ use std::path::PathBuf;
 #[command(
     after_help = "Try: frontrow serve, then in another terminal: frontrow event create --stadium 1000 --open, \
     frontrow seats 1, frontrow claim 1 <section> --best 2\n\
-    Exit codes: 0 done, 1 refused, 2 wrong usage, 3 no server to be reached, 130 Ctrl-C, 143 SIGTERM."
+    Exit codes: 0 done, 1 refused, 2 wrong usage, 3 no server to be reached, 129 SIGHUP, 130 Ctrl-C, \
+    143 SIGTERM."
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -26,8 +38,8 @@ pub(crate) struct Common {
     #[arg(
         long,
         global = true,
-        env = "FRONTROW_URL",
-        default_value = "http://127.0.0.1:7410",
+        env = SERVER_VARIABLE,
+        default_value = SERVER,
         value_name = "URL"
     )]
     pub(crate) server: String,
@@ -38,16 +50,16 @@ pub(crate) struct Common {
     #[arg(long, global = true, value_name = "N")]
     pub(crate) user: Option<u64>,
     /// Your token from the issuer (a JWT).
-    #[arg(long, global = true, env = "FRONTROW_TOKEN", hide_env_values = true, value_name = "JWT")]
+    #[arg(long, global = true, env = TOKEN_VARIABLE, hide_env_values = true, value_name = "JWT")]
     pub(crate) token: Option<String>,
     /// One JSON object per line instead of text.
     #[arg(long, global = true)]
     pub(crate) json: bool,
     /// The operator's key; else the one in the data directory.
-    #[arg(long, global = true, env = "FRONTROW_ADMIN_KEY", hide_env_values = true, value_name = "KEY")]
+    #[arg(long, global = true, env = KEY_VARIABLE, hide_env_values = true, value_name = "KEY")]
     pub(crate) admin_key: Option<String>,
     /// The server's data directory, where a development server keeps its operator's key.
-    #[arg(long, global = true, default_value = "data", value_name = "DIR")]
+    #[arg(long, global = true, default_value = DATA, value_name = "DIR")]
     pub(crate) data: PathBuf,
     /// Take sections, rows and seats as indexes from 0 rather than by their labels.
     #[arg(long, global = true)]
@@ -59,6 +71,49 @@ impl Common {
     pub(crate) fn user(&self) -> u64 {
         self.user.unwrap_or(1)
     }
+
+    /// This program for another command at the same server, as somebody types it.
+    pub(crate) fn command(&self) -> String {
+        let mut text = shell::program();
+        // Where a variable names another server, the default has to be typed, too.
+        if self.server != SERVER || std::env::var_os(SERVER_VARIABLE).is_some() {
+            text = text + " --server " + &quoted(&self.server);
+        }
+        text
+    }
+
+    /// The same for a buyer: as the same user, the same way.
+    pub(crate) fn buying(&self) -> String {
+        let mut text = self.command();
+        if let Some(address) = &self.tcp {
+            text = text + " --tcp " + &quoted(address);
+        }
+        if let Some(user) = self.user {
+            text = text + " --user " + &user.to_string();
+        }
+        text += &secret("--token JWT", self.token.as_deref(), TOKEN_VARIABLE);
+        text + &self.data_option()
+    }
+
+    /// The same for an operator.
+    pub(crate) fn operating(&self) -> String {
+        let key = secret("--admin-key KEY", self.admin_key.as_deref(), KEY_VARIABLE);
+        self.command() + &key + &self.data_option()
+    }
+
+    fn data_option(&self) -> String {
+        if self.data == Path::new(DATA) {
+            String::new()
+        } else {
+            format!(" --data {}", quoted(&self.data.to_string_lossy()))
+        }
+    }
+}
+
+/// An option whose value is not shown on a screen. From its variable the next command has it, too.
+fn secret(option: &str, value: Option<&str>, variable: &str) -> String {
+    let is_told = value.is_none() || std::env::var_os(variable).as_deref() == value.map(OsStr::new);
+    if is_told { String::new() } else { format!(" {option}") }
 }
 
 #[derive(Debug, Subcommand)]
@@ -585,6 +640,8 @@ mod tests {
             ("event create plan.json --stadium 10", false),
             ("event block 1 A 3", false),
             ("book -AQ", true),
+            ("book -- -AQ", true),
+            ("claim --best 2 -- 1 --server", true),
             ("tune check --config x --data y --json", true),
             ("tune apply --yes --undo z", true),
             ("tune render --yes", false),
@@ -606,6 +663,26 @@ mod tests {
         ] {
             let words = std::iter::once("frontrow").chain(line.split(' '));
             assert_eq!(Cli::try_parse_from(words).is_ok(), good, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_next_command_is_told_what_this_one_was() {
+        let common = |line: &str| Cli::try_parse_from(line.split(' ')).expect(line).common;
+        let said = common(
+            "frontrow claim 1 A --best 1 --server http://h:1 --tcp h:2 --user 7 --token SECRET --data a$b --admin-key SECRET",
+        );
+        let me = shell::program();
+        assert_eq!(said.command(), format!("{me} --server http://h:1"));
+        assert_eq!(
+            said.buying(),
+            format!("{me} --server http://h:1 --tcp h:2 --user 7 --token JWT --data 'a$b'")
+        );
+        assert_eq!(said.operating(), format!("{me} --server http://h:1 --admin-key KEY --data 'a$b'"));
+        let plain = Common { server: SERVER.into(), ..common("frontrow status") };
+        let variable = |name| std::env::var_os(name).is_some();
+        if !variable(SERVER_VARIABLE) {
+            assert_eq!((plain.command(), plain.buying(), plain.operating()), (me.clone(), me.clone(), me));
         }
     }
 

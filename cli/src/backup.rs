@@ -1,7 +1,7 @@
 //! The second node: follow a primary, take over from it, and decide what answers wait for.
 
 use crate::args::{Backup, Cluster, Common, Promote, Replication};
-use crate::failure::Failure;
+use crate::failure::{Failure, UnderWay};
 use crate::serve;
 use crate::service_status;
 use crate::session::Session;
@@ -17,6 +17,9 @@ use std::time::Duration;
 /// How long a promotion is waited for.
 const PROMOTION: Duration = Duration::from_secs(120);
 
+/// How to know what has become of an operation on a node.
+const LOOK: &str = "look with `frontrow status` before you ask again";
+
 /// What an operator has to see to without a cluster.
 const KEEP_DOWN: &str = "Keep the old primary from serving: if it was alone (`frontrow replication alone`), or acknowledges \
                          locally, it sells the same seats as soon as it is started with `frontrow serve`, and a reboot does \
@@ -24,7 +27,7 @@ const KEEP_DOWN: &str = "Keep the old primary from serving: if it was alone (`fr
 /// The same, before it comes to that.
 const ALONE: &str = "It acknowledges by itself from now on, after a restart, too. Without a cluster nothing else keeps it from \
                      selling: before its standby is promoted, make sure that this node cannot start (systemctl disable --now \
-                     frontrow). `frontrow replication backup` ends it.";
+                     frontrow).";
 
 /// Follows a primary; once promoted, serves like `frontrow serve`.
 pub(crate) fn run(common: &Common, args: &Backup, out: Out) -> Result<(), Failure> {
@@ -48,12 +51,14 @@ pub(crate) fn run(common: &Common, args: &Backup, out: Out) -> Result<(), Failur
 /// Makes a standby the primary.
 pub(crate) async fn promote(session: &Session, args: &Promote, out: Out) -> Result<(), Failure> {
     let path = if args.force { "/v1/admin/promote?force=true" } else { "/v1/admin/promote" };
-    let answer = session.operator()?.operate(path).await?;
+    let answer = session.operate(LOOK, session.operator()?.operate(path)).await?;
+    session.under_way.set(UnderWay::Operation { look: LOOK });
     let Ok(node) = tokio::time::timeout(PROMOTION, serving(session)).await else {
         let message = format!(
             "the node has begun to take over, and does not serve after {} s: it may still read its log, or it has ended: look at \
-             what it says (journalctl -u frontrow), and ask again with `frontrow status`",
-            PROMOTION.as_secs()
+             what it says (journalctl -u frontrow), and ask again with `{} status`",
+            PROMOTION.as_secs(),
+            session.common.command()
         );
         return Err(Failure::Refused { code: "not_yet", message });
     };
@@ -112,21 +117,24 @@ pub(crate) fn cluster(common: &Common, what: &Cluster, out: Out) -> Result<(), F
 /// Shows or changes what answers wait for.
 pub(crate) async fn replication(session: &Session, what: &Replication, out: Out) -> Result<(), Failure> {
     let http = session.operator()?;
-    let answer: Result<Value, HttpError> = match what {
-        Replication::Status => http.replication().await,
-        Replication::Alone => http.operate("/v1/admin/replication/alone").await,
-        Replication::Backup => http.operate("/v1/admin/replication/backup").await,
+    let answer = match what {
+        Replication::Status => session.ask(http.replication()).await,
+        Replication::Alone => session.operate(LOOK, http.operate("/v1/admin/replication/alone")).await,
+        Replication::Backup => session.operate(LOOK, http.operate("/v1/admin/replication/backup")).await,
     };
-    let answer = match answer {
+    let answer: Value = match answer {
         // A standby has none of its own.
-        Err(HttpError::Refused { code, .. }) if code == "standby" && matches!(what, Replication::Status) => {
+        Err(Failure::Http(HttpError::Refused { code, .. }))
+            if code == "standby" && matches!(what, Replication::Status) =>
+        {
             return node(session, out).await;
         }
         answer => answer?,
     };
-    let mut text = followed(&answer);
+    let operating = session.common.operating();
+    let mut text = followed(&answer, &operating);
     if matches!(what, Replication::Alone) {
-        let _ = write!(text, "\n{ALONE}");
+        let _ = write!(text, "\n{ALONE} `{operating} replication backup` ends it.");
     }
     out.say(&json!({"ok": true, "replication": answer, "text": text}), &text);
     Ok(())
@@ -153,8 +161,8 @@ fn how_far(of: &Value) -> String {
     }
 }
 
-/// How a primary's standby is doing, in words.
-fn followed(of: &Value) -> String {
+/// How a primary's standby is doing, in words; `operating` is what operators' commands begin with.
+fn followed(of: &Value, operating: &str) -> String {
     let mut text = format!(
         "Answers wait for: {} (by the configuration: {}). Standby: {} of {} streams, {}.",
         word(of, "acknowledge"),
@@ -168,10 +176,10 @@ fn followed(of: &Value) -> String {
     }
     match of["unacknowledged"].as_str() {
         Some("standby_behind") => {
-            let _ = write!(text, "\n{BEHIND}");
+            let _ = write!(text, "\n{BEHIND} (`{operating} replication alone`).");
         }
         Some(_) => {
-            let _ = write!(text, "\n{UNANSWERED}");
+            let _ = write!(text, "\n{UNANSWERED} (`{operating} replication alone`).");
         }
         None => {}
     }
@@ -180,17 +188,17 @@ fn followed(of: &Value) -> String {
 
 /// Said of a primary whose answers wait for a standby that does not follow.
 const UNANSWERED: &str = "NOTHING IS ACKNOWLEDGED NOW: no standby follows all of the log, and answers wait for one. Start it \
-                          (`frontrow backup`), or go on without (`frontrow replication alone`).";
+                          (`frontrow backup`, at the other node), or go on without";
 /// The same of one whose standby follows, too far behind.
 const BEHIND: &str = "NOTHING IS ACKNOWLEDGED NOW: answers wait for the standby, which is behind, and what is new is refused. \
-                      If it does not catch up: end it, and start it again (`frontrow backup`), or go on without (`frontrow \
-                      replication alone`).";
+                      If it does not catch up: end it, and start it again (`frontrow backup`, at the other node), or go on \
+                      without";
 
 /// What the node is, and how far.
 pub(crate) async fn node(session: &Session, out: Out) -> Result<(), Failure> {
-    let node = session.http.node().await?;
+    let node = session.ask(session.http.node()).await?;
     let text = match node["role"].as_str() {
-        Some("primary") => primary(&node),
+        Some("primary") => primary(&node, &session.common.operating()),
         Some("bookings") => service_status::text(&node),
         _ => standby(&node),
     };
@@ -198,12 +206,15 @@ pub(crate) async fn node(session: &Session, out: Out) -> Result<(), Failure> {
     Ok(())
 }
 
-fn primary(node: &Value) -> String {
+fn primary(node: &Value, operating: &str) -> String {
     let serves = if node["ready"] == true { "serves" } else { "does not serve yet" };
     let (epoch, events, connections) = (&node["epoch"], &node["events"], &node["connections"]);
     let replication = &node["replication"];
-    let standby =
-        if replication.is_null() { "It is to have no standby.".to_owned() } else { followed(replication) };
+    let standby = if replication.is_null() {
+        "It is to have no standby.".to_owned()
+    } else {
+        followed(replication, operating)
+    };
     let mut text = format!(
         "Primary in epoch {epoch}, {serves}: {events} events, {connections} connections of clients.\n{standby}"
     );
@@ -305,6 +316,18 @@ mod tests {
         assert_eq!(of(false, Value::Null, 0, json!("no_standby")), "not caught up");
         let idle = json!({"caught_up": true, "silent_ms": 3000, "lag_bytes": [0, 0]});
         assert_eq!(how_far(&idle), "silent for 3 s, and had everything before");
+    }
+
+    #[test]
+    fn the_way_out_is_told_as_it_can_be_typed() {
+        let said = |why: &str| followed(&json!({"unacknowledged": why}), "frontrow --server http://h:1");
+        for why in ["no_standby", "standby_behind"] {
+            let said = said(why);
+            assert!(
+                said.contains("go on without (`frontrow --server http://h:1 replication alone`)."),
+                "{said}"
+            );
+        }
     }
 
     #[test]

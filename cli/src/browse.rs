@@ -12,9 +12,13 @@ use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) async fn events(session: &Session, args: &Events, out: Out) -> Result<(), Failure> {
-    let events = session.http.events(&args.query.join(" ")).await?;
+    let events = session.ask(session.http.events(&args.query.join(" "))).await?;
     if events.is_empty() && !out.json {
-        out.say(&json!({}), "There are no such events. An operator makes one with: frontrow event create");
+        let operating = session.common.operating();
+        let text = format!(
+            "There are no such events. An operator makes one with: {operating} event create PLAN.json --name NAME"
+        );
+        out.say(&json!({}), text);
     }
     for event in events {
         let text = format!(
@@ -29,7 +33,7 @@ pub(crate) async fn events(session: &Session, args: &Events, out: Out) -> Result
 pub(crate) async fn seats(session: &Session, args: &SeatsArgs, out: Out) -> Result<(), Failure> {
     let Some(section) = &args.section else { return sections(session, &args.event, out).await };
     let at = session.locate(&args.event, section, None).await?;
-    let state = session.http.section(at.place.event, at.place.section).await?;
+    let state = session.ask(session.http.section(at.place.event, at.place.section)).await?;
     let letters = |row| state.rows.iter().find(|it| it.row == row).map(|it| &*it.seats);
     let rows = at.labels.rows().iter().map(|row| {
         json!({
@@ -65,7 +69,7 @@ async fn sections(session: &Session, event: &str, out: Out) -> Result<(), Failur
     }
     let width = detail.section_list.iter().map(|it| it.name.chars().count()).max().unwrap_or(0);
     for (index, section) in detail.section_list.iter().enumerate() {
-        let state = session.http.section(event.event, index as u16).await?;
+        let state = session.ask(session.http.section(event.event, index as u16)).await?;
         let free = free(&state);
         let mut json = json!({
             "ok": true, "event": event.event, "section": index, "name": section.name,
@@ -92,7 +96,7 @@ pub(crate) async fn bookings(session: &Session, args: &OwnArgs, out: Out) -> Res
     let http = session.http.as_user(session.token().await?);
     let mut maps = BTreeMap::new();
     if let Some(id) = &args.id {
-        let booking = http.own_booking(id).await?;
+        let booking = session.ask(http.own_booking(id)).await?;
         say_booking(session, &mut maps, &booking, out).await;
         if let Some(behind) = &booking.behind {
             say_behind(session, "It may have been given back meanwhile, for", behind, out).await;
@@ -105,7 +109,7 @@ pub(crate) async fn bookings(session: &Session, args: &OwnArgs, out: Out) -> Res
     };
     let (mut cursor, mut any, mut behind) = (None, false, None);
     loop {
-        let page = http.own_bookings(event, cursor.as_deref()).await?;
+        let page = session.ask(http.own_bookings(event, cursor.as_deref())).await?;
         for booking in &page.bookings {
             say_booking(session, &mut maps, booking, out).await;
         }
@@ -121,7 +125,9 @@ pub(crate) async fn bookings(session: &Session, args: &OwnArgs, out: Out) -> Res
             if any { "Newer bookings may be missing here, for" } else { "No booking is known here, but" };
         say_behind(session, what, &behind, out).await;
     } else if !any && !out.json {
-        out.say(&json!({}), "You have booked nothing yet: frontrow events, frontrow claim, frontrow book");
+        let buying = session.common.buying();
+        let text = format!("You have booked nothing yet: {buying} events, then claim and book, too");
+        out.say(&json!({}), text);
     }
     Ok(())
 }
@@ -129,7 +135,7 @@ pub(crate) async fn bookings(session: &Session, args: &OwnArgs, out: Out) -> Res
 /// That what was said may not be all, and why: the last line.
 pub(crate) async fn say_behind(session: &Session, what: &str, behind: &Behind, out: Out) {
     // Buyers are not told what exactly is wrong; whoever runs it reads that in the status.
-    let node = session.http.node().await.unwrap_or_default();
+    let node = session.ask(session.http.node()).await.unwrap_or_default();
     let consumers = node["consumers"].as_array().into_iter().flatten();
     let troubles: BTreeSet<&str> =
         consumers.chain([&node["bookings"]]).filter_map(|it| it["trouble"].as_str()).collect();
@@ -155,7 +161,7 @@ async fn say_booking(session: &Session, maps: &mut Maps, booking: &OwnBooking, o
 }
 
 pub(crate) async fn token(session: &Session, out: Out) -> Result<(), Failure> {
-    let token = session.http.dev_token(session.common.user()).await?;
+    let token = session.ask(session.http.dev_token(session.common.user())).await?;
     let json = json!({"ok": true, "user": session.common.user(), "token": token.token, "expires_s": token.expires_s});
     out.say(&json, &token.token);
     Ok(())

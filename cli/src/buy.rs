@@ -1,6 +1,6 @@
 //! Claiming, and everything that is done with a token.
 
-use crate::args::{Claim, Token};
+use crate::args::{Claim, Place, Token};
 use crate::failure::Failure;
 use crate::places::Labels;
 use crate::request::Request;
@@ -9,6 +9,7 @@ use crate::show::{Out, hold_json, hold_seats, span};
 use frontrow_client::{
     Claim as Claimed, Client, ClientError, Code, Held, RowRef, Seats, SeatsError, Waiting,
 };
+use frontrow_server::shell;
 use serde_json::json;
 use std::time::Duration;
 
@@ -31,18 +32,29 @@ pub(crate) async fn claim(session: &Session, args: &Claim, out: Out) -> Result<(
             None => asking.client.claim_best(at.place, wish).await,
         }
     };
-    match session.carry_out(&asking, &at.labels, out, claiming).await? {
-        Claimed::Held(held) => say_held("granted", &held, &at.labels, &client, out),
+    match session.carry_out(&asking, &at.labels, claiming).await? {
+        Claimed::Held(held) => say_held(session, "granted", &held, &at.labels, &client),
         Claimed::Waiting(waiting) => {
             say_waiting(&waiting, &at, out);
             if !out.json {
-                let text =
-                    "An offer is made to you while you watch: run `frontrow wait` with the same place.";
-                out.say(&json!({}), text);
+                let next = waiting_for(session, args);
+                out.say(
+                    &json!({}),
+                    format_args!("An offer is made to you while you watch.\n  next   {next}"),
+                );
             }
         }
     }
     Ok(())
+}
+
+/// The command that waits where a claim has joined the queue.
+fn waiting_for(session: &Session, args: &Claim) -> String {
+    let Place { event, section, row } = &args.at;
+    let operands: Vec<&str> = [event, section].into_iter().chain(row).map(|word| &**word).collect();
+    let places = if session.common.place { " --place" } else { "" };
+    let options = format!("--count {}{places}", args.best.unwrap_or(1));
+    format!("{} {}", session.common.buying(), shell::line("wait", &operands, &options))
 }
 
 /// Seats of one claim.
@@ -67,7 +79,7 @@ pub(crate) fn with_labels(error: ClientError, labels: &Labels) -> Failure {
     Failure::Seats(error, seats)
 }
 
-pub(crate) fn say_held(code: &str, held: &Held, labels: &Labels, client: &Client, out: Out) {
+pub(crate) fn say_held(session: &Session, code: &str, held: &Held, labels: &Labels, client: &Client) {
     let now_ms = client.server_time_ms();
     let json = hold_json(code, held, labels, now_ms);
     let token = held.token();
@@ -79,10 +91,16 @@ pub(crate) fn say_held(code: &str, held: &Held, labels: &Labels, client: &Client
     };
     let seats = hold_seats(held, labels);
     let text = format!(
-        "Held for you for {left}: {seats}{together}.\n  token  {token}\n  next   frontrow book {token}\n  \
-         or     frontrow extend | pay | release, with the same token"
+        "Held for you for {left}: {seats}{together}.\n  token  {token}\n  next   {}\n  \
+         or     extend, pay or release in the place of book, with the same token",
+        with_hold(session, "book", &token)
     );
-    out.say(&json, text);
+    session.out().say(&json, text);
+}
+
+/// What is typed to do something with a token.
+fn with_hold(session: &Session, deed: &str, token: &str) -> String {
+    format!("{} {}", session.common.buying(), shell::line(deed, &[token], ""))
 }
 
 pub(crate) fn say_waiting(waiting: &Waiting, at: &Located, out: Out) {
@@ -113,15 +131,15 @@ pub(crate) async fn with_token(session: &Session, deed: Deed, args: &Token, out:
     let one = &asking.client;
     match deed {
         Deed::Extend => {
-            let held = session.carry_out(&asking, &labels, out, one.extend(&held)).await?;
-            say_held("extended", &held, &labels, &client, out);
+            let held = session.carry_out(&asking, &labels, one.extend(&held)).await?;
+            say_held(session, "extended", &held, &labels, &client);
         }
         Deed::Pay => {
-            let held = session.carry_out(&asking, &labels, out, one.begin_payment(&held)).await?;
-            say_held("paying", &held, &labels, &client, out);
+            let held = session.carry_out(&asking, &labels, one.begin_payment(&held)).await?;
+            say_held(session, "paying", &held, &labels, &client);
         }
         Deed::Book => {
-            let held = session.carry_out(&asking, &labels, out, one.book(&held)).await?;
+            let held = session.carry_out(&asking, &labels, one.book(&held)).await?;
             let mut json = hold_json("booked", &held, &labels, 0);
             // A booking does not run out.
             for key in ["expires_ms", "expires_in_ms"] {
@@ -130,16 +148,19 @@ pub(crate) async fn with_token(session: &Session, deed: Deed, args: &Token, out:
             let (seats, token) = (hold_seats(&held, &labels), held.token());
             out.say(
                 &json,
-                format_args!("Booked: {seats}. Keep the token, a cancellation needs it.\n  token  {token}"),
+                format_args!(
+                    "Booked: {seats}. Keep the token, a cancellation needs it.\n  token  {token}\n  undo   {}",
+                    with_hold(session, "cancel", &token)
+                ),
             );
             see(session, &held).await;
         }
         Deed::Release => {
-            let reply = session.carry_out(&asking, &labels, out, one.release(&held)).await?;
+            let reply = session.carry_out(&asking, &labels, one.release(&held)).await?;
             say_over(&reply, "Released", &labels, out);
         }
         Deed::Cancel => {
-            let reply = session.carry_out(&asking, &labels, out, one.cancel(&held)).await?;
+            let reply = session.carry_out(&asking, &labels, one.cancel(&held)).await?;
             say_over(&reply, "Cancelled", &labels, out);
             see_it_gone(session, &held).await;
         }

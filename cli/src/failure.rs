@@ -3,19 +3,30 @@
 use frontrow_client::{ClientError, HttpError, RequestId, format_id};
 use serde_json::{Value, json};
 
-/// What was sent and has no answer yet.
+/// How far a command has come with what it is to change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UnderWay {
-    /// A buyer's request, of this id.
+    /// Nothing was sent that changes anything.
+    Nothing,
+    /// A buyer's request of this id was sent, and has no answer yet.
     Request(RequestId),
-    /// An operator's, which has none.
-    Operation,
+    /// The same of an operator's, which has no id; this is how to find out what has become of it.
+    Operation {
+        /// What to do.
+        look: &'static str,
+    },
+    /// The answer is there.
+    Answered,
 }
 
 /// Said of an operation that was not waited for.
 const MAY_BE: &str = "what was asked may still be carried out";
-/// How to know.
-const LOOK: &str =
+/// Said of a command that has not come to that.
+const NOTHING: &str = "nothing was sent that could change anything";
+/// What to do then.
+const AGAIN: &str = "simply run it again";
+/// How to know what has become of an operation on events.
+pub(crate) const LOOK_AT_EVENTS: &str =
     "look with `frontrow events` and `frontrow seats` before you ask again: an event may be made twice";
 
 /// Why a command did not do what it should.
@@ -27,8 +38,10 @@ pub(crate) enum Failure {
     Seats(ClientError, Vec<String>),
     /// No answer came to a request, which may be carried out all the same.
     Open(ClientError, RequestId),
-    /// The command was told to end, by the signal of this number, and this had no answer yet, if there was anything.
-    Interrupted { signal: u8, left: Option<UnderWay> },
+    /// The same of an operator's; this is how to find out.
+    OpenOperation(HttpError, &'static str),
+    /// The command was told to end, by the signal of this number, when it had come so far.
+    Interrupted { signal: u8, left: UnderWay },
     /// The HTTP side failed or refused.
     Http(HttpError),
     /// What was typed cannot be done; the text says what can.
@@ -62,14 +75,14 @@ impl Failure {
             },
             Self::Http(HttpError::Refused { .. }) | Self::Refused { .. } | Self::Told => 1,
             Self::Http(HttpError::Address(_)) | Self::Usage(_) => 2,
-            Self::Http(_) | Self::Open(..) => 3,
+            Self::Http(_) | Self::Open(..) | Self::OpenOperation(..) => 3,
             Self::Interrupted { signal, .. } => 128 + signal,
         }
     }
 
     /// Whether there is nothing more to say about it.
     pub(crate) fn is_told(&self) -> bool {
-        matches!(self, Self::Told | Self::Interrupted { left: None, .. })
+        matches!(self, Self::Told | Self::Interrupted { left: UnderWay::Answered, .. })
     }
 
     /// One or two lines for people, with what to do.
@@ -86,13 +99,15 @@ impl Failure {
             Self::Http(error) => error.to_string(),
             Self::Usage(message) | Self::Refused { message, .. } => message.clone(),
             Self::Open(error, id) => format!("{error}.\n{}", may_be(*id)),
-            Self::Interrupted { left: Some(UnderWay::Request(id)), .. } => {
+            Self::OpenOperation(error, look) => format!("{error}; {MAY_BE}.\nWhat to do: {look}."),
+            Self::Interrupted { left: UnderWay::Nothing, .. } => format!("interrupted: {NOTHING}; {AGAIN}."),
+            Self::Interrupted { left: UnderWay::Request(id), .. } => {
                 format!("interrupted. {}", may_be(*id))
             }
-            Self::Interrupted { left: Some(UnderWay::Operation), .. } => {
-                format!("interrupted: {MAY_BE}.\nWhat to do: {LOOK}.")
+            Self::Interrupted { left: UnderWay::Operation { look }, .. } => {
+                format!("interrupted: {MAY_BE}.\nWhat to do: {look}.")
             }
-            Self::Told | Self::Interrupted { left: None, .. } => String::new(),
+            Self::Told | Self::Interrupted { left: UnderWay::Answered, .. } => String::new(),
         }
     }
 
@@ -125,23 +140,33 @@ impl Failure {
                 json
             }
             Self::Http(error) => {
-                json!({"code": "unreachable", "message": error.to_string(), "retryable": true})
+                json!({"code": http_code(error), "message": error.to_string(), "retryable": true})
             }
             Self::Usage(message) => json!({"code": "usage", "message": message, "retryable": false}),
             Self::Refused { code, message } => json!({"code": code, "message": message, "retryable": false}),
             Self::Open(error, id) => unanswered(error_code(error), &error.to_string(), *id),
-            Self::Interrupted { left: Some(UnderWay::Request(id)), .. } => {
+            Self::OpenOperation(error, look) => json!({
+                "code": http_code(error), "message": format!("{error}; {MAY_BE}"), "remedy": look, "retryable": false,
+            }),
+            Self::Interrupted { left: UnderWay::Nothing, .. } => {
+                json!({"code": "interrupted", "message": NOTHING, "remedy": AGAIN, "retryable": true})
+            }
+            Self::Interrupted { left: UnderWay::Request(id), .. } => {
                 unanswered("interrupted", "the answer was not waited for", *id)
             }
-            Self::Interrupted { left: Some(UnderWay::Operation), .. } => {
-                json!({"code": "interrupted", "message": MAY_BE, "remedy": LOOK, "retryable": false})
+            Self::Interrupted { left: UnderWay::Operation { look }, .. } => {
+                json!({"code": "interrupted", "message": MAY_BE, "remedy": look, "retryable": false})
             }
-            Self::Told | Self::Interrupted { left: None, .. } => {
+            Self::Told | Self::Interrupted { left: UnderWay::Answered, .. } => {
                 json!({"code": "bad", "message": "", "retryable": false})
             }
         };
         json!({ "ok": false, "error": error })
     }
+}
+
+fn http_code(error: &HttpError) -> &'static str {
+    if matches!(error, HttpError::Silent { .. }) { "timeout" } else { "unreachable" }
 }
 
 fn error_code(error: &ClientError) -> &'static str {

@@ -1,7 +1,7 @@
 //! Following a section's seats.
 
 use crate::args::Watch;
-use crate::failure::Failure;
+use crate::failure::{Failure, UnderWay};
 use crate::places::Labels;
 use crate::seatmap::section_text;
 use crate::session::{Located, Session};
@@ -14,7 +14,9 @@ use std::collections::BTreeMap;
 pub(crate) async fn watch(session: &Session, args: &Watch, out: Out) -> Result<(), Failure> {
     let at = session.locate(&args.event, &args.section, None).await?;
     let client = session.connect_to_look().await?;
-    let mut watch = client.watch(at.place).await?;
+    let mut watch = session.patiently(Some(&client), client.watch(at.place)).await?;
+    // What was wanted is shown from now on, until it is enough.
+    session.under_way.set(UnderWay::Answered);
     let mut shown: BTreeMap<u16, String> = BTreeMap::new();
     let mut changes = 0;
     while args.updates.is_none_or(|most| changes < most) {

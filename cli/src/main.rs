@@ -1,6 +1,7 @@
 //! `frontrow`: runs the server, and talks to one.
 //!
-//! Exit codes: 0 done, 1 refused, 2 wrong usage, 3 no server to be reached, 130 and 143 told to end by Ctrl-C and SIGTERM.
+//! Exit codes: 0 done, 1 refused, 2 wrong usage, 3 no server to be reached, 129, 130 and 143 told to end: by
+//! SIGHUP, Ctrl-C and SIGTERM.
 
 mod admin;
 mod args;
@@ -82,12 +83,12 @@ async fn talk(session: &Session, command: Command, out: Out) -> Result<(), Failu
         Command::Bookings(it) => browse::bookings(session, &it, out).await,
         Command::Wait(it) => wait::wait(session, &it, out).await,
         Command::Status(it) => match it.place() {
-            Some(place) => wait::status(session, &place, out).await,
+            Some(place) => wait::status(session, &place).await,
             None => backup::node(session, out).await,
         },
         Command::Watch(it) => live::watch(session, &it, out).await,
         Command::Token => browse::token(session, out).await,
-        Command::Event(it) => session.patiently(None, out, admin::run(session, it, out)).await,
+        Command::Event(it) => admin::run(session, it, out).await,
         Command::Promote(promote) => backup::promote(session, &promote, out).await,
         Command::Replication(it) => backup::replication(session, &it, out).await,
         Command::Serve(_)

@@ -1,58 +1,105 @@
 //! What people are told while an answer does not come.
 
+use crate::failure::Failure;
 use crate::session::Session;
-use crate::show::Out;
-use frontrow_client::{Client, ClientError, WireCode};
+use frontrow_client::{Client, ClientError, HttpError, WireCode};
 use serde_json::Value;
 use std::time::Duration;
 
-/// How long an answer may take before it is said what is waited for.
-const SILENCE: Duration = Duration::from_millis(1500);
-/// How long the server may take to say how it is.
+/// How long an answer may take before the server is asked how it is.
+const CALM: Duration = Duration::from_millis(500);
+/// How long it has to say that; after both it is said what is waited for.
 const ASKING: Duration = Duration::from_secs(1);
 
+/// How the server is that an answer is waited for from.
+enum Server {
+    /// It says this of itself.
+    Says(Value),
+    /// It takes connections, and no more.
+    Silent,
+    /// Not even that.
+    Away,
+}
+
 impl Session {
+    /// Waits for an answer over HTTP, as [`Session::patiently`] does.
+    pub(crate) async fn ask<T>(
+        &self,
+        answer: impl Future<Output = Result<T, HttpError>>,
+    ) -> Result<T, Failure> {
+        Ok(self.patiently(None, answer).await?)
+    }
+
     /// Waits for an answer. If it does not come soon, it is said once what is waited for: `client`, if there is one, knows why it
     /// repeats its request, and the server why it answers nobody.
-    pub(crate) async fn patiently<T>(
-        &self,
-        client: Option<&Client>,
-        out: Out,
-        answer: impl Future<Output = T>,
-    ) -> T {
-        let mut answer = std::pin::pin!(answer);
-        let late = async {
-            tokio::time::sleep(SILENCE).await;
-            // It may be the very server that does not answer.
-            let node = tokio::time::timeout(ASKING, self.http.node()).await;
-            let node = node.ok().and_then(Result::ok).unwrap_or_default();
-            words(&node, client.and_then(Client::held_up).as_ref())
-        };
+    pub(crate) async fn patiently<T>(&self, client: Option<&Client>, answer: impl Future<Output = T>) -> T {
+        // In boxes: commands wait in several places, and each would have room for all of it.
+        let mut answer = Box::pin(answer);
+        let late = Box::pin(async {
+            tokio::time::sleep(CALM).await;
+            let server = self.how_it_is().await;
+            let held_up = client.and_then(Client::held_up);
+            words(&server, held_up.as_ref(), &self.common.server, &self.common.command())
+        });
         tokio::select! {
             biased;
             answer = &mut answer => return answer,
-            text = late => out.aside(&text),
+            text = late => self.say_aside(&text),
         }
         answer.await
     }
+
+    /// Takes [`ASKING`], so that what is said is true after that.
+    async fn how_it_is(&self) -> Server {
+        // It may be the very server that does not answer.
+        let (node, connects, ()) = tokio::join!(
+            tokio::time::timeout(ASKING, self.http.node()),
+            tokio::time::timeout(ASKING, self.http.takes_connections()),
+            tokio::time::sleep(ASKING),
+        );
+        match (node, connects) {
+            (Ok(Ok(node)), _) => Server::Says(node),
+            (_, Ok(true)) => Server::Silent,
+            _ => Server::Away,
+        }
+    }
+
+    /// A command waits for several answers, and may wait for each for the same reason.
+    fn say_aside(&self, text: &str) {
+        if self.said.replace(text.to_owned()) != text {
+            self.out().aside(text);
+        }
+    }
 }
 
-/// What is waited for, by what the node says of itself and why the request is repeated.
-fn words(node: &Value, held_up: Option<&ClientError>) -> String {
-    match (node["replication"]["unacknowledged"].as_str(), held_up) {
-        (Some("standby_behind"), _) => {
-            "waiting: the server answers only what its standby has, too, and that is behind; `frontrow status` says more".into()
+/// What is waited for, by how the server at `url` is and why the request is repeated.
+fn words(server: &Server, held_up: Option<&ClientError>, url: &str, command: &str) -> String {
+    let unacknowledged = match server {
+        Server::Says(node) => node["replication"]["unacknowledged"].as_str(),
+        Server::Silent | Server::Away => None,
+    };
+    match (unacknowledged, held_up, server) {
+        (Some("standby_behind"), _, _) => {
+            format!(
+                "waiting: the server answers only what its standby has, too, and that is behind; `{command} status` says more"
+            )
         }
-        (Some(_), _) => {
-            "waiting: the server answers only what a standby has, too, and none follows it; `frontrow status` says more".into()
+        (Some(_), _, _) => {
+            format!(
+                "waiting: the server answers only what a standby has, too, and none follows it; `{command} status` says more"
+            )
         }
-        (None, Some(ClientError::Wire { code: WireCode::Busy, .. })) => {
+        (None, Some(ClientError::Wire { code: WireCode::Busy, .. }), _) => {
             "waiting: the server has more to do than it can; asking again".into()
         }
-        (None, Some(other)) => {
+        (None, Some(other), _) => {
             format!("waiting, and asking again: {other}")
         }
-        (None, None) => "waiting: there is no answer yet".into(),
+        (None, None, Server::Says(_)) => "waiting: there is no answer yet".into(),
+        (None, None, Server::Silent) => {
+            format!("waiting: {url} takes connections and has not answered yet")
+        }
+        (None, None, Server::Away) => format!("waiting: {url} takes no connections, and has not answered"),
     }
 }
 
@@ -63,17 +110,19 @@ mod tests {
 
     #[test]
     fn what_is_known_is_said() {
-        let node = |why: Value| json!({"replication": {"unacknowledged": why}});
+        let node = |why: Value| Server::Says(json!({"replication": {"unacknowledged": why}}));
         let wire = |code| ClientError::Wire { code, message: "The disk is full.".into(), retry_after_ms: 1 };
         let (busy, full) = (wire(WireCode::Busy), wire(WireCode::ReadOnly));
-        for (node, held_up, want) in [
-            (node(json!("no_standby")), Some(&busy), "none follows it; `frontrow status`"),
-            (node(json!("standby_behind")), None, "that is behind; `frontrow status`"),
+        for (server, held_up, want) in [
+            (node(json!("no_standby")), Some(&busy), "none follows it; `frontrow --server x status`"),
+            (node(json!("standby_behind")), None, "that is behind; `frontrow --server x status`"),
             (node(Value::Null), Some(&busy), "more to do than it can; asking again"),
-            (Value::Null, Some(&full), "asking again: The disk is full."),
-            (Value::Null, None, "no answer yet"),
+            (Server::Silent, Some(&full), "asking again: The disk is full."),
+            (node(Value::Null), None, "no answer yet"),
+            (Server::Silent, None, "http://h:1 takes connections and has not answered yet"),
+            (Server::Away, None, "http://h:1 takes no connections"),
         ] {
-            let text = words(&node, held_up);
+            let text = words(&server, held_up, "http://h:1", "frontrow --server x");
             assert!(text.starts_with("waiting") && text.contains(want), "{text}");
         }
     }

@@ -1,11 +1,10 @@
-//! A request that changes something: it has an id that its sender can be told.
+//! A request that changes something: a buyer's has an id that its sender can be told.
 
 use crate::buy::with_labels;
 use crate::failure::{Failure, UnderWay};
 use crate::places::Labels;
 use crate::session::Session;
-use crate::show::Out;
-use frontrow_client::{Client, ClientError, RequestId};
+use frontrow_client::{Client, ClientError, HttpError, RequestId};
 
 /// One request, sent or not.
 pub(crate) struct Request {
@@ -28,14 +27,29 @@ impl Session {
         &self,
         request: &Request,
         labels: &Labels,
-        out: Out,
         answer: impl Future<Output = Result<T, ClientError>>,
     ) -> Result<T, Failure> {
         // It stays there when the future is dropped, for that is when it is told.
-        self.under_way.set(Some(UnderWay::Request(request.id)));
-        let outcome = self.patiently(Some(&request.client), out, answer).await;
-        self.under_way.set(None);
+        self.under_way.set(UnderWay::Request(request.id));
+        let outcome = self.patiently(Some(&request.client), answer).await;
+        self.under_way.set(UnderWay::Answered);
         outcome.map_err(|error| unless_open(error, request.id, labels))
+    }
+
+    /// The same for an operator's; `look` is how to find out what has become of it.
+    pub(crate) async fn operate<T>(
+        &self,
+        look: &'static str,
+        answer: impl Future<Output = Result<T, HttpError>>,
+    ) -> Result<T, Failure> {
+        self.under_way.set(UnderWay::Operation { look });
+        let outcome = self.patiently(None, Box::pin(answer)).await;
+        self.under_way.set(UnderWay::Answered);
+        outcome.map_err(
+            |error| {
+                if error.is_open() { Failure::OpenOperation(error, look) } else { error.into() }
+            },
+        )
     }
 }
 
@@ -73,5 +87,20 @@ mod tests {
             retry_after_ms: 1,
         };
         assert_eq!(unless_open(busy, 1, &labels).text(), "later");
+    }
+
+    #[test]
+    fn an_operator_who_got_no_answer_hears_how_to_find_out() {
+        let silent = HttpError::Silent { url: "http://h:1".into(), after: Duration::from_secs(15) };
+        let failure = Failure::OpenOperation(silent, "look there");
+        let text = failure.text();
+        assert!(
+            text.starts_with("http://h:1 takes connections and does not answer (nothing within 15s)"),
+            "{text}"
+        );
+        assert!(text.contains("may still be carried out") && text.ends_with("look there."), "{text}");
+        let error = &failure.json()["error"];
+        assert_eq!((&error["code"], &error["remedy"]), (&"timeout".into(), &"look there".into()));
+        assert_eq!((failure.exit_code(), error["retryable"].as_bool()), (3, Some(false)));
     }
 }

@@ -3,17 +3,24 @@
 use crate::args::Common;
 use crate::failure::{Failure, UnderWay};
 use crate::places::{self, Labels};
+use crate::show::Out;
 use frontrow_client::http::EventDetail;
 use frontrow_client::{Client, Endpoint, EventId, Http, Options, RowRef};
 use frontrow_server::identity::ADMIN_KEY_FILE;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
+
+/// How long an answer may take that only says how things are.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// See the module. Nothing is connected before it is needed.
 pub(crate) struct Session {
     pub(crate) http: Http,
     pub(crate) common: Common,
-    /// What was sent and has no answer yet.
-    pub(crate) under_way: Cell<Option<UnderWay>>,
+    /// How far it is with what it is to change.
+    pub(crate) under_way: Cell<UnderWay>,
+    /// What was said last of what is waited for.
+    pub(crate) said: RefCell<String>,
 }
 
 /// A place with its labels.
@@ -24,7 +31,13 @@ pub(crate) struct Located {
 
 impl Session {
     pub(crate) fn new(common: Common) -> Result<Self, Failure> {
-        Ok(Self { http: Http::new(&common.server)?, common, under_way: Cell::new(None) })
+        let http = Http::new(&common.server)?.with_patience(PATIENCE);
+        Ok(Self { http, common, under_way: Cell::new(UnderWay::Nothing), said: RefCell::default() })
+    }
+
+    /// How to print.
+    pub(crate) fn out(&self) -> Out {
+        Out { json: self.common.json }
     }
 
     /// A connection with the token given, or one from the server's development mode.
@@ -42,7 +55,7 @@ impl Session {
     pub(crate) async fn token(&self) -> Result<String, Failure> {
         Ok(match &self.common.token {
             Some(token) => token.clone(),
-            None => self.http.dev_token(self.common.user()).await?.token,
+            None => self.ask(self.http.dev_token(self.common.user())).await?.token,
         })
     }
 
@@ -52,7 +65,7 @@ impl Session {
             Some(all) => all.split(',').map(|address| Endpoint::Tcp(address.trim().to_owned())).collect(),
             None => self.common.server.split(',').map(|url| Endpoint::of_http(url.trim())).collect(),
         };
-        Ok(Client::connect_to(endpoints, token, options).await?)
+        Ok(self.patiently(None, Client::connect_to(endpoints, token, options)).await?)
     }
 
     /// HTTP with the operator's key: given, or left by a development server in its data directory.
@@ -78,11 +91,12 @@ impl Session {
         if let Ok(event) = wanted.parse() {
             return Ok(event);
         }
-        let found = self.http.events(wanted).await?;
+        let found = self.ask(self.http.events(wanted)).await?;
         match &found[..] {
             [one] => Ok(one.event),
             [] => {
-                Err(Failure::Usage(format!("no event's name has `{wanted}`; `frontrow events` lists them")))
+                let command = self.common.command();
+                Err(Failure::Usage(format!("no event's name has `{wanted}`; `{command} events` lists them")))
             }
             several => {
                 let names = several.iter().take(8).map(|it| format!("{} ({})", it.event, it.name));
@@ -93,7 +107,8 @@ impl Session {
     }
 
     pub(crate) async fn event_detail(&self, wanted: &str) -> Result<EventDetail, Failure> {
-        Ok(self.http.event(self.event(wanted).await?).await?)
+        let event = self.event(wanted).await?;
+        self.ask(self.http.event(event)).await
     }
 
     /// A section, or a row of it, by what people call them.
@@ -107,7 +122,7 @@ impl Session {
         let index = self.common.place;
         let section = places::section(&detail.section_list, section, index).map_err(Failure::Usage)?;
         let event = detail.event.event;
-        let labels = Labels::new(self.http.section_map(event, section).await?);
+        let labels = Labels::new(self.ask(self.http.section_map(event, section)).await?);
         let row = match row {
             Some(row) => places::row(&labels, row, index).map_err(Failure::Usage)?.row,
             None => RowRef::SECTION,
@@ -117,7 +132,7 @@ impl Session {
 
     /// The labels of a place that a token names; indexes if the map cannot be had.
     pub(crate) async fn labels(&self, place: RowRef) -> Labels {
-        let map = self.http.section_map(place.event, place.section).await;
+        let map = self.ask(self.http.section_map(place.event, place.section)).await;
         map.map_or_else(|_| Labels::unknown(place.section), Labels::new)
     }
 }

@@ -15,12 +15,12 @@ enum Next {
     Over,
 }
 
-pub(crate) async fn status(session: &Session, args: &Place, out: Out) -> Result<(), Failure> {
+pub(crate) async fn status(session: &Session, args: &Place) -> Result<(), Failure> {
     let at = session.locate(&args.event, &args.section, args.row.as_deref()).await?;
     let client = session.connect().await?;
-    let asked = session.patiently(Some(&client), out, client.status(at.place)).await;
+    let asked = session.patiently(Some(&client), client.status(at.place)).await;
     let claim = asked.map_err(|error| with_labels(error, &at.labels))?;
-    say_claim(&claim, &at, &client, out);
+    say_claim(session, &claim, &at, &client);
     Ok(())
 }
 
@@ -29,7 +29,7 @@ pub(crate) async fn wait(session: &Session, args: &Wait, out: Out) -> Result<(),
     let client = session.connect().await?;
     let asking = Request::new(&client, args.repeated.request_id);
     if args.leave {
-        session.carry_out(&asking, &at.labels, out, asking.client.leave(at.place)).await?;
+        session.carry_out(&asking, &at.labels, asking.client.leave(at.place)).await?;
         let json = json!({"ok": true, "code": Code::Left.name()});
         out.say(&json, format_args!("You no longer wait for {}.", at.name()));
         return Ok(());
@@ -45,13 +45,13 @@ pub(crate) async fn wait(session: &Session, args: &Wait, out: Out) -> Result<(),
             asked => asked,
         }
     };
-    let claim = session.carry_out(&asking, &at.labels, out, joining).await?;
-    if let Next::Over = say_claim(&claim, &at, &client, out) {
+    let claim = session.carry_out(&asking, &at.labels, joining).await?;
+    if let Next::Over = say_claim(session, &claim, &at, &client) {
         return Ok(());
     }
     let position = if let Claim::Waiting(waiting) = claim { waiting.position } else { 0 };
     tokio::select! {
-        over = follow(&mut news, position, &at, &client, out) => over,
+        over = follow(session, &mut news, position, &at, &client) => over,
         interrupted = tokio::signal::ctrl_c() => {
             interrupted.map_err(|error| Failure::Usage(format!("no signals to be had: {error}; use --json and kill")))?;
             let text = "Your place is kept. To go on waiting, run the same command again; to give it up, run it with --leave \
@@ -63,19 +63,21 @@ pub(crate) async fn wait(session: &Session, args: &Wait, out: Out) -> Result<(),
 }
 
 async fn follow(
+    session: &Session,
     news: &mut NewsStream,
     mut position: u32,
     at: &Located,
     client: &Client,
-    out: Out,
 ) -> Result<(), Failure> {
     loop {
         let next = match news.next().await {
-            Some(NewsEvent::News(it)) if it.place == at.place => told(&it, &mut position, at, client, out)?,
+            Some(NewsEvent::News(it)) if it.place == at.place => {
+                told(session, &it, &mut position, at, client)?
+            }
             Some(NewsEvent::News(_)) => Next::Wait,
             Some(NewsEvent::Missed(_) | NewsEvent::Reconnected) => {
                 let claim = client.status(at.place).await.map_err(|error| with_labels(error, &at.labels))?;
-                say_claim(&claim, at, client, out)
+                say_claim(session, &claim, at, client)
             }
             Some(NewsEvent::Ended(error)) => return Err(error.into()),
             None => return Ok(()),
@@ -86,19 +88,25 @@ async fn follow(
     }
 }
 
-fn told(news: &News, position: &mut u32, at: &Located, client: &Client, out: Out) -> Result<Next, Failure> {
+fn told(
+    session: &Session,
+    news: &News,
+    position: &mut u32,
+    at: &Located,
+    client: &Client,
+) -> Result<Next, Failure> {
     let gone = |code, message: &str| Err(Failure::Refused { code, message: message.to_owned() });
     match news.kind {
         NewsKind::Position => {
             if news.answer.slot != *position {
                 *position = news.answer.slot;
-                say_waiting(&Waiting { place: news.place, position: *position }, at, out);
+                say_waiting(&Waiting { place: news.place, position: *position }, at, session.out());
             }
             Ok(Next::Wait)
         }
         NewsKind::Offered => {
             if let Some(held) = Held::offered(client.user(), news) {
-                say_held("offered", &held, &at.labels, client, out);
+                say_held(session, "offered", &held, &at.labels, client);
             }
             Ok(Next::Over)
         }
@@ -118,14 +126,14 @@ fn told(news: &News, position: &mut u32, at: &Located, client: &Client, out: Out
     }
 }
 
-fn say_claim(claim: &Claim, at: &Located, client: &Client, out: Out) -> Next {
+fn say_claim(session: &Session, claim: &Claim, at: &Located, client: &Client) -> Next {
     match claim {
         Claim::Held(held) => {
-            say_held("granted", held, &at.labels, client, out);
+            say_held(session, "granted", held, &at.labels, client);
             Next::Over
         }
         Claim::Waiting(waiting) => {
-            say_waiting(waiting, at, out);
+            say_waiting(waiting, at, session.out());
             Next::Wait
         }
     }

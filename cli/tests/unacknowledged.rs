@@ -1,6 +1,6 @@
 //! A primary whose answers wait for a standby that does not follow: it says so to load balancers and operators, and to whoever
 //! waits at a terminal, shows what is on sale all the same, and is ready again by itself. Who does not wait to the end hears what
-//! may still become of the request, and how to find out.
+//! may still become of the request, and how to find out. A server that takes connections and says nothing is called that, too.
 
 #![allow(dead_code, reason = "the helpers are shared by several tests, each of which uses some")]
 
@@ -8,6 +8,7 @@ mod common;
 
 use common::{Server, within};
 use frontrow_client::http::EventQuery;
+use frontrow_client::{Claim, RowRef, Wish};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -16,6 +17,10 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 const EVENT: u32 = 1;
+
+fn place() -> RowRef {
+    RowRef::new(EVENT, 0, RowRef::SECTION)
+}
 
 /// The status and the body of what is there.
 fn get(server: &Server, path: &str) -> (u16, String) {
@@ -52,7 +57,7 @@ async fn until_unacknowledged(server: &Server) {
 /// Somebody at a terminal, and what is said there beside the answer.
 struct Terminal {
     child: Child,
-    aside: BufReader<std::process::ChildStderr>,
+    aside: BufReader<Box<dyn Read>>,
 }
 
 impl Terminal {
@@ -62,14 +67,23 @@ impl Terminal {
 
     fn claims_with(server: &Server, section: &str, user: &str, more: &[&str]) -> Self {
         let event = EVENT.to_string();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_frontrow"))
-            .args(["--server", &server.url, "--user", user, "claim", &event, section, "--best", "1"])
-            .args(more)
+        let words = ["--user", user, "claim", &event, section, "--best", "1"];
+        Self::types(server, &[&words, more].concat())
+    }
+
+    fn types(server: &Server, words: &[&str]) -> Self {
+        let mut frontrow = Command::new(env!("CARGO_BIN_EXE_frontrow"));
+        Self::runs(frontrow.args(["--server", &server.url]).args(words))
+    }
+
+    fn runs(command: &mut Command) -> Self {
+        let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary is built with this test");
-        let aside = BufReader::new(child.stderr.take().expect("piped"));
+        let aside: Box<dyn Read> = Box::new(child.stderr.take().expect("piped"));
+        let aside = BufReader::new(aside);
         Self { child, aside }
     }
 
@@ -78,15 +92,46 @@ impl Terminal {
         let mut line = String::new();
         self.aside.read_line(&mut line).expect("text");
         assert!(
-            line.starts_with("waiting: ") && line.contains("none follows it; `frontrow status`"),
+            line.starts_with("waiting: ") && line.contains("none follows it; `") && line.contains(" status`"),
             "{line}"
         );
+    }
+
+    /// The same of a server that says nothing.
+    fn hears_that_nobody_answers(&mut self) {
+        let mut line = String::new();
+        self.aside.read_line(&mut line).expect("text");
+        assert!(line.starts_with("waiting: http://"), "{line}");
+        assert!(line.ends_with("takes connections and has not answered yet\n"), "{line}");
+    }
+
+    /// Waits until Ctrl-C is caught; whether SIGHUP is, too.
+    fn catches_a_hangup(&self) -> bool {
+        loop {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+            let status = status.expect("it runs");
+            let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("a mask");
+            let mask = u64::from_str_radix(mask.trim(), 16).expect("a number");
+            let has = |signal: Signal| mask >> (signal.as_raw() - 1) & 1 == 1;
+            if has(Signal::INT) {
+                return has(Signal::HUP);
+            }
+            std::thread::yield_now();
+        }
     }
 
     /// `INT` is Ctrl-C.
     fn hears(&self, signal: Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, signal).expect("it runs");
+    }
+
+    /// Nobody sees any more what it says, and it is told so: how it ended.
+    fn closed_and_hung_up(mut self) -> ExitStatus {
+        drop(self.child.stdout.take());
+        self.aside = BufReader::new(Box::new(std::io::empty()));
+        self.hears(Signal::HUP);
+        self.child.wait().expect("it ends")
     }
 
     /// How it ended, what it answered, and what else was said.
@@ -182,13 +227,23 @@ fn who_is_interrupted_finds_out_with_the_requests_id_and_claims_once() {
         standby.kill();
         until_unacknowledged(&primary).await;
 
-        let mut typed = Terminal::claims(&primary, &section, "1");
+        let claims = |user: &str| Terminal::claims(&primary, &section, user);
+        let (mut typed, mut hung_up, mut closed) = (claims("1"), claims("3"), claims("4"));
         typed.hears_what_it_waits_for();
         typed.hears(Signal::INT);
         let (status, answer, said) = typed.ended();
         assert_eq!((status.code(), &*answer), (Some(130), ""));
         let after = said.rsplit_once("--request-id ").expect("what to do").1;
         let typed_id = after.split(':').next().expect("an id").to_owned();
+
+        // The connection to the terminal is gone, and then the terminal itself.
+        hung_up.hears_what_it_waits_for();
+        hung_up.hears(Signal::HUP);
+        let (status, answer, said) = hung_up.ended();
+        assert_eq!((status.code(), &*answer), (Some(129), ""));
+        assert!(said.contains("--request-id "), "{said}");
+        closed.hears_what_it_waits_for();
+        assert_eq!(closed.closed_and_hung_up().code(), Some(129));
 
         // As `timeout` ends it, for a program; this one asks with an id of its own.
         let own_id = format!("{}7", &typed_id[..31]);
@@ -211,7 +266,7 @@ fn who_is_interrupted_finds_out_with_the_requests_id_and_claims_once() {
             "the same answer as often as it is asked"
         );
         assert!(again("2", &own_id) != token);
-        assert_eq!(free(&primary).await, all - 2, "each has one");
+        assert_eq!(free(&primary).await, all - 4, "each has one");
     });
 }
 
@@ -237,6 +292,76 @@ fn a_program_hears_it_in_json() {
         let error = serde_json::from_str::<Value>(&answer).expect("JSON")["error"].clone();
         assert_eq!((&error["code"], &error["retryable"]), (&"interrupted".into(), &true.into()));
         assert_eq!(error["request_id"].as_str().map(str::len), Some(32), "{error}");
+    });
+}
+
+/// Stopped, it still has its connections taken by the kernel.
+#[test]
+fn who_is_interrupted_before_anything_was_sent_hears_that() {
+    within(180, async {
+        let data = tempfile::tempdir().expect("a folder");
+        let server = Server::empty(data.path(), &[("FRONTROW_LOG_OUTPUT__LEVEL", "warn")]);
+        let section = sell(&server, data.path()).await;
+        let token = server.client(2).await.claim_section(place(), Wish::of(1)).await.expect("a hold");
+        let Claim::Held(held) = token else { panic!("{token:?}") };
+        server.pause();
+
+        let token = held.token();
+        let by_tcp = ["--tcp", &server.tcp];
+        let mut all = [
+            Terminal::claims(&server, &section, "1"),
+            Terminal::claims_with(&server, &section, "1", &by_tcp),
+            Terminal::types(&server, &["--user", "2", "book", &token]),
+            Terminal::types(&server, &["events"]),
+        ];
+        for one in &mut all {
+            one.hears_that_nobody_answers();
+        }
+        for one in all {
+            one.hears(Signal::INT);
+            let (status, answer, rest) = one.ended();
+            assert_eq!((status.code(), &*answer), (Some(130), ""));
+            assert_eq!(
+                rest,
+                "frontrow: interrupted: nothing was sent that could change anything; simply run it again.\n"
+            );
+        }
+
+        let program = Terminal::types(&server, &["--json", "--user", "2", "book", &token]);
+        assert!(program.catches_a_hangup());
+        program.hears(Signal::INT);
+        let (status, answer, rest) = program.ended();
+        assert_eq!((status.code(), &*rest), (Some(130), ""));
+        let error = serde_json::from_str::<Value>(&answer).expect("JSON")["error"].clone();
+        assert_eq!((&error["code"], &error["retryable"]), (&"interrupted".into(), &true.into()));
+        assert_eq!(error["remedy"], "simply run it again");
+
+        let mut nohup = Command::new("sh");
+        nohup.args(["-c", "trap '' HUP; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_frontrow")]);
+        let nohup = Terminal::runs(nohup.args(["--server", &server.url, "events"]));
+        assert!(!nohup.catches_a_hangup(), "whoever waits under nohup goes on");
+    });
+}
+
+#[test]
+fn a_server_that_hangs_is_called_so() {
+    within(180, async {
+        let data = tempfile::tempdir().expect("a folder");
+        let server = Server::empty(data.path(), &[("FRONTROW_LOG_OUTPUT__LEVEL", "warn")]);
+        server.pause();
+        let mut status = Terminal::types(&server, &["status"]);
+        let key = data.path().join("data");
+        let mut promote = Terminal::types(&server, &["--data", key.to_str().expect("text"), "promote"]);
+        promote.hears_that_nobody_answers();
+        promote.hears(Signal::INT);
+        let (ended, answer, rest) = promote.ended();
+        assert_eq!((ended.code(), &*answer), (Some(130), ""));
+        assert!(rest.contains("may still be carried out") && rest.contains("`frontrow status`"), "{rest}");
+
+        status.hears_that_nobody_answers();
+        let (ended, answer, rest) = status.ended();
+        assert_eq!((ended.code(), &*answer), (Some(3), ""));
+        assert!(rest.contains("takes connections and does not answer (nothing within 15s)"), "{rest}");
     });
 }
 

@@ -212,6 +212,9 @@ impl LoadError {
                 Self::NotHttp { url, reason }
             }
             HttpError::Unreachable { url, reason } => Self::NoServer { url, reason },
+            HttpError::Silent { url, after } => {
+                Self::NoServer { url, reason: format!("no answer within {after:?}") }
+            }
             HttpError::Address(_) => Self::Option(error.to_string()),
             HttpError::Refused { .. } | HttpError::Answer(_) => {
                 Self::HttpRefused(for_this_program(&error.to_string()))

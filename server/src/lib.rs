@@ -9,6 +9,7 @@ pub mod exposition;
 pub mod http;
 pub mod identity;
 pub mod replication;
+pub mod shell;
 pub mod signals;
 
 mod feed;

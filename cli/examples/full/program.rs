@@ -2,6 +2,7 @@
 
 use crate::Outcome;
 use crate::places::{Places, Settings};
+use frontrow_server::shell::quoted;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -113,11 +114,6 @@ pub(crate) fn command(places: &Places, words: &[&str], settings: &Settings) -> S
     let program = quoted(&places.program.display().to_string());
     let all = std::iter::once("env".to_owned()).chain(foreign).chain(settings).chain([program]);
     all.chain(words.iter().map(ToString::to_string)).collect::<Vec<_>>().join(" ")
-}
-
-/// As a shell takes it for one word.
-fn quoted(word: &str) -> String {
-    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 /// The last lines of a file.

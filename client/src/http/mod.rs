@@ -32,7 +32,7 @@ use frontrow_shard::{Epoch, EventId, Lsn, PartitionId, UserId};
 const MAX_ANSWER: usize = 256 << 20;
 /// What an error begins with if nothing was sent.
 const NO_CONNECTION: &str = "no connection";
-/// How long a request may take.
+/// How long a connection may take, and then the answer, unless somebody says otherwise.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Why an HTTP request has no good answer.
@@ -48,6 +48,17 @@ pub enum HttpError {
         url: String,
         /// What went wrong.
         reason: String,
+    },
+    /// It was asked, and nothing came: what was asked may still be done.
+    #[error(
+        "{url} takes connections and does not answer (nothing within {after:?}); look there whether the process is stopped or \
+         the machine has no memory, CPU or disk left for it"
+    )]
+    Silent {
+        /// The server.
+        url: String,
+        /// How long it was waited for.
+        after: Duration,
     },
     /// The server said no.
     #[error("{message}")]
@@ -66,6 +77,17 @@ pub enum HttpError {
     /// The answer is not what this client knows.
     #[error("the server's answer is not understood ({0}); check the address and the versions of both")]
     Answer(String),
+}
+
+impl HttpError {
+    /// Whether what was asked may be done all the same.
+    pub fn is_open(&self) -> bool {
+        match self {
+            Self::Silent { .. } => true,
+            Self::Unreachable { reason, .. } => !reason.starts_with(NO_CONNECTION),
+            Self::Address(_) | Self::Refused { .. } | Self::Answer(_) => false,
+        }
+    }
 }
 
 /// What a standby says of an answer that it gives from what it has applied.
@@ -87,6 +109,7 @@ pub struct Http {
     admin_key: Option<String>,
     /// A user's token, shown where one's own is asked for.
     token: Option<String>,
+    patience: Duration,
     /// What the last answer was, if it was a standby's. Shared by clones.
     view: Arc<Mutex<Option<StandbyView>>>,
 }
@@ -109,13 +132,29 @@ impl Http {
     /// sent yet.
     pub fn new(url: &str) -> Result<Self, HttpError> {
         let authorities = url.split(',').map(|url| authority(url.trim())).collect::<Result<_, _>>()?;
-        Ok(Self { authorities, admin_key: None, token: None, view: Arc::default() })
+        Ok(Self { authorities, admin_key: None, token: None, patience: PATIENCE, view: Arc::default() })
     }
 
     /// The same, with the operator's key for the requests that need it.
     #[must_use]
     pub fn with_admin_key(self, key: impl Into<String>) -> Self {
         Self { admin_key: Some(key.into()), ..self }
+    }
+
+    /// The same, and an answer may take so long.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// Whether somebody takes a connection there, whatever he says on it then; at one address of several is enough.
+    pub async fn takes_connections(&self) -> bool {
+        for at in &self.authorities {
+            if matches!(timeout(self.patience, TcpStream::connect(at)).await, Ok(Ok(_))) {
+                return true;
+            }
+        }
+        false
     }
 
     /// What the last answer said of itself, if it came from a standby.
@@ -348,8 +387,13 @@ impl Http {
     ) -> Fetched {
         let answering = async {
             let request = self.build(at, method.clone(), path, kind, body.clone())?;
-            let late = |_| unreachable(at, format!("no answer within {PATIENCE:?}"));
-            timeout(PATIENCE, exchange(at, request)).await.map_err(late)?
+            let after = self.patience;
+            let socket = timeout(after, TcpStream::connect(at)).await;
+            let none = |why: String| unreachable(at, format!("{NO_CONNECTION}: {why}"));
+            let socket = socket.map_err(|_| none(format!("none within {after:?}")))?;
+            let socket = socket.map_err(|error| none(error.to_string()))?;
+            let late = |_| HttpError::Silent { url: format!("http://{at}"), after };
+            timeout(after, exchange(at, socket, request)).await.map_err(late)?
         };
         match answering.await {
             Ok((parts, bytes)) => {
@@ -414,10 +458,12 @@ fn standby_view(headers: &HeaderMap) -> Option<StandbyView> {
     })
 }
 
-async fn exchange(at: &str, request: Request<Full<Bytes>>) -> Result<(Parts, Bytes), HttpError> {
+async fn exchange(
+    at: &str,
+    socket: TcpStream,
+    request: Request<Full<Bytes>>,
+) -> Result<(Parts, Bytes), HttpError> {
     let broken = |error: hyper::Error| unreachable(at, error.to_string());
-    let socket = TcpStream::connect(at).await;
-    let socket = socket.map_err(|error| unreachable(at, format!("{NO_CONNECTION}: {error}")))?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(broken)?;
     let answering = async {
         let response = sender.send_request(request).await.map_err(broken)?;

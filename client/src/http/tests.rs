@@ -55,6 +55,21 @@ async fn operators_show_their_key_and_rules_are_passed_on() {
 }
 
 #[tokio::test]
+async fn who_takes_a_connection_and_says_nothing_is_silent() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let http = Http::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+    let http = http.with_patience(Duration::from_millis(20));
+    let error = http.node().await.unwrap_err();
+    assert!(matches!(error, HttpError::Silent { .. }) && error.is_open());
+    assert!(error.to_string().contains("takes connections and does not answer"), "{error}");
+    assert!(http.takes_connections().await);
+    drop(listener);
+    let error = http.node().await.unwrap_err();
+    assert!(matches!(error, HttpError::Unreachable { .. }) && !error.is_open(), "{error}");
+    assert!(!http.takes_connections().await);
+}
+
+#[tokio::test]
 async fn refusals_and_nonsense_are_typed() {
     let body =
         r#"{"error":{"code":"unknown_event","message":"there is no event 9; list","retryable":false}}"#;

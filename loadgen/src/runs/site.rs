@@ -8,6 +8,7 @@ use crate::report::model::Target;
 use crate::runs::tokens::Tokens;
 use frontrow_client::{Client, ClientError, Endpoint, Http, Options, Topology, UserId, Welcome};
 use frontrow_server::identity::ADMIN_KEY_FILE;
+use frontrow_server::shell::quoted;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
@@ -189,16 +190,6 @@ fn operator(url: &str, options: &LoadOptions, variable: Option<&str>) -> String 
         Some(key) if variable == Some(key) => server,
         Some(_) => server + " --admin-key KEY",
         None => format!("{server} --data {}", quoted(&options.data.to_string_lossy())),
-    }
-}
-
-/// As a shell takes it for one word.
-fn quoted(word: &str) -> String {
-    let plain = |letter: char| letter.is_alphanumeric() || "/.:_-[]@%+=,".contains(letter);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::Running;
 use crate::config;
+use crate::shell::{self, line, quoted};
 use frontrow_shard::EventState;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -33,7 +34,11 @@ impl Running {
             let _ = writeln!(out, "  and {} more", events.len() - 8);
         }
         if events.is_empty() {
-            let _ = writeln!(out, "  Nothing is on sale yet: frontrow event create PLAN.json --name NAME");
+            let _ = writeln!(
+                out,
+                "  Nothing is on sale yet: {} event create PLAN.json --name NAME",
+                self.operating()
+            );
         }
         let _ = writeln!(out, "\n  HTTP and WebSocket  http://{}  (ws://{}/v1/ws)", self.http, self.http);
         let _ = writeln!(out, "  raw TCP             {}", self.tcp);
@@ -58,16 +63,25 @@ impl Running {
         out
     }
 
+    /// This program, as it is told where the server is.
+    fn command(&self) -> String {
+        let program = shell::program();
+        if self.http.port() == config::DEFAULT_HTTP_PORT {
+            program
+        } else {
+            format!("{program} --server {}", quoted(&format!("http://{}", self.http)))
+        }
+    }
+
+    /// The same for operators.
+    fn operating(&self) -> String {
+        let key = self.admin_key_file.as_deref().and_then(Path::parent);
+        self.command() + &operator(key)
+    }
+
     /// What to type next.
     fn next(&self, events: &[Sellable<'_>]) -> String {
-        let url = if self.http.port() == config::DEFAULT_HTTP_PORT {
-            String::new()
-        } else {
-            format!(" --server http://{}", self.http)
-        };
-        let me = std::env::args().next().unwrap_or_else(|| "frontrow".into());
-        let key = self.admin_key_file.as_deref().and_then(Path::parent);
-        let steps = steps(events, &format!("{me}{url}"), &operator(key));
+        let steps = steps(events, &self.command(), &self.operating());
         let mut out = String::new();
         // In a cluster the other node comes by itself.
         let alone =
@@ -76,8 +90,9 @@ impl Running {
             let _ = writeln!(
                 out,
                 "\nAnswers wait for a standby, and none follows: nothing is acknowledged before one does (frontrow backup \
-                 --primary {}, at the other node), or you go on without (frontrow replication alone).",
-                listening.address
+                 --primary {}, at the other node), or you go on without ({} replication alone).",
+                listening.address,
+                self.operating()
             );
         }
         if !steps.is_empty() {
@@ -100,12 +115,12 @@ fn operator(data: Option<&Path>) -> String {
         None => " --admin-key KEY".to_owned(),
         // The command looks there by itself.
         Some(data) if data == Path::new("data") => String::new(),
-        Some(data) => format!(" --data {}", data.display()),
+        Some(data) => format!(" --data {}", quoted(&data.display().to_string())),
     }
 }
 
 /// Commands that work: an event that is not on sale is put there first, and of one that is over nothing can be claimed.
-fn steps(events: &[Sellable<'_>], command: &str, operator: &str) -> String {
+fn steps(events: &[Sellable<'_>], command: &str, operating: &str) -> String {
     let of = |wanted: &[EventState]| events.iter().find(|it| wanted.contains(&it.state));
     let mut out = String::new();
     let to_open = of(&[EventState::Open]).is_none();
@@ -114,10 +129,11 @@ fn steps(events: &[Sellable<'_>], command: &str, operator: &str) -> String {
     };
     let Sellable { event, section, .. } = it;
     if to_open {
-        let _ = writeln!(out, "  {command}{operator} event open {event}");
+        let _ = writeln!(out, "  {operating} event open {event}");
     }
-    let _ = writeln!(out, "  {command} seats {event} \"{section}\"");
-    let _ = writeln!(out, "  {command} claim {event} \"{section}\" --best 2");
+    let place = [&*event.to_string(), section];
+    let _ = writeln!(out, "  {command} {}", line("seats", &place, ""));
+    let _ = writeln!(out, "  {command} {}", line("claim", &place, "--best 2"));
     out
 }
 
@@ -135,22 +151,28 @@ mod tests {
         let said = |states: &[EventState]| {
             let of = |(event, &state)| Sellable { event, state, section: "A" };
             let events: Vec<Sellable<'_>> = (1..).zip(states).map(of).collect();
-            steps(&events, "frontrow", " --data /srv")
+            steps(&events, "frontrow", "frontrow --data /srv")
         };
-        let claim =
-            |event: u32| format!("  frontrow seats {event} \"A\"\n  frontrow claim {event} \"A\" --best 2\n");
+        let claim = |event: u32| format!("  frontrow seats {event} A\n  frontrow claim {event} A --best 2\n");
         let open = |event: u32| format!("  frontrow --data /srv event open {event}\n");
         assert_eq!(said(&[Open, Draft]), claim(1));
         assert_eq!(said(&[Closed, Draft, Open]), claim(3));
         assert_eq!(said(&[Closed, Draft]), open(2) + &claim(2));
         assert_eq!(said(&[Paused]), open(1) + &claim(1));
         assert_eq!(said(&[Closed, Archived]) + &said(&[]), "");
+        let hostile = Sellable { event: 1, state: Open, section: "A$(touch x)" };
+        let said = steps(&[hostile], "frontrow", "frontrow");
+        assert!(
+            said.starts_with("  frontrow seats 1 'A$(touch x)'\n  frontrow claim 1 'A$(touch x)' --"),
+            "{said}"
+        );
     }
 
     #[test]
     fn an_operators_command_is_told_where_the_key_is() {
         assert_eq!(operator(Some(Path::new("data"))), "");
         assert_eq!(operator(Some(Path::new("/srv/frontrow"))), " --data /srv/frontrow");
+        assert_eq!(operator(Some(Path::new("/srv/front row"))), " --data '/srv/front row'");
         assert_eq!(operator(None), " --admin-key KEY");
     }
 }
