@@ -170,7 +170,7 @@ impl Progress {
     }
 
     /// These have it.
-    pub(super) fn had(&self, wanted: u64) {
+    pub(crate) fn had(&self, wanted: u64) {
         self.had.store(wanted, Release);
     }
 
