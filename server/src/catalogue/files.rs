@@ -1,11 +1,11 @@
 //! The catalogue's files: written whole or not at all, checked when read.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-use axum::body::Bytes;
 use frontrow_shard::EventId;
+use memmap2::{Mmap, MmapMut};
 use serde_json::Value;
 
 use super::head::{Head, MARK, Stamp};
@@ -227,34 +227,60 @@ pub(super) fn decode_head(path: &Path, id: EventId, bytes: &[u8]) -> Result<Head
     head.map_err(|error| damaged(&error.to_string()))
 }
 
-/// Checks a file's length and checksum.
-pub(super) fn check(path: &Path, stamp: Stamp) -> Result<(), CatalogueError> {
-    map_checked(path, stamp).map(|_| ())
-}
-
-/// Maps a file whose length and checksum are as written.
-pub(super) fn map_checked(path: &Path, stamp: Stamp) -> Result<Bytes, CatalogueError> {
+/// Opens a file that has as many bytes as were written.
+fn open(path: &Path, stamp: Stamp) -> Result<File, CatalogueError> {
     let damaged = |why: String| CatalogueError::Damaged { path: path.to_path_buf(), why };
-    let file = File::open(path).map_err(|source| match source.kind() {
+    let failed = |source: std::io::Error| match source.kind() {
         std::io::ErrorKind::NotFound => damaged("it is missing".to_owned()),
         _ => CatalogueError::File { path: path.to_path_buf(), source },
-    })?;
-    let failed = |source| CatalogueError::File { path: path.to_path_buf(), source };
+    };
+    // Before it is opened: a pipe would have everybody wait.
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(damaged("it is no file".to_owned()));
+    }
+    let file = File::open(path).map_err(failed)?;
     let length = file.metadata().map_err(failed)?.len();
     if length != stamp.bytes {
         return Err(damaged(format!("it has {length} bytes, {} were written", stamp.bytes)));
     }
-    if length == 0 {
-        return Ok(Bytes::new());
+    Ok(file)
+}
+
+/// Checks a file's length and checksum.
+pub(super) fn check(path: &Path, stamp: Stamp) -> Result<(), CatalogueError> {
+    let mut file = open(path, stamp)?;
+    let (mut buffer, mut found) = (vec![0; 1 << 18], Stamp::default());
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => {
+                found.bytes += n as u64;
+                found.crc32c = crc32c::crc32c_append(found.crc32c, &buffer[..n]);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(source) => return Err(CatalogueError::File { path: path.to_path_buf(), source }),
+        }
     }
-    // SAFETY: no code writes to or truncates a finished file of the catalogue: they are only ever
-    // replaced by a rename or unlinked, which leaves the mapped file as it was. That others keep their
-    // hands off the data directory is the operator's promise, as for the log.
-    let mapping = unsafe { memmap2::Mmap::map(&file) }.map_err(failed)?;
-    if crc32c::crc32c(&mapping) != stamp.crc32c {
-        return Err(damaged("its checksum does not fit".to_owned()));
+    if found == stamp { Ok(()) } else { Err(unlike(path)) }
+}
+
+/// Reads a file whose length and checksum are as written, into memory that nobody else can change.
+pub(super) fn read(path: &Path, stamp: Stamp) -> Result<Mmap, CatalogueError> {
+    let failed = |source| CatalogueError::File { path: path.to_path_buf(), source };
+    let mut file = open(path, stamp)?;
+    let mut bytes = MmapMut::map_anon(stamp.bytes as usize).map_err(failed)?;
+    file.read_exact(&mut bytes).map_err(|source| match source.kind() {
+        std::io::ErrorKind::UnexpectedEof => unlike(path),
+        _ => failed(source),
+    })?;
+    if crc32c::crc32c(&bytes) != stamp.crc32c {
+        return Err(unlike(path));
     }
-    Ok(Bytes::from_owner(mapping))
+    bytes.make_read_only().map_err(failed)
+}
+
+fn unlike(path: &Path) -> CatalogueError {
+    CatalogueError::Damaged { path: path.to_path_buf(), why: "its checksum does not fit".to_owned() }
 }
 
 /// Removes an event's plan and map.
@@ -272,20 +298,28 @@ pub(super) fn remove(path: &Path) {
     }
 }
 
-/// Gives the file at `path` a second name below `data`/`aside`/events, durably, which outlives that it is replaced.
+/// Gives the file at `path` a second name below `data`/`aside`/events, durably, which outlives that it is replaced. What is no
+/// file, and so would be in the way, is moved there.
 pub(crate) fn keep_aside(data: &Path, path: &Path, name: &str, aside: &str) -> std::io::Result<PathBuf> {
     let folder = data.join(aside).join("events");
     std::fs::create_dir_all(&folder)?;
     for number in 1_u32.. {
         let to = folder.join(format!("{name}-{number:04}"));
-        match std::fs::hard_link(path, &to) {
-            Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
-            // Not every file system has second names.
-            Err(_) => {
-                std::fs::copy(path, &to)?;
-                File::open(&to)?.sync_all()?;
+        if to.symlink_metadata().is_ok() {
+            continue;
+        }
+        if path.symlink_metadata()?.is_file() {
+            match std::fs::hard_link(path, &to) {
+                Ok(()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
+                // Not every file system has second names.
+                Err(_) => {
+                    std::fs::copy(path, &to)?;
+                    File::open(&to)?.sync_all()?;
+                }
             }
+        } else {
+            std::fs::rename(path, &to)?;
         }
         for folder in [&folder, &data.join(aside), data] {
             sync_folder(folder)?;

@@ -1,8 +1,8 @@
-//! The files of a catalogue that is served from, looked after. All of an event's head is in memory: one that is damaged, missing or
-//! another one is written anew. What memory does not have is told of.
+//! The files of a catalogue that is served from, looked after. All of an event's head is in memory, and its map while it may be
+//! sold: one that is damaged, missing or another one is written anew. What memory does not have is told of.
 
-use super::sound::Shelf;
-use super::{Catalogue, Event, damage, in_words};
+use super::sound::{Shelf, maps_not_good};
+use super::{Catalogue, CatalogueError, Event, damage, in_words};
 use crate::cold::FileIdentity;
 use frontrow_engine::Clock;
 use frontrow_shard::EventId;
@@ -21,7 +21,7 @@ pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(5);
 pub struct Keeper {
     catalogue: Arc<Catalogue>,
     desk: Mutex<Desk>,
-    /// Heads that were written anew.
+    /// Files that were written anew.
     mended: AtomicU64,
 }
 
@@ -42,7 +42,7 @@ impl Keeper {
         Self { catalogue, desk: Mutex::new(desk), mended: AtomicU64::new(0) }
     }
 
-    /// How many heads were written anew.
+    /// How many heads and maps were written anew.
     pub(crate) fn mended(&self) -> u64 {
         self.mended.load(Relaxed)
     }
@@ -71,6 +71,11 @@ impl Keeper {
         let events = self.catalogue.search("", None);
         let mut faults: Vec<String> =
             events.iter().filter_map(|event| self.keep_head(&mut desk.good, event)).collect();
+        if faults.is_empty() {
+            // By the heads, which are good now.
+            let maps = maps_not_good(&mut desk.shelf, self.catalogue.folder());
+            faults = maps.into_iter().filter_map(|id| self.keep_map(id)).collect();
+        }
         if faults.is_empty() {
             let data = self.catalogue.data().to_path_buf();
             let logged = || events.iter().map(|event| event.id());
@@ -112,9 +117,25 @@ impl Keeper {
                 found.and_then(|found| good.insert(id, (found, Arc::clone(event))));
                 None
             }
+            found => self.said((id, "head"), found),
+        }
+    }
+
+    /// Why a map that is not what its head says, and is in memory, cannot be written anew.
+    fn keep_map(&self, id: EventId) -> Option<String> {
+        self.said((id, "map"), self.catalogue.mend_map(id))
+    }
+
+    fn said(
+        &self,
+        (event, part): (EventId, &str),
+        found: Result<Option<String>, CatalogueError>,
+    ) -> Option<String> {
+        match found {
+            Ok(None) => None,
             Ok(Some(why)) => {
                 self.mended.fetch_add(1, Relaxed);
-                tracing::error!(event = id, %why, "an event's head was not as it had been written: it is written anew, from memory");
+                tracing::error!(event, %why, "an event's {part} was not as it had been written: it is written anew, from memory");
                 None
             }
             Err(error) => Some(format!(

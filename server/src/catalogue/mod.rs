@@ -3,11 +3,12 @@
 //! An event is three files below `events/`: `7.plan.json` (the plan as imported), `7.map.json` (what
 //! buyers' seat maps draw) and `7.json` (name, rules, sums, and the checksums of the other two and of itself). An event
 //! that is over has a fourth, `7.archive` ([`crate::cold`]). Each is written whole under another name,
-//! synced and renamed; `7.json`, the last one, makes the event exist. The plan is not kept in memory and
-//! the map is memory-mapped, so ten million seats cost a few pages.
+//! synced and renamed; `7.json`, the last one, makes the event exist. The plan is not kept in memory; the
+//! map is, while the event may be sold ([`held`]).
 
 mod files;
 mod head;
+mod held;
 mod keeper;
 mod logged;
 mod map;
@@ -30,6 +31,7 @@ use frontrow_venue::Plan;
 pub(crate) use files::keep_aside;
 pub use head::{CategorySum, Rules, SectionSum};
 use head::{Head, Standing};
+use held::SeatMap;
 pub use keeper::Keeper;
 pub(crate) use keeper::LOOK_EVERY;
 pub use logged::logged;
@@ -45,7 +47,7 @@ const UNSEALED: u32 = 1;
 #[derive(Debug)]
 pub struct Event {
     head: Head,
-    map: Bytes,
+    map: SeatMap,
 }
 
 impl Event {
@@ -104,15 +106,16 @@ impl Event {
         self.head.sections.iter().map(|section| u64::from(section.seats)).sum()
     }
 
-    /// The seat map as JSON: geometry and labels, nothing that changes. A reference, not a copy.
-    pub fn map(&self) -> Bytes {
-        self.map.clone()
+    /// The seat map as JSON, if it is in memory to stay: geometry and labels, nothing that changes. A reference, not a copy.
+    /// Else [`Catalogue::map`] reads it.
+    pub fn map_in_memory(&self) -> Option<Bytes> {
+        self.map.in_memory()
     }
 
-    /// One section of the seat map as JSON, if there is such a section. A reference, not a copy.
-    pub fn section_map(&self, section: u16) -> Option<Bytes> {
+    /// One section of its seat map, if there is such a section. A reference, not a copy.
+    pub fn section_of(&self, map: &Bytes, section: u16) -> Option<Bytes> {
         let (from, to) = self.head.map_sections.get(usize::from(section))?;
-        (from <= to && *to <= self.map.len() as u64).then(|| self.map.slice(*from as usize..*to as usize))
+        (from <= to && *to <= map.len() as u64).then(|| map.slice(*from as usize..*to as usize))
     }
 
     /// An HTTP entity tag of the map: the same tag, the same bytes.
@@ -219,7 +222,7 @@ impl Catalogue {
         std::fs::create_dir_all(&folder)
             .and_then(|()| files::sync_folder(data))
             .map_err(|source| LoadErrors(vec![failed(source)]))?;
-        let (listing, events) = load(&folder)?;
+        let (listing, events) = load(&folder, true)?;
         files::seal_all(&folder, &listing.ids).map_err(|error| LoadErrors(vec![error]))?;
         listing.clear();
         for &id in &listing.headless {
@@ -249,7 +252,7 @@ impl Catalogue {
         if !lost.is_empty() {
             return Err(LoadErrors(lost));
         }
-        if folder.exists() { load(&folder).map(drop) } else { Ok(()) }
+        if folder.exists() { load(&folder, false).map(drop) } else { Ok(()) }
     }
 
     /// A catalogue whose files somebody else writes into `data`/events: empty until it is [refreshed](Self::refresh).
@@ -287,14 +290,34 @@ impl Catalogue {
             let mut events = self.events.write().unwrap_or_else(PoisonError::into_inner);
             return Ok(events.remove(&id).is_some());
         }
-        let map = match known {
-            Some(known) if known.head == head => return Ok(false),
-            Some(known) if known.head.map_file == head.map_file => known.map.clone(),
-            _ => files::map_checked(&self.folder.join(files::map_name(id)), head.map_file)?,
-        };
+        let map = self.map_of(&head, known.as_deref());
+        if let Some(known) = known
+            && known.head == head
+            && known.map.in_memory().is_some() == map.in_memory().is_some()
+        {
+            return Ok(false);
+        }
         let event = Arc::new(Event { head, map });
         self.events.write().unwrap_or_else(PoisonError::into_inner).insert(id, event);
         Ok(true)
+    }
+
+    /// The map of an event that gets this head: in memory while it may be sold. One that cannot be read now is read when
+    /// somebody asks, who is told then.
+    fn map_of(&self, head: &Head, known: Option<&Event>) -> SeatMap {
+        if head.state == Standing::Archived {
+            return SeatMap::lent();
+        }
+        let known = known.filter(|known| known.head.map_file == head.map_file);
+        let known = known.and_then(|known| known.map.in_memory());
+        let read = || files::read(&self.folder.join(files::map_name(head.id)), head.map_file).ok();
+        known.or_else(|| read().map(Bytes::from_owner)).map_or_else(SeatMap::lent, SeatMap::kept)
+    }
+
+    /// An event's seat map as JSON, as it was written. May block on the disk if it is not [in memory](Event::map_in_memory).
+    pub fn map(&self, event: &Event) -> Result<Bytes, CatalogueError> {
+        let path = self.folder.join(files::map_name(event.id()));
+        event.map.get(|| files::read(&path, event.head.map_file))
     }
 
     /// Writes a new event, in state draft. Blocks on the disk: not for an async thread, nor a shard.
@@ -341,7 +364,8 @@ impl Catalogue {
         let head = Head { state: Standing::of(state), closed_ms, ..old.head.clone() };
         files::write_head(&self.folder, &head)?;
         self.tell();
-        let event = Arc::new(Event { head, map: old.map.clone() });
+        let map = self.map_of(&head, Some(&old));
+        let event = Arc::new(Event { head, map });
         self.events.write().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::clone(&event));
         Ok(event)
     }
@@ -349,6 +373,11 @@ impl Catalogue {
     /// The data directory.
     pub(crate) fn data(&self) -> &Path {
         self.folder.parent().unwrap_or(&self.folder)
+    }
+
+    /// Where the events' files are.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Where an event's head lies.
@@ -362,29 +391,49 @@ impl Catalogue {
         let _one_writer = self.lock_next();
         // Taken back meanwhile.
         let Some(event) = self.get(id) else { return Ok(None) };
-        let path = self.head_path(id);
         let why = match files::read_head(&self.folder, id) {
             Ok(head) if head == event.head => return Ok(None),
             Ok(_) => "it is good, and not the one that was written last".to_owned(),
-            Err(CatalogueError::Damaged { why, .. }) => why,
-            Err(CatalogueError::File { source, .. }) => source.to_string(),
-            Err(other) => other.to_string(),
+            Err(error) => cause(error),
         };
+        self.write_anew(&files::head_name(id), || files::write_head(&self.folder, &event.head))?;
+        Ok(Some(why))
+    }
+
+    /// The same of an event's map, if it is in memory.
+    pub(crate) fn mend_map(&self, id: EventId) -> Result<Option<String>, CatalogueError> {
+        use std::io::Write;
+        let _one_writer = self.lock_next();
+        let Some(event) = self.get(id) else { return Ok(None) };
+        let Some(map) = event.map_in_memory() else { return Ok(None) };
+        let name = files::map_name(id);
+        let Err(error) = files::check(&self.folder.join(&name), event.head.map_file) else { return Ok(None) };
+        self.write_anew(&name, || files::write(&self.folder, &name, |out| out.write_all(&map)).map(drop))?;
+        Ok(Some(cause(error)))
+    }
+
+    /// Lets `write` put a file in the place of what has its name now, whatever that is, which is kept below `damaged/`.
+    fn write_anew(
+        &self,
+        name: &str,
+        write: impl FnOnce() -> Result<(), CatalogueError>,
+    ) -> Result<(), CatalogueError> {
+        let path = self.folder.join(name);
         let failed = |source| CatalogueError::File { path: path.clone(), source };
         std::fs::create_dir_all(&self.folder).map_err(failed)?;
-        let is_there = path.try_exists().map_err(failed)?;
-        let name = files::head_name(id);
-        let keep = || keep_aside(self.data(), &path, &name, "damaged").map_err(failed);
-        let kept = is_there.then(keep).transpose()?;
-        if let Err(error) = files::write_head(&self.folder, &event.head) {
+        // A link that leads nowhere is there, too.
+        let is_there = || path.symlink_metadata().is_ok();
+        let keep = || keep_aside(self.data(), &path, name, "damaged").map_err(failed);
+        let kept = is_there().then(keep).transpose()?;
+        if let Err(error) = write() {
             // It is tried again and again: one copy of what is there is enough.
-            if let Some(kept) = kept {
+            if let Some(kept) = kept.filter(|_| is_there()) {
                 files::remove(&kept);
             }
             return Err(error);
         }
         self.tell();
-        Ok(Some(why))
+        Ok(())
     }
 
     /// Where an event's archive lies, if it has one.
@@ -446,15 +495,15 @@ impl Catalogue {
     pub fn plan(&self, id: EventId) -> Result<Plan, CatalogueError> {
         let event = self.get(id).ok_or(CatalogueError::Unknown(id))?;
         let path = self.folder.join(files::plan_name(id));
-        let bytes = files::map_checked(&path, event.head.plan_file)?;
+        let bytes = files::read(&path, event.head.plan_file)?;
         serde_json::from_slice(&bytes)
             .map_err(|error| CatalogueError::Damaged { path, why: error.to_string() })
     }
 
     fn commit(&self, head: Head) -> Result<Arc<Event>, CatalogueError> {
         files::write_head(&self.folder, &head)?;
-        let map = files::map_checked(&self.folder.join(files::map_name(head.id)), head.map_file)?;
-        Ok(Arc::new(Event { head, map }))
+        let map = files::read(&self.folder.join(files::map_name(head.id)), head.map_file)?;
+        Ok(Arc::new(Event { head, map: SeatMap::kept(Bytes::from_owner(map)) }))
     }
 
     fn lock_next(&self) -> MutexGuard<'_, u64> {
@@ -471,7 +520,8 @@ pub(crate) fn note_if_sealed(data: &Path) -> Result<(), CatalogueError> {
 fn lost(data: &Path, logged: impl Iterator<Item = EventId>) -> Vec<CatalogueError> {
     let logged: BTreeSet<EventId> = logged.collect();
     let head = |event| (event, data.join("events").join(files::head_name(event)));
-    let missing = logged.into_iter().map(head).filter(|(_, path)| !path.exists());
+    // What is there and cannot be read is damaged, not missing.
+    let missing = logged.into_iter().map(head).filter(|(_, path)| path.symlink_metadata().is_err());
     missing.map(|(event, path)| CatalogueError::Lost { event, path }).collect()
 }
 
@@ -508,12 +558,21 @@ pub(crate) fn in_words(faults: &[String]) -> Option<String> {
     }
 }
 
-/// Reads all events of a folder and checks their files; changes nothing.
-fn load(folder: &Path) -> Result<(files::Listing, BTreeMap<EventId, Arc<Event>>), LoadErrors> {
+/// What is wrong with a file, without what to do: it is about to be done.
+fn cause(error: CatalogueError) -> String {
+    match error {
+        CatalogueError::Damaged { why, .. } => why,
+        CatalogueError::File { source, .. } => source.to_string(),
+        other => other.to_string(),
+    }
+}
+
+/// Reads all events of a folder and checks their files; changes nothing. `keep`: the maps, too.
+fn load(folder: &Path, keep: bool) -> Result<(files::Listing, BTreeMap<EventId, Arc<Event>>), LoadErrors> {
     let mut listing = files::list(folder).map_err(|error| LoadErrors(vec![error]))?;
     let (mut events, mut errors) = (BTreeMap::new(), std::mem::take(&mut listing.foreign));
     for &id in &listing.ids {
-        match load_event(folder, id) {
+        match load_event(folder, id, keep) {
             Ok(Some(event)) => {
                 events.insert(id, Arc::new(event));
             }
@@ -525,12 +584,18 @@ fn load(folder: &Path) -> Result<(files::Listing, BTreeMap<EventId, Arc<Event>>)
 }
 
 /// `None` for an abandoned event: only its number counts.
-fn load_event(folder: &Path, id: EventId) -> Result<Option<Event>, CatalogueError> {
+fn load_event(folder: &Path, id: EventId, keep: bool) -> Result<Option<Event>, CatalogueError> {
     let head = files::read_head(folder, id)?;
     if head.state == Standing::Abandoned {
         return Ok(None);
     }
     files::check(&folder.join(files::plan_name(id)), head.plan_file)?;
-    let map = files::map_checked(&folder.join(files::map_name(id)), head.map_file)?;
+    let path = folder.join(files::map_name(id));
+    let map = if keep && head.state != Standing::Archived {
+        SeatMap::kept(Bytes::from_owner(files::read(&path, head.map_file)?))
+    } else {
+        files::check(&path, head.map_file)?;
+        SeatMap::lent()
+    };
     Ok(Some(Event { head, map }))
 }

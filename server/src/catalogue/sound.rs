@@ -3,7 +3,7 @@
 //! A head must be one, an archive has checksums of its own, plan and map are what their head says. Nothing is changed
 //! here, and a file that cannot be read is no error but a damaged file.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
@@ -83,11 +83,17 @@ pub(crate) struct Looked {
     pub(crate) fault: Option<String>,
 }
 
+impl Looked {
+    fn bad(why: String) -> Self {
+        Self { stamp: (0, 0), said: None, fault: Some(why) }
+    }
+}
+
 /// Reads a file as this part of `event`. Errors: there is none.
 pub(crate) fn look(path: &Path, (event, part): (EventId, Part), cluster: u128) -> io::Result<Looked> {
     let good =
         |bytes: &[u8], said| Looked { stamp: (bytes.len() as u64, crc32c::crc32c(bytes)), said, fault: None };
-    let bad = |why: String| Ok(Looked { stamp: (0, 0), said: None, fault: Some(why) });
+    let bad = |why: String| Ok(Looked::bad(why));
     if part == Part::Archive {
         return match Cold::open(path, cluster, event) {
             Ok(cold) => Ok(good(cold.bytes(), None)),
@@ -166,8 +172,18 @@ impl Shelf {
         Ok(looked.into_iter().map(found).collect())
     }
 
+    /// Errors: there is none.
     fn look(&mut self, path: &Path, name: &str, place: (EventId, Part)) -> io::Result<Looked> {
-        let identity = FileIdentity::of(&std::fs::metadata(path)?);
+        let about = match std::fs::metadata(path) {
+            Ok(about) => about,
+            // What is there and leads nowhere, or in a circle, or to a disk that does not answer.
+            Err(error) if path.symlink_metadata().is_ok() => {
+                return Ok(Looked::bad(format!("{}: {error}; {REMEDY}", path.display())));
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(error),
+            Err(error) => return Ok(Looked::bad(format!("{}: {error}; check the disk", path.display()))),
+        };
+        let identity = FileIdentity::of(&about);
         if let Some((known, looked)) = self.known.get(name)
             && *known == identity
         {
@@ -177,6 +193,19 @@ impl Shelf {
         self.known.insert(name.to_owned(), (identity, looked.clone()));
         Ok(looked)
     }
+}
+
+/// Events whose map is not what their head in this folder says, or not there.
+pub(super) fn maps_not_good(shelf: &mut Shelf, folder: &Path) -> Vec<EventId> {
+    // A folder that cannot be read is told of by who looks for all damage.
+    let found = shelf.list_of(folder, |part| matches!(part, Part::Head | Part::Map)).unwrap_or_default();
+    let good: HashSet<EventId> = found
+        .iter()
+        .filter(|it| it.place.1 == Part::Map && it.verdict == Verdict::Good)
+        .map(|it| it.place.0)
+        .collect();
+    let is_on = |it: &&Found| it.said.is_some_and(|said| said.standing != Standing::Abandoned);
+    found.iter().filter(is_on).map(|it| it.place.0).filter(|event| !good.contains(event)).collect()
 }
 
 /// Why a node could not serve from the files in a folder: those that are damaged or missing. Archives are not asked for:

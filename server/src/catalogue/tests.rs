@@ -28,7 +28,7 @@ fn events_outlive_a_restart() {
     assert_eq!((event.name(), event.created_ms(), event.state()), ("Winter Gala", 5, EventState::Open));
     assert_eq!(EventRules::from(event.rules()), rules());
     assert_eq!(event.seats(), 1222);
-    assert_eq!(event.map(), first.map());
+    assert_eq!(again.map(&event).unwrap(), catalogue.map(&first).unwrap());
     assert_eq!(event.map_tag(), first.map_tag());
     assert_eq!(again.plan(1).unwrap(), hall());
     assert!(again.get(3).is_none());
@@ -70,10 +70,11 @@ fn the_map_names_what_claims_need() {
     let folder = tempfile::tempdir().unwrap();
     let plan = hall();
     let event = Catalogue::open(folder.path()).unwrap().create("Gala \"X\"", &plan, rules(), 5).unwrap();
-    let map: Value = serde_json::from_slice(&event.map()).unwrap();
+    let bytes = event.map_in_memory().unwrap();
+    let map: Value = serde_json::from_slice(&bytes).unwrap();
     assert_eq!(map["name"], "Gala \"X\"");
     for (s, section) in plan.sections.iter().enumerate() {
-        let alone: Value = serde_json::from_slice(&event.section_map(s as u16).unwrap()).unwrap();
+        let alone: Value = serde_json::from_slice(&event.section_of(&bytes, s as u16).unwrap()).unwrap();
         assert_eq!(alone, map["sections"][s]);
         assert_eq!(
             (alone["section"].as_u64(), alone["name"].as_str()),
@@ -94,7 +95,7 @@ fn the_map_names_what_claims_need() {
             }
         }
     }
-    assert_eq!(event.section_map(plan.sections.len() as u16), None);
+    assert_eq!(event.section_of(&bytes, plan.sections.len() as u16), None);
 }
 
 #[test]
@@ -333,14 +334,15 @@ fn what_a_crash_left_unfinished_is_no_event() {
 }
 
 #[test]
-fn a_large_stadium_is_stored_and_mapped() {
+fn a_large_stadium_is_stored_and_its_map_is_shared() {
     let folder = tempfile::tempdir().unwrap();
     let plan = stadium::generate(&StadiumSpec::new(100_000)).unwrap();
     let catalogue = Catalogue::open(folder.path()).unwrap();
     let event = catalogue.create("Final", &plan, rules(), 1).unwrap();
     assert_eq!(event.seats(), 100_000);
     // Two requests share the same bytes.
-    assert_eq!(event.map().as_ptr(), event.map().as_ptr());
+    let map = || catalogue.map(&event).unwrap().as_ptr();
+    assert_eq!(map(), map());
     let seats: usize = specs(1, &plan, &rules(), 64)
         .unwrap()
         .iter()
@@ -348,6 +350,125 @@ fn a_large_stadium_is_stored_and_mapped() {
         .map(|row| row.categories.len())
         .sum();
     assert_eq!(seats, 100_000);
+}
+
+/// In place, and cut: neither reaches what is in memory.
+fn harms(map: &Path) -> [Box<dyn Fn() + '_>; 3] {
+    [
+        Box::new(move || replace(map, "\"row\":0", "\"row\":1")),
+        Box::new(move || cut(map, 10)),
+        Box::new(move || fs::remove_file(map).unwrap()),
+    ]
+}
+
+#[test]
+fn a_map_on_sale_stays_as_it_was_written_whatever_becomes_of_its_file_and_is_written_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalogue = Arc::new(Catalogue::open(folder.path()).unwrap());
+    let event = catalogue.create("Gala", &hall(), rules(), 1).unwrap();
+    let path = folder.path().join("events/1.map.json");
+    let good = fs::read(&path).unwrap();
+    let keeper = Keeper::new(Arc::clone(&catalogue));
+    assert_eq!((keeper.look(), keeper.mended()), (None, 0));
+    for (number, harm) in (1..).zip(harms(&path)) {
+        harm();
+        assert_eq!(catalogue.map(&event).unwrap(), good);
+        assert_eq!((keeper.look(), keeper.mended()), (None, number));
+        assert_eq!(fs::read(&path).unwrap(), good);
+    }
+    let cut = fs::read(folder.path().join("damaged/events/1.map.json-0002")).unwrap();
+    assert_eq!(cut, good[..10], "what was there is kept");
+    assert_eq!(keeper.look(), None);
+    let again = Catalogue::open(folder.path()).unwrap();
+    assert_eq!(again.get(1).unwrap().map_in_memory().unwrap(), good);
+}
+
+#[test]
+fn the_map_of_an_archived_event_is_read_when_asked_for_and_only_if_it_is_good() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalogue = Arc::new(Catalogue::open(folder.path()).unwrap());
+    catalogue.create("Gala", &hall(), rules(), 1).unwrap();
+    catalogue.set_state(1, EventState::Archived, 2).unwrap();
+    let path = folder.path().join("events/1.map.json");
+    let good = fs::read(&path).unwrap();
+    for catalogue in [Arc::clone(&catalogue), Arc::new(Catalogue::open(folder.path()).unwrap())] {
+        let keeper = Keeper::new(Arc::clone(&catalogue));
+        let event = catalogue.get(1).unwrap();
+        assert_eq!(event.map_in_memory(), None, "it costs no memory");
+        for harm in harms(&path) {
+            let sent = catalogue.map(&event).unwrap();
+            harm();
+            assert_eq!(
+                catalogue.map(&event).unwrap(),
+                good,
+                "whoever asks meanwhile shares what is being sent"
+            );
+            drop(sent);
+            assert!(matches!(catalogue.map(&event), Err(CatalogueError::Damaged { .. })));
+            let why = keeper.look().unwrap();
+            assert!(why.contains("1.map.json") && keeper.mended() == 0, "{why}");
+            // By `mv`, as whoever mends it is told to.
+            let aside = folder.path().join("1.map.json.part");
+            fs::write(&aside, &good).unwrap();
+            fs::rename(aside, &path).unwrap();
+            assert_eq!((catalogue.map(&event).unwrap(), keeper.look()), (good.clone().into(), None));
+        }
+    }
+}
+
+#[test]
+fn a_followed_catalogue_shows_no_map_that_is_damaged_and_shows_it_once_it_is_good() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalogue = Catalogue::open(folder.path()).unwrap();
+    catalogue.create("Gala", &hall(), rules(), 1).unwrap();
+    let path = folder.path().join("events/1.map.json");
+    let good = fs::read(&path).unwrap();
+    for harm in harms(&path) {
+        let followed = Catalogue::followed(folder.path());
+        harm();
+        assert_eq!(followed.refresh().unwrap(), [1], "the event is known all the same");
+        let event = followed.get(1).unwrap();
+        assert!(followed.map(&event).is_err());
+        fs::write(&path, &good).unwrap();
+        assert_eq!(followed.map(&event).unwrap(), good);
+        assert_eq!(followed.refresh().unwrap(), [1]);
+        harm();
+        let event = followed.get(1).unwrap();
+        assert_eq!(
+            (followed.map(&event).unwrap(), followed.refresh().unwrap()),
+            (good.clone().into(), vec![])
+        );
+        fs::write(&path, &good).unwrap();
+    }
+}
+
+#[test]
+fn what_is_in_the_way_of_a_head_is_moved_aside_and_the_head_written_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalogue = Arc::new(Catalogue::open(folder.path()).unwrap());
+    catalogue.create("Gala", &hall(), rules(), 1).unwrap();
+    let keeper = Keeper::new(Arc::clone(&catalogue));
+    let (head, good) = (catalogue.head_path(1), fs::read(catalogue.head_path(1)).unwrap());
+    let mut shelf = sound::Shelf::new(0);
+    let table: [(&str, &dyn Fn()); 3] = [
+        ("Too many levels of symbolic links", &|| std::os::unix::fs::symlink("1.json", &head).unwrap()),
+        ("No such file", &|| std::os::unix::fs::symlink("nowhere", &head).unwrap()),
+        ("Is a directory", &|| fs::create_dir(&head).unwrap()),
+    ];
+    for (number, (why, harm)) in (1..).zip(table) {
+        fs::remove_file(&head).unwrap();
+        harm();
+        let found = shelf.list(catalogue.folder()).unwrap();
+        let it = found.iter().find(|it| it.name == "1.json").unwrap();
+        assert!(matches!(&it.verdict, sound::Verdict::Bad(said) if said.contains(why)), "{it:?}");
+        let faults = damage(&mut shelf, folder.path(), [1].into_iter());
+        assert!(faults.len() == 1 && faults[0].contains(why), "{faults:?}");
+        assert!(Catalogue::check(folder.path(), [1].into_iter()).is_err());
+        assert_eq!((keeper.look(), keeper.mended()), (None, number));
+        assert_eq!(fs::read(&head).unwrap(), good);
+        let kept = folder.path().join(format!("damaged/events/1.json-{number:04}"));
+        assert!(!kept.symlink_metadata().unwrap().is_file(), "what was in the way is kept");
+    }
 }
 
 #[test]
@@ -365,7 +486,7 @@ fn a_followed_catalogue_takes_in_what_another_writes_and_leaves_what_is_unfinish
     }
     assert_eq!(followed.refresh().unwrap(), [1]);
     assert!(on_its_way.iter().all(|path| path.exists()));
-    assert_eq!(followed.get(1).unwrap().map(), first.map());
+    assert_eq!(followed.get(1).unwrap().map_in_memory(), first.map_in_memory());
     assert_eq!(followed.refresh().unwrap(), [0_u32; 0], "nothing is new");
     catalogue.set_state(1, EventState::Open, 9).unwrap();
     assert_eq!(followed.refresh().unwrap(), [1]);

@@ -94,13 +94,13 @@ fn behind(feed: &Progress) -> Option<BehindCode> {
 async fn wait(feed: &Progress) -> Option<BehindCode> {
     let wanted = feed.want();
     let has_all = async {
-        while !feed.has(wanted) {
-            if let Some(why) = behind(feed) {
-                return Some(why);
+        loop {
+            let why = behind(feed);
+            if why.is_some() || feed.has(wanted) {
+                return why;
             }
             tokio::time::sleep(LOOK).await;
         }
-        None
     };
     tokio::time::timeout(frontrow_bookings::api::PATIENCE, has_all)
         .await

@@ -139,7 +139,7 @@ pub(super) async fn event(
 
 #[utoipa::path(get, path = "/v1/events/{id}/map", tag = "browse", params(("id" = u32, Path, description = "the event")),
     responses((status = 200, description = "labels and positions of all seats", content_type = "application/json"),
-        (status = 304), (status = 404)))]
+        (status = 304), (status = 404), (status = 503, description = "`map_damaged`: its file is to be put back")))]
 /// The seat map: what never changes. Large for large events; ask section by section there.
 pub(super) async fn map(
     State(http): State<Arc<Http>>,
@@ -147,13 +147,14 @@ pub(super) async fn map(
     path: Result<Path<EventId>, PathRejection>,
 ) -> Result<Response, ApiError> {
     let event = find(&http, path)?;
-    Ok(tagged(&headers, &event.map_tag(), event.map()))
+    let map = map_of(&http, &event).await?;
+    Ok(tagged(&headers, &event.map_tag(), map))
 }
 
 #[utoipa::path(get, path = "/v1/events/{id}/map/{section}", tag = "browse", params(
     ("id" = u32, Path, description = "the event"), ("section" = u16, Path, description = "the section")),
     responses((status = 200, description = "one section of the map", content_type = "application/json"),
-        (status = 304), (status = 404)))]
+        (status = 304), (status = 404), (status = 503, description = "`map_damaged`: its file is to be put back")))]
 /// One section of the seat map.
 pub(super) async fn section_map(
     State(http): State<Arc<Http>>,
@@ -161,7 +162,8 @@ pub(super) async fn section_map(
     path: Result<Path<(EventId, u16)>, PathRejection>,
 ) -> Result<Response, ApiError> {
     let (event, section) = find_section(&http, path)?;
-    let map = event.section_map(section).ok_or_else(|| ApiError::unknown_section(section))?;
+    let map = map_of(&http, &event).await?;
+    let map = event.section_of(&map, section).ok_or_else(|| ApiError::unknown_section(section))?;
     Ok(tagged(&headers, &event.map_tag(), map))
 }
 
@@ -199,6 +201,16 @@ fn letters(row: &RowState) -> String {
         _ => 'h',
     };
     (0..usize::from(row.seats).min(MAX_ROW_SEATS)).map(letter).collect()
+}
+
+/// An event's seat map: from memory, or from its file if that is as it was written.
+async fn map_of(http: &Arc<Http>, event: &Arc<Event>) -> Result<Bytes, ApiError> {
+    if let Some(map) = event.map_in_memory() {
+        return Ok(map);
+    }
+    let (catalogue, of) = (Arc::clone(&http.catalogue), Arc::clone(event));
+    let read = tokio::task::spawn_blocking(move || catalogue.map(&of).ok()).await;
+    read.ok().flatten().ok_or_else(|| ApiError::map_damaged(event.id()))
 }
 
 /// Looks an event up by the path's number.

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use frontrow_shard::{Code, Seats};
+use frontrow_shard::{Code, EventId, Seats};
 use serde_json::{Map, Value, json};
 
 use crate::catalogue::CatalogueError;
@@ -39,6 +39,14 @@ impl ApiError {
         let message =
             format!("the event has no section {section}; its sections are listed at /v1/events/{{id}}");
         Self::new(StatusCode::NOT_FOUND, "unknown_section", message)
+    }
+
+    /// The log says what is wrong with it.
+    pub(super) fn map_damaged(id: EventId) -> Self {
+        let message = format!(
+            "the seat map of event {id} is damaged or missing at this node, and is not shown: put events/{id}.map.json back from the              other node or from a backup, and it is shown at once; until then ask the other node, if there is one"
+        );
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "map_damaged", message)
     }
 
     pub(crate) fn code(&self) -> &'static str {

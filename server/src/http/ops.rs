@@ -138,7 +138,11 @@ pub(super) async fn metrics(State(http): State<Arc<Http>>) -> Response {
         f64::from(u8::from(http.keeper.found().is_none())),
     );
     let mended = (Vec::new(), http.keeper.mended());
-    families.counter("frontrow_catalogue_mended", "Heads of events written anew from memory.", [mended]);
+    families.counter(
+        "frontrow_catalogue_mended",
+        "Heads and maps of events written anew from memory.",
+        [mended],
+    );
     http.sales.metrics(&mut families);
     crate::feed::read_off(&http.feeds, &mut families);
     families.answer()

@@ -290,6 +290,32 @@ async fn maps_are_cached_and_live_seats_are_not() {
 }
 
 #[tokio::test]
+async fn a_map_that_is_not_as_it_was_written_is_refused_until_it_is() {
+    let house = house();
+    house.admin("/events", frontrow_venue::SAMPLE_HALL).await;
+    let (good, section) = (house.get("/v1/events/1/map").await, house.get("/v1/events/1/map/2").await);
+    // One that is not kept in memory.
+    let catalogue = &house.http.catalogue;
+    catalogue.set_state(1, EventState::Archived, NOW_S * 1000).unwrap();
+    let file = catalogue.data().join("events/1.map.json");
+    let bytes = std::fs::read(&file).unwrap();
+    let mut other = bytes.clone();
+    other[bytes.len() / 2] ^= 1;
+    for harmed in [&bytes[..10], &other] {
+        std::fs::write(&file, harmed).unwrap();
+        for path in ["/v1/events/1/map", "/v1/events/1/map/2"] {
+            let reply = house.get(path).await;
+            assert_eq!((reply.status, reply.code()), (503, "map_damaged".into()), "{path}");
+            let error = &reply.json()["error"];
+            assert!(error["retryable"] == true && error["message"].as_str().unwrap().contains("1.map.json"));
+        }
+        std::fs::write(&file, &bytes).unwrap();
+        assert_eq!(house.get("/v1/events/1/map").await.body, good.body);
+        assert_eq!(house.get("/v1/events/1/map/2").await.body, section.body);
+    }
+}
+
+#[tokio::test]
 async fn operators_need_the_key() {
     let house = house();
     for key in ["", "Bearer", "Bearer x", "Basic an operator's key", &format!("Bearer {ADMIN}!")] {

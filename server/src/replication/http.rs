@@ -2,6 +2,7 @@
 //! thing it can be told is to become the primary.
 
 use super::inspector::Inspector;
+use super::readiness::not_ready;
 use super::status::{Shared, Standing, Unready};
 use super::view::{Shown, Views};
 use super::watchers::{Desk, Watchers};
@@ -236,17 +237,24 @@ async fn elsewhere(State(site): State<Arc<Site>>, request: Request) -> Response 
 }
 
 async fn readyz(State(site): State<Arc<Site>>) -> Response {
-    let state = site.shared.lock();
-    let ready = state.is_caught_up() && state.not_applied().is_none() && state.catalogue.is_none();
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({"ready": ready, "role": "standby"}))).into_response()
+    let (ready, status, (reason, message)) = match not_ready(&site.shared) {
+        None => (true, StatusCode::OK, (None, None)),
+        Some((reason, message)) => (false, StatusCode::SERVICE_UNAVAILABLE, (Some(reason), Some(message))),
+    };
+    let said = json!({"ready": ready, "role": "standby", "reason": reason, "message": message});
+    (status, Json(said)).into_response()
 }
 
 async fn status(State(site): State<Arc<Site>>) -> Response {
     let inspector = Arc::clone(&site.inspector);
     // Whoever asks wants to know how the files are, not how they were. Without a thread it is what was seen last.
     let _ = tokio::task::spawn_blocking(move || inspector.glance()).await;
-    let mut status = site.shared.lock().json();
+    let (mut status, could) = {
+        let state = site.shared.lock();
+        (state.json(), state.could_be_promoted(Clock::monotonic_ns()))
+    };
+    // In a cluster nobody promotes.
+    status["could_be_promoted"] = (could && site.member.is_none()).into();
     if let Some(member) = &site.member {
         status["cluster"] = member.json();
     }

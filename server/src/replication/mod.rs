@@ -13,6 +13,7 @@
 //! | `files` | the catalogue's files on their way |
 //! | `inspector` | whether a standby could serve from the catalogue's files that it has |
 //! | `fitness` | whether a standby could take over, as it says to its primary |
+//! | `readiness` | why a standby is not ready, and whether it could be promoted |
 //! | `causes` | what of a log may be promoted |
 //! | `closed` | what both nodes have had, with all its causes |
 //! | `ends` | both ends without sockets and threads, for the simulator |
@@ -39,6 +40,7 @@ mod hub;
 mod inspector;
 mod link;
 mod primary;
+mod readiness;
 mod standby;
 mod status;
 mod trimmer;

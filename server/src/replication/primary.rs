@@ -431,10 +431,20 @@ impl Connection {
                 Deed::Nothing => {}
                 Deed::Confess(meta) => self.sender().file(&meta, &[]),
                 Deed::Send(meta) => {
-                    // One that has changed since is sent with the next version.
-                    let Some(bytes) = files::read(folder, &meta)? else { continue };
-                    self.sender().file(&meta, &bytes);
-                    there.insert(meta.name.clone(), meta);
+                    match files::read(folder, &meta) {
+                        Ok(Some(bytes)) => {
+                            self.sender().file(&meta, &bytes);
+                            there.insert(meta.name.clone(), meta);
+                        }
+                        // One that has changed since is sent with the next version.
+                        Ok(None) => {}
+                        // No reason to end a session on which answers wait.
+                        Err(error) => {
+                            let file = &meta.name;
+                            tracing::error!(%file, %error, "a file of the catalogue cannot be read here and is not sent; check the disk");
+                            self.sender().file(&files::damaged(file), &[]);
+                        }
+                    }
                 }
             }
             self.flush()?;

@@ -230,6 +230,9 @@ impl<'a> Standby<'a> {
     /// Before this node says that it may take over: whether it could. It follows all the same, and so is mended.
     fn look_over(&mut self, dir: &DataDir) {
         self.look_at_catalogue(dir);
+        let whole = || dir.check_promotable(&dir.reached()?);
+        let is_whole = self.role == Some(Role::Standby) && whole().is_ok();
+        self.shared.change(|state| state.whole_at_rest = is_whole);
         let base = dir.view().check_base();
         let agreed = dir.view().check_agreed();
         let Some(error) = base.as_ref().err().or(agreed.as_ref().err()) else { return };

@@ -68,10 +68,14 @@ pub(super) struct State {
     /// Why there is no connection, if there is none.
     pub(super) trouble: Option<String>,
     pub(super) connected: bool,
+    /// When the primary was heard last, in monotonic nanoseconds.
+    pub(super) heard_ns: Option<u64>,
     /// Since when there is none, in monotonic nanoseconds.
     pub(super) apart_ns: Option<u64>,
     /// What is here is still being looked at: nobody is called yet.
     pub(super) starting: bool,
+    /// As this node began its log was whole, as a standby's must be to be promoted. Let go of with it.
+    pub(super) whole_at_rest: bool,
     /// The epoch that the log here ends in, before anything is followed.
     pub(super) epoch_at_rest: Option<u32>,
     /// The primary's time as last heard, and the monotonic clock then.
@@ -247,6 +251,7 @@ impl State {
         self.hold = true;
         (self.plan, self.streams) = (None, BTreeMap::new());
         self.at_rest.clear();
+        self.whole_at_rest = false;
         self.events.clear();
         self.events_at_rest.clear();
         self.checks.clear();
@@ -360,6 +365,7 @@ impl State {
             "epoch": self.plan.as_ref().map(|(_, dir, _)| dir.epoch()).or(self.epoch_at_rest),
             "trouble": self.trouble.as_deref().or(self.starting.then_some(STARTING)),
             "unconnected_ms": self.apart_ns.filter(|_| !self.connected).map(ago_ms),
+            "silent_ms": self.silent_ms(now_ns),
             "age_ms": standing.as_ref().ok().map(|standing| standing.age_ms),
             "unreadable": standing.as_ref().err().map(Unready::reason),
             "applier": self.not_applied().unwrap_or("ok"),

@@ -229,7 +229,11 @@ impl Standby<'_> {
             }
             loop {
                 let mut done = None;
-                match receiver.receive() {
+                let received = receiver.receive();
+                if matches!(received, Ok(Some(_))) {
+                    self.shared.lock().heard_ns = Some(Clock::monotonic_ns());
+                }
+                match received {
                     Ok(None) => break,
                     Ok(Some(Received::File { meta, offset, bytes })) => {
                         intake.take(&meta, offset, bytes).map_err(FollowError::File)?;
@@ -275,5 +279,6 @@ fn begin(state: &mut State, plan: Plan, hello: &Hello, resume: &BTreeMap<u16, Re
         state.checks.clear();
     }
     state.plan = Some(plan);
+    state.heard_ns = Some(Clock::monotonic_ns());
     (state.connected, state.trouble, state.apart_ns) = (true, None, None);
 }
