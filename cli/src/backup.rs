@@ -144,7 +144,7 @@ fn word<'a>(of: &'a Value, key: &str) -> &'a str {
     of[key].as_str().unwrap_or("?")
 }
 
-/// A standby that says nothing for so long, in milliseconds, is called silent: four of its words.
+/// A node that says nothing to the other one for so long, in milliseconds, is called silent: four of its words.
 const SILENT: u64 = 2000;
 
 /// How far a primary's standby is: nothing that cannot be while answers wait for it.
@@ -239,8 +239,17 @@ fn primary(node: &Value, operating: &str) -> String {
 fn standby(node: &Value) -> String {
     let trouble = node["trouble"].as_str().map(|why| format!(": {why}")).unwrap_or_default();
     let apart = node["unconnected_ms"].as_u64().map(|ms| format!(" (for {})", span(ms))).unwrap_or_default();
+    let silent = node["silent_ms"].as_u64().filter(|ms| *ms >= SILENT).map(span);
+    let is_applied = node["age_ms"].is_u64();
     let connection = match (node["connected"] == true, node["caught_up"] == true) {
-        (true, true) => "follows its primary and is caught up".to_owned(),
+        (true, had_all) if silent.is_some() => {
+            let time = silent.unwrap_or_default();
+            let before = if had_all { "was caught up before" } else { "had not caught up" };
+            format!("has not heard from its primary for {time}, and {before}")
+        }
+        (true, true) if is_applied => "follows its primary and is caught up".to_owned(),
+        (true, true) if node["applier"] == "ok" => "has received everything, and is applying it".to_owned(),
+        (true, true) => "has received everything".to_owned(),
         (true, false) => "follows its primary and is not caught up yet".to_owned(),
         (false, _) => format!("has no connection to its primary{apart}{trouble}"),
     };
@@ -264,6 +273,9 @@ fn standby(node: &Value) -> String {
         Some(age) => write!(text, "\nseats are shown here, at most {age} ms old"),
         None => write!(text, "\nseats are not shown here: {}", word(node, "unreadable").replace('_', " ")),
     };
+    if node["could_be_promoted"] == true {
+        text.push_str("\nif its primary is gone for good, this one could be promoted: `frontrow promote`");
+    }
     for setting in node["cluster"]["differs"].as_array().into_iter().flatten() {
         let _ = write!(text, "\nnot as at the primary: {}", setting.as_str().unwrap_or("?"));
     }
@@ -341,5 +353,25 @@ mod tests {
         assert!(said.starts_with(first) && !said.contains("null"), "{said}");
         node["epoch"] = 3.into();
         assert!(standby(&node).starts_with("Standby in epoch 3, has no connection"));
+        assert!(!standby(&node).contains("frontrow promote"));
+        node["could_be_promoted"] = true.into();
+        assert!(standby(&node).contains("could be promoted: `frontrow promote`"));
+    }
+
+    #[test]
+    fn a_standby_is_caught_up_once_it_has_applied_what_it_received_and_while_it_hears() {
+        let mut node = json!({
+            "connected": true, "caught_up": true, "epoch": 3, "silent_ms": 400, "applier": "ok", "catalogue": "ok",
+            "unreadable": "catching_up", "age_ms": null,
+        });
+        let said = |node: &Value| standby(node).lines().next().unwrap_or_default().to_owned();
+        assert_eq!(said(&node), "Standby in epoch 3, has received everything, and is applying it.");
+        node["age_ms"] = 3.into();
+        assert_eq!(said(&node), "Standby in epoch 3, follows its primary and is caught up.");
+        node["silent_ms"] = 2000.into();
+        let first = "Standby in epoch 3, has not heard from its primary for 2 s, and was caught up before.";
+        assert_eq!(said(&node), first);
+        node["caught_up"] = false.into();
+        assert!(said(&node).ends_with("for 2 s, and had not caught up."));
     }
 }

@@ -374,3 +374,84 @@ fn a_primary_writes_its_own_head_anew_and_says_what_it_cannot_mend() {
         assert_eq!(state(&server).await, "open");
     });
 }
+
+/// A file put back is another file of the same name: what was served from the old one would be served on.
+#[test]
+fn a_seat_map_is_served_as_it_was_written_whatever_becomes_of_its_file() {
+    within(180, async {
+        let (a, b) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let settings = common::replicated("local", &[]);
+        let primary = Server::empty(a.path(), &settings);
+        let standby = Server::standby(b.path(), &primary.replication, &settings);
+        make_event(&primary, a.path()).await;
+        let written = primary.http().section_map(EVENT, 0).await.expect("a map");
+        while standby.http().section_map(EVENT, 0).await.ok().as_ref() != Some(&written) {
+            tokio::task::yield_now().await;
+        }
+        let map = |data: &Path| data.join("data/events/1.map.json");
+        let good = fs::read(map(a.path())).expect("a map");
+        let text = String::from_utf8(good.clone()).expect("text");
+        let harmed = text.replace("\"numbers\":[\"1\",\"2\"", "\"numbers\":[\"2\",\"1\"");
+        assert!(harmed != text && harmed.len() == text.len());
+        for (number, bytes) in (1..).zip([harmed.as_bytes(), &good[..10]]) {
+            // In place: the same file.
+            fs::write(map(a.path()), bytes).expect("written");
+            while fs::read(map(a.path())).expect("a map") != good {
+                assert_eq!(primary.http().section_map(EVENT, 0).await.expect("a map"), written);
+                assert_eq!(primary.http().node().await.expect("a status")["catalogue"], "ok");
+            }
+            let kept = a.path().join(format!("data/damaged/events/1.map.json-{number:04}"));
+            assert!(fs::read(kept).expect("what was there is kept") == bytes);
+
+            let catalogue = async || standby.http().node().await.expect("a status")["catalogue"].clone();
+            while catalogue().await != "ok" {}
+            fs::write(map(b.path()), bytes).expect("written");
+            while catalogue().await == "ok" {}
+            let why = catalogue().await;
+            assert!(why.as_str().is_some_and(|why| why.contains("1.map.json")), "{why}");
+            assert_eq!(standby.http().section_map(EVENT, 0).await.expect("a map"), written);
+            let aside = b.path().join("1.map.json.part");
+            fs::write(&aside, &good).expect("written");
+            fs::rename(aside, map(b.path())).expect("put back");
+            while catalogue().await != "ok" {}
+            assert_eq!(standby.http().section_map(EVENT, 0).await.expect("a map"), written);
+        }
+        let metrics = primary.http().metrics().await.expect("metrics");
+        assert!(metrics.contains("frontrow_catalogue_mended_total 2"), "{metrics}");
+    });
+}
+
+/// Answers wait for the standby: a file of the catalogue that cannot be read must not end its session.
+#[test]
+fn a_head_that_leads_in_a_circle_ends_no_session_and_is_written_anew() {
+    within(180, async {
+        let (a, b) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let settings = common::replicated("backup", &[("FRONTROW_LOG_OUTPUT__LEVEL", "warn")]);
+        let mut primary = Server::overheard(a.path(), &settings);
+        let mut words = primary.words();
+        let _standby = Server::standby(b.path(), &primary.replication, &settings);
+        make_event(&primary, a.path()).await;
+        let good = fs::read(head(a.path())).expect("a head");
+        fs::remove_file(head(a.path())).expect("it was there");
+        std::os::unix::fs::symlink("1.json", head(a.path())).expect("a link");
+        // It has the primary look at all files, and send what is new.
+        let http = primary.operator(a.path());
+        let query = EventQuery { name: Some("Ball".into()), ..EventQuery::default() };
+        http.create_stadium(&query, 400, None).await.expect("it is acknowledged");
+        while !b.path().join("data/events/2.json").exists()
+            || fs::read(head(a.path())).ok().as_ref() != Some(&good)
+        {
+            tokio::task::yield_now().await;
+        }
+        http.open(2).await.expect("it is acknowledged");
+        assert_eq!(http.replication().await.expect("a status")["following"], 2);
+        let kept = a.path().join("data/damaged/events/1.json-0001");
+        assert!(kept.symlink_metadata().expect("it is kept").is_symlink());
+        let mut is_told = false;
+        while let Ok(said) = words.try_recv() {
+            assert!(!said.contains("connection has ended"), "{said}");
+            is_told |= said.contains("written anew") && said.contains("Too many levels of symbolic links");
+        }
+        assert!(is_told, "the cause is named");
+    });
+}

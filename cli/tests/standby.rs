@@ -352,3 +352,48 @@ fn a_standby_answers_over_http_while_it_still_looks_at_what_it_has() {
         });
     });
 }
+
+/// A primary that is stopped keeps its connection for ten seconds; one that is dead may be replaced.
+#[test]
+fn a_standby_says_that_its_primary_is_silent_and_that_it_could_be_promoted() {
+    within(180, async {
+        let (a, b) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let primary = Server::empty(a.path(), &settings("local"));
+        let standby = Server::standby(b.path(), &primary.replication, &settings("local"));
+        make_event(&primary, a.path()).await;
+        let ready = || {
+            let mut socket =
+                std::net::TcpStream::connect(standby.url.trim_start_matches("http://")).expect("it listens");
+            write!(socket, "GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("it reads");
+            let mut answer = String::new();
+            socket.read_to_string(&mut answer).expect("an answer");
+            answer
+        };
+        let status = || {
+            let said = Process::new(env!("CARGO_BIN_EXE_frontrow"))
+                .args(["--server", &standby.url, "status"])
+                .output();
+            String::from_utf8(said.expect("it is built with this test").stdout).expect("text")
+        };
+        while !ready().starts_with("HTTP/1.1 200") {}
+        while !status().contains("follows its primary and is caught up") {}
+        primary.pause();
+        while !status().contains("has not heard from its primary for ") {}
+        let said = ready();
+        assert!(said.starts_with("HTTP/1.1 503") && said.contains("\"reason\":\"primary_silent\""), "{said}");
+        primary.wake();
+        while !ready().starts_with("HTTP/1.1 200") {}
+        // It may be called again meanwhile.
+        let said = loop {
+            let said = status();
+            if said.contains("follows its primary and is caught up") {
+                break said;
+            }
+        };
+        assert!(!said.contains("frontrow promote"), "{said}");
+        primary.kill();
+        while !ready().contains("\"reason\":\"no_connection\"") {}
+        let said = status();
+        assert!(said.contains("could be promoted: `frontrow promote`"), "{said}");
+    });
+}
