@@ -72,8 +72,10 @@ impl Terminal {
     }
 
     fn types(server: &Server, words: &[&str]) -> Self {
-        let mut frontrow = Command::new(env!("CARGO_BIN_EXE_frontrow"));
-        Self::runs(frontrow.args(["--server", &server.url]).args(words))
+        // Whoever runs the tests may not hear SIGHUP, and what it starts would not either.
+        let mut frontrow = Command::new("env");
+        frontrow.args(["--default-signal=HUP", env!("CARGO_BIN_EXE_frontrow"), "--server", &server.url]);
+        Self::runs(frontrow.args(words))
     }
 
     fn runs(command: &mut Command) -> Self {
