@@ -215,19 +215,25 @@ async fn free(server: &Server) -> usize {
     rows.iter().map(|row| row.seats.bytes().filter(|&seat| seat == b'f').count()).sum()
 }
 
+/// A primary whose answers wait for a standby, and whose standby is dead; and the section that it sells.
+async fn left_alone(a: &Path, b: &Path) -> (Server, String) {
+    let settings = common::replicated("backup", &[]);
+    let primary = Server::empty(a, &settings);
+    let standby = Server::standby(b, &primary.replication, &settings);
+    until_ready(&primary).await;
+    let section = sell(&primary, a).await;
+    standby.kill();
+    until_unacknowledged(&primary).await;
+    (primary, section)
+}
+
 /// The claim of one that was told to end is decided, and durable at the primary: as soon as a standby has it, the seat is held.
 #[test]
 fn who_is_interrupted_finds_out_with_the_requests_id_and_claims_once() {
     within(180, async {
         let (a, b) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
-        let settings = common::replicated("backup", &[]);
-        let primary = Server::empty(a.path(), &settings);
-        let standby = Server::standby(b.path(), &primary.replication, &settings);
-        until_ready(&primary).await;
-        let section = sell(&primary, a.path()).await;
+        let (primary, section) = left_alone(a.path(), b.path()).await;
         let all = free(&primary).await;
-        standby.kill();
-        until_unacknowledged(&primary).await;
 
         let claims = |user: &str| Terminal::claims(&primary, &section, user);
         let (mut typed, mut hung_up, mut closed) = (claims("1"), claims("3"), claims("4"));
@@ -254,7 +260,7 @@ fn who_is_interrupted_finds_out_with_the_requests_id_and_claims_once() {
         other.hears(Signal::TERM);
         assert_eq!(other.ended().0.code(), Some(143));
 
-        let _standby = Server::standby(b.path(), &primary.replication, &settings);
+        let _standby = Server::standby(b.path(), &primary.replication, &common::replicated("backup", &[]));
         until_ready(&primary).await;
         let again = |user: &str, id: &str| {
             let more = ["--json", "--request-id", id];
@@ -276,13 +282,7 @@ fn who_is_interrupted_finds_out_with_the_requests_id_and_claims_once() {
 fn a_program_hears_it_in_json() {
     within(180, async {
         let (a, b) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
-        let settings = common::replicated("backup", &[]);
-        let primary = Server::empty(a.path(), &settings);
-        let standby = Server::standby(b.path(), &primary.replication, &settings);
-        until_ready(&primary).await;
-        let section = sell(&primary, a.path()).await;
-        standby.kill();
-        until_unacknowledged(&primary).await;
+        let (primary, section) = left_alone(a.path(), b.path()).await;
         let asking = Terminal::claims_with(&primary, &section, "1", &["--json"]);
         // Nothing is said beside the answer: that it is decided is to be seen in the figures.
         while holds(&primary) == 0 {

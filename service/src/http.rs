@@ -244,10 +244,11 @@ mod tests {
         assert_eq!(status[0]["lag_records"], 0);
         assert!(metrics.contains("{partition=\"3\"} 0\n") && metrics.contains("{partition=\"4\"} 0\n"));
     }
+
     #[tokio::test]
     async fn it_is_ready_while_nothing_keeps_it_from_taking_bookings_over() {
         let progress = Arc::<Progress>::default();
-        let all = Arc::new(Watch::new(vec![Arc::clone(&progress)], Box::new(|| 0)));
+        let all = Arc::new(Watch::of_a_whole_table(vec![Arc::clone(&progress)], Box::new(|| 0)));
         assert_eq!(healthz().await, "ok\n");
         let asked = async || {
             let (new, old) = (readyz(State(Arc::clone(&all))).await, ready(State(Arc::clone(&all))).await);

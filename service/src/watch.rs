@@ -70,9 +70,8 @@ impl Watch {
                 }
                 {
                     let seen = self.seen();
-                    // One of the same millisecond may have been asked for before.
-                    end = end.or(seen.end.filter(|(at, _)| *at > asked));
-                    if end.is_some_and(|(_, end)| seen.has_all(end)) {
+                    end = end.or(seen.end_since(asked));
+                    if end.is_some_and(|end| seen.has_all(end)) {
                         return None;
                     }
                 }
@@ -94,6 +93,17 @@ impl Watch {
     pub(crate) fn waits(&self) -> usize {
         let troubled = self.consumers.iter().filter(|one| one.trouble().is_some()).count();
         troubled.max(usize::from(self.seen().silence((self.clock)()).is_some()))
+    }
+
+    /// One that has seen a table with all that was told.
+    #[cfg(test)]
+    pub(crate) fn of_a_whole_table(consumers: Vec<Arc<Progress>>, clock: Clock) -> Self {
+        let watch = Self::new(consumers, clock);
+        let now = (watch.clock)();
+        watch.seen().saw(now, Ok(()));
+        watch.seen().hear(now, vec![seen::tick(1, 5), seen::tick(2, 5)]);
+        watch.seen().look(&seen::applied([5, 5]));
+        watch
     }
 
     fn hindered(&self) -> Option<BehindCode> {
@@ -128,7 +138,7 @@ impl Watch {
         if wants_end {
             let asked = (self.clock)();
             let end = ticks.end(ANSWER).map_err(|error| error.to_string())?;
-            self.seen().end = Some((asked, end));
+            self.seen().ends(asked, end);
         }
         Ok(())
     }
@@ -180,12 +190,10 @@ mod tests {
 
     /// A watch whose time is what `now` says, and which has seen a table that has all, at 1000.
     fn watching(now: &Arc<AtomicU64>) -> (Watch, Arc<Progress>) {
-        let (progress, time) = (Arc::<Progress>::default(), Arc::clone(now));
-        let watch = Watch::new(vec![Arc::clone(&progress)], Box::new(move || time.load(Relaxed)));
-        watch.seen().saw(1000, Ok(()));
-        watch.seen().hear(1000, vec![tick(1, 5), tick(2, 5)]);
-        watch.seen().look(&applied([5, 5]));
         now.store(1000, Relaxed);
+        let (progress, time) = (Arc::<Progress>::default(), Arc::clone(now));
+        let clock = Box::new(move || time.load(Relaxed));
+        let watch = Watch::of_a_whole_table(vec![Arc::clone(&progress)], clock);
         assert_eq!(watch.behind(), None);
         (watch, progress)
     }
@@ -205,7 +213,7 @@ mod tests {
         let now = Arc::<AtomicU64>::default();
         let (watch, progress) = watching(&now);
         // Nobody looks, or the end was asked for before.
-        watch.seen().end = Some((1000, 1));
+        watch.seen().ends(1000, 3);
         assert_eq!(watch.settled_within(Duration::ZERO).await, Some(CatchingUp));
         let looked = async {
             let step = async |act: &dyn Fn(&mut Seen)| {
@@ -215,12 +223,12 @@ mod tests {
             };
             tokio::task::yield_now().await;
             assert!(watch.bell.rung.lock().unwrap().end, "it asks for the end");
-            step(&|seen| seen.end = Some((1001, 3))).await;
+            step(&|seen| seen.ends(1001, 3)).await;
             step(&|seen| seen.hear(1002, vec![tick(3, 6)])).await;
             step(&|seen| seen.look(&applied([6, 6]))).await;
             step(&|seen| seen.hear(1003, vec![tick(4, 7)])).await;
             step(&|seen| seen.look(&applied([7, 6]))).await;
-            step(&|seen| seen.end = Some((1004, 9))).await;
+            step(&|seen| seen.ends(1004, 9)).await;
             step(&|seen| seen.look(&applied([7, 7]))).await;
         };
         let settled = async {

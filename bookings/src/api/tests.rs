@@ -51,6 +51,20 @@ fn service_behind(
     service_of(folder, patience, (true, behind))
 }
 
+/// Over a table that has everything.
+fn over(table: Sqlite) -> Service {
+    Service {
+        store: Arc::new(table),
+        gate: Arc::new(Doors),
+        partitions: 4,
+        patience: Duration::ZERO,
+        event: None,
+        complete: Box::new(|| true),
+        behind: Box::new(|| None),
+        settled: Box::new(|| Box::pin(std::future::ready(None))),
+    }
+}
+
 fn service_of(
     folder: &std::path::Path,
     patience: Duration,
@@ -59,14 +73,12 @@ fn service_of(
     let (table, mut sink) = Sqlite::open(&folder.join("bookings.db"), 1).unwrap();
     sink.begin(1).unwrap();
     let service = Service {
-        store: Arc::new(table),
-        gate: Arc::new(Doors),
-        partitions: 4,
         patience,
         event: Some(Box::new(|event| event == 7)),
         complete: Box::new(move || is_complete),
         behind: Box::new(move || behind),
         settled: Box::new(move || Box::pin(std::future::ready(behind))),
+        ..over(table)
     };
     (routes(Arc::new(service)), sink)
 }
@@ -321,16 +333,7 @@ async fn that_nothing_is_there_is_said_of_a_table_that_has_come_so_far() {
         let (table, mut sink) = Sqlite::open(&folder.path().join("bookings.db"), 1).unwrap();
         sink.begin(1).unwrap();
         let sink = std::sync::Mutex::new(sink);
-        let service = |settled: Box<dyn Fn() -> Settled + Send + Sync>| Service {
-            store: Arc::new(table.clone()),
-            gate: Arc::new(Doors),
-            partitions: 4,
-            patience: Duration::ZERO,
-            event: None,
-            complete: Box::new(|| true),
-            behind: Box::new(|| None),
-            settled,
-        };
+        let service = |settled| Service { settled, ..over(table.clone()) };
         let never = service(Box::new(|| Box::pin(std::future::ready(Some(BehindCode::CatchingUp)))));
         let (_, answer) = json_of(&routes(Arc::new(never)), "42", path).await;
         let code = if path.ends_with('3') { &answer["error"]["code"] } else { &answer["behind"]["code"] };

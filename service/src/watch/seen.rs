@@ -24,7 +24,7 @@ pub(super) struct Seen {
     /// When any was heard last.
     heard: Option<u64>,
     /// Where their topic ended, and when that was asked.
-    pub(super) end: Option<(u64, i64)>,
+    end: Option<(u64, i64)>,
     /// Whether the table has had everything once.
     complete: bool,
     /// When a look saw something last.
@@ -36,13 +36,34 @@ pub(super) struct Seen {
 impl Seen {
     /// These came, as of `now`.
     pub(super) fn hear(&mut self, now: u64, ticks: Vec<Tick>) {
-        if !ticks.is_empty() {
+        if let Some(first) = ticks.first() {
+            self.forget_from(first.offset);
             self.heard = Some(now);
         }
         self.wanted.extend(ticks.into_iter().map(|tick| (now, tick)));
         // A later one says the same and more.
         let most = self.wanted.len().saturating_sub(KEPT);
         self.wanted.drain(..most);
+    }
+
+    /// The ticks' topic was asked at `asked` where it ends.
+    pub(super) fn ends(&mut self, asked: u64, end: i64) {
+        self.forget_from(end);
+        self.end = Some((asked, end));
+    }
+
+    /// Where it ended, if that was asked for after `asked`: one of the same millisecond may have been asked for before.
+    pub(super) fn end_since(&self, asked: u64) -> Option<i64> {
+        self.end.filter(|(at, _)| *at > asked).map(|(_, end)| end)
+    }
+
+    /// What is heard stands behind what was heard, and before the end. Otherwise the topic was made anew, and its offsets begin
+    /// again: what was heard in the old one would be taken for what comes behind the new one's end.
+    fn forget_from(&mut self, place: i64) {
+        let is_known = |offset: Option<&i64>| offset.is_some_and(|offset| *offset >= place);
+        if is_known(self.had.back()) || is_known(self.wanted.back().map(|(_, tick)| &tick.offset)) {
+            (self.had, self.wanted, self.end) = (VecDeque::new(), VecDeque::new(), None);
+        }
     }
 
     /// Whether there is anything for the table to have.
@@ -97,9 +118,11 @@ impl Seen {
 
     /// Why whoever is to answer cannot, for operators.
     pub(super) fn trouble(&self, now: u64) -> Option<String> {
-        let is_made = self.saw.is_some() && !self.complete;
-        let made = "the table is being made from the topic: nothing is answered before it has all";
-        self.silence(now).or_else(|| is_made.then(|| made.to_owned()))
+        let why = match self.saw {
+            None => "it has not been seen yet how far the table is",
+            Some(_) => "the table is being made from the topic: nothing is answered before it has all",
+        };
+        self.silence(now).or_else(|| (!self.complete).then(|| why.to_owned()))
     }
 
     pub(super) fn behind(&self, now: u64) -> Option<BehindCode> {
@@ -196,9 +219,30 @@ mod tests {
     }
 
     #[test]
+    fn what_was_heard_in_a_topic_that_was_made_anew_is_not_behind_its_end() {
+        let of_old = || {
+            let mut seen = Seen::default();
+            seen.hear(0, vec![tick(900, 5), tick(901, 5)]);
+            seen.look(&applied([5, 5]));
+            seen.ends(1, 902);
+            assert!(seen.has_all(900) && seen.end_since(0) == Some(902) && seen.end_since(1).is_none());
+            seen
+        };
+        let mut seen = of_old();
+        seen.ends(2, 3);
+        assert!(!seen.has_all(3), "nothing has come behind it");
+        seen.hear(3, vec![tick(3, 5), tick(4, 5)]);
+        seen.look(&applied([5, 5]));
+        assert!(seen.has_all(3));
+        let mut seen = of_old();
+        seen.hear(2, vec![tick(3, 6)]);
+        assert!(!seen.has_all(3) && seen.end_since(0).is_none());
+    }
+
+    #[test]
     fn it_is_not_ready_while_nothing_is_seen_or_the_table_is_being_made() {
         let mut seen = Seen::default();
-        assert_eq!(seen.trouble(5000), None);
+        assert!(seen.trouble(5000).is_some_and(|why| why.contains("not been seen yet")));
         assert!(seen.trouble(5001).is_some_and(|why| why.ends_with(": no answer")));
         seen.saw(5001, Ok(()));
         assert!(seen.trouble(5001).is_some_and(|why| why.contains("being made")));
