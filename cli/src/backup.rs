@@ -23,7 +23,8 @@ const LOOK: &str = "look with `frontrow status` before you ask again";
 /// What an operator has to see to without a cluster.
 const KEEP_DOWN: &str = "Keep the old primary from serving: if it was alone (`frontrow replication alone`), or acknowledges \
                          locally, it sells the same seats as soon as it is started with `frontrow serve`, and a reboot does \
-                         that. There: systemctl disable --now frontrow; then `frontrow backup --primary` with this node.";
+                         that, until it is told of this epoch, which takes some seconds. There: systemctl disable --now frontrow; then \
+                         `frontrow backup --primary` with this node.";
 /// The same, before it comes to that.
 const ALONE: &str = "It acknowledges by itself from now on, after a restart, too. Without a cluster nothing else keeps it from \
                      selling: before its standby is promoted, make sure that this node cannot start (systemctl disable --now \
@@ -218,6 +219,7 @@ fn primary(node: &Value, operating: &str) -> String {
     let mut text = format!(
         "Primary in epoch {epoch}, {serves}: {events} events, {connections} connections of clients.\n{standby}"
     );
+    text.push_str(&predecessor(&node["predecessor"]));
     if let Some(why) = node["catalogue"].as_str().filter(|word| *word != "ok") {
         let _ = write!(
             text,
@@ -232,6 +234,28 @@ fn primary(node: &Value, operating: &str) -> String {
             (false, Some(why)) => write!(text, "\n{name} is {lag} bytes of log behind, and waits: {why}"),
             (false, None) => write!(text, "\n{name} is {lag} bytes of log behind."),
         };
+    }
+    text
+}
+
+/// What is known of the primary before, of a node that was promoted without a cluster.
+fn predecessor(of: &Value) -> String {
+    let mut text = String::new();
+    if let Some(ms) = of["told_ms"].as_u64() {
+        let time = span(ms);
+        let _ = write!(
+            text,
+            "\nThe primary before this one ({}) took itself for it {time} ago: it was told of this epoch, and stops.",
+            word(of, "address")
+        );
+    }
+    if let Some(why) = of["trouble"].as_str() {
+        let _ = write!(
+            text,
+            "\nThe primary before this one ({}) cannot be told of this epoch ({why}): see to it that it does not serve. It is told \
+             as soon as it can be reached.",
+            word(of, "address")
+        );
     }
     text
 }
@@ -340,6 +364,17 @@ mod tests {
                 "{said}"
             );
         }
+    }
+
+    #[test]
+    fn whether_the_primary_before_could_be_told_is_said() {
+        let said = predecessor(&json!({"address": "a:1", "told_ms": 4000, "trouble": "refused"}));
+        assert!(
+            said.contains("(a:1) took itself for it 4 s ago") && said.contains("(refused): see to it"),
+            "{said}"
+        );
+        assert_eq!(predecessor(&json!({"address": "a:1", "told_ms": null, "trouble": null})), "");
+        assert_eq!(predecessor(&Value::Null), "");
     }
 
     #[test]

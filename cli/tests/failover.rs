@@ -311,6 +311,39 @@ fn a_promotion_is_over_when_the_command_is_and_an_end_during_it_is_an_end() {
     });
 }
 
+/// Halted, not dead: an operator could not end it, and it wakes as what it was.
+#[test]
+fn an_old_primary_that_wakes_or_is_started_again_is_told_and_stops() {
+    within(120, async {
+        let (a, b) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let port = frontrow_engine::free_port(std::net::Ipv4Addr::LOCALHOST.into()).expect("a port");
+        let at = format!("127.0.0.1:{port}");
+        let mut fixed = settings("local");
+        fixed.push(("FRONTROW_REPLICATION__LISTEN", &at));
+        let mut old = Server::overheard(a.path(), &fixed);
+        let mut standby = Server::standby(b.path(), &old.replication, &settings("local"));
+        make_event(&old, a.path()).await;
+        caught_up(&old, a.path()).await;
+        old.pause();
+        standby.operator(b.path()).operate("/v1/admin/promote?force=true").await.expect("it obeys");
+        standby.hear();
+        let known = async || standby.http().node().await.expect("it serves")["predecessor"].clone();
+        let first = known().await;
+        assert_eq!((first["address"].as_str(), &first["told_ms"]), (Some(&*at), &serde_json::Value::Null));
+        old.wake();
+        let ended = |mut old: Server| tokio::task::spawn_blocking(move || old.ended());
+        let (code, words) = ended(old).await.expect("no panic");
+        assert!(code == Some(76) && words.contains("has opened epoch 100000"), "{code:?} {words}");
+        while !known().await["told_ms"].is_u64() {
+            tokio::task::yield_now().await;
+        }
+        // By mistake, as a primary: it serves until it is told.
+        let again = Server::overheard(a.path(), &fixed);
+        let (code, words) = ended(again).await.expect("no panic");
+        assert!(code == Some(76) && words.contains("`frontrow backup`"), "{code:?} {words}");
+    });
+}
+
 #[test]
 fn strangers_at_the_port_are_refused() {
     within(120, async {

@@ -80,7 +80,7 @@ impl Writer {
 
     fn check_epoch(&self, found: Epoch, own: Epoch) -> Result<(), SinkError> {
         if found > own {
-            let place = format!("Kafka at {}, topics {}.*,", self.settings.brokers, self.settings.prefix);
+            let place = format!("Kafka at {} (topics {}.*)", self.settings.brokers, self.settings.prefix);
             return Err(SinkError::Fenced { place, found, own });
         }
         Ok(())

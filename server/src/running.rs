@@ -12,7 +12,8 @@ use crate::http::{self, Connections, Http, Sales, Stopper};
 use crate::identity::{KEY_FILES, Keys, KeysError};
 use crate::reconcile::{KnownEvents, Log, Reconciled, reconcile};
 use crate::replication::{
-    self, FollowError, Hub, HubParts, Leader, ListenError, Listening, Promoted, StandbyStatus,
+    self, Calling, FollowError, Hub, HubParts, Leader, ListenError, Listening, Predecessor, Promoted,
+    StandbyStatus,
 };
 use crate::signals;
 use crate::snapshots::{Readers, Round, Snapshotter, Trigger};
@@ -140,7 +141,7 @@ pub fn start(config: &Config, demo: bool) -> Result<Running, StartError> {
     let beginning = open_directory(config)?;
     let ready = Ready::check(config, beginning.dir(), beginning.history(), (None, None))?;
     let (dir, history) = beginning.begin()?;
-    serve(demo, Opened { dir, history, now_ms: None, told: Arc::default() }, ready, None)
+    serve(demo, Opened { dir, history, now_ms: None, predecessor: None, told: Arc::default() }, ready, None)
 }
 
 /// Follows the primary at `primary` until told to end (`None`) or to take over. `ready` is called once there is an
@@ -215,9 +216,9 @@ fn go_on(
     promoted: Promoted,
     member: Option<Arc<Member>>,
 ) -> Result<Running, StartError> {
-    let Promoted { dir, history, recovered, catalogue, now_ms, told } = promoted;
+    let Promoted { dir, history, recovered, catalogue, now_ms, predecessor, told } = promoted;
     let ready = Ready::check(config, &dir, &history, (recovered, catalogue))?;
-    serve(demo, Opened { dir, history, now_ms, told }, ready, member)
+    serve(demo, Opened { dir, history, now_ms, predecessor, told }, ready, member)
 }
 
 /// Everything that may keep a server from serving, looked at: of a start before its epoch is opened, for one that leaves
@@ -277,6 +278,7 @@ struct Opened {
     dir: DataDir,
     history: History,
     now_ms: Option<u64>,
+    predecessor: Option<Predecessor>,
     told: Arc<Notify>,
 }
 
@@ -285,12 +287,12 @@ struct Opened {
     clippy::exit,
     reason = "another node may be answering for the same seats, and no thread may answer here"
 )]
-fn superseded(epoch: u32, elected: bool) {
-    tracing::error!(epoch, "stopping: another node of this cluster has opened a newer epoch");
+fn superseded(epoch: u32, elected: bool, known_from: &str) {
+    tracing::error!(epoch, known_from, "stopping: another node of this cluster has opened a newer epoch");
     let again = if elected { "`frontrow serve`: it follows whoever is" } else { "`frontrow backup`" };
     eprintln!(
-        "frontrow: another node of this cluster has opened epoch {epoch}: this one is not the primary any more, and stops. \
-         Start it again with {again}."
+        "frontrow: another node of this cluster has opened epoch {epoch} (known from {known_from}): this one is not the primary any \
+         more, and stops. Start it again with {again}."
     );
     std::process::exit(76)
 }
@@ -336,7 +338,7 @@ fn hub_of(
         policy: replication.acknowledge == config::Acknowledge::Backup,
         busy_after: replication.busy_after,
         check_every: replication.check,
-        superseded: Box::new(move |epoch| superseded(epoch, elected)),
+        superseded: Box::new(move |epoch| superseded(epoch, elected, "a node that called")),
         lacking: Box::new(lacking),
         fence: member.map_or_else(|| Arc::new(Fence::open()), |member| member.fence()),
         look,
@@ -345,7 +347,7 @@ fn hub_of(
 }
 
 fn serve(demo: bool, from: Opened, ready: Ready, member: Option<Arc<Member>>) -> Result<Running, StartError> {
-    let Opened { dir, history, now_ms, told } = from;
+    let Opened { dir, history, now_ms, predecessor, told } = from;
     let Ready {
         config,
         engine: choice,
@@ -358,7 +360,10 @@ fn serve(demo: bool, from: Opened, ready: Ready, member: Option<Arc<Member>>) ->
         sinks,
     } = ready;
     let (config, data) = (&config, &config.server.data);
-    let cluster = dir.cluster();
+    let (cluster, elected) = (dir.cluster(), member.is_some());
+    // Before anything is sold here.
+    let calling = predecessor.map(|of| Calling::begin(of, cluster, dir.epoch())).transpose();
+    let predecessor = calling.map_err(|error| StartError::Cores(CoreError::Thread(error)))?;
     let hub = hub_of(config, &dir, history.clone(), member.as_ref())?;
     if recovered.torn_bytes > 0 {
         tracing::info!(bytes = recovered.torn_bytes, "cut commits that never became durable");
@@ -410,6 +415,7 @@ fn serve(demo: bool, from: Opened, ready: Ready, member: Option<Arc<Member>>) ->
         archived: catalogue.search("", Some(EventState::Archived)).iter().map(|it| it.id()).collect(),
         recovered: lsns,
         limit,
+        deposed: Arc::new(move |epoch, sink| superseded(epoch, elected, sink)),
     };
     let feed = Feed::start(&parts, ways, core::cpu_set(&beside(config)))
         .map_err(|error| StartError::Cores(CoreError::Thread(error)))?;
@@ -441,8 +447,15 @@ fn serve(demo: bool, from: Opened, ready: Ready, member: Option<Arc<Member>>) ->
     }
     let sales: Arc<dyn Sales> = Arc::new(handle.clone());
     let side = Http::new(config, keys, sales, Arc::clone(&catalogue), connections, Clock::wall_ms);
-    let side =
-        Http { hub: hub.clone(), table, feeds, unfinished, cold: Arc::new(Archives::new(cluster)), ..side };
+    let side = Http {
+        hub: hub.clone(),
+        predecessor,
+        table,
+        feeds,
+        unfinished,
+        cold: Arc::new(Archives::new(cluster)),
+        ..side
+    };
     let (stopper, stop) = http::stopper();
     let cpus = config.server.http_cpus.clone();
     let http_thread = std::thread::Builder::new()

@@ -520,6 +520,15 @@ fn strangers_and_the_past_are_refused_by_name() {
     let mut sender = Sender::new(cluster, epoch);
     sender.push(&Receiver::new(0, cluster, 7, epoch + 1).take_out());
     assert_eq!(sender.hear(), Err(StreamError::Superseded { newer: epoch + 1, ours: epoch }));
+    // What somebody says who belongs to no cluster ends none.
+    for (of, seen) in [(0, 0), (0, epoch + 1), (cluster, 0)] {
+        let (mut sender, mut other) = (Sender::new(cluster, epoch), Receiver::new(0, of, 7, seen));
+        other.refuse(RefusalCode::EpochOver, u64::from(epoch + 1));
+        sender.push(&other.take_out());
+        assert!(matches!(sender.hear(), Ok(Some(Heard::Follow { .. }))), "{of} {seen}");
+        let ends = matches!(sender.hear(), Err(StreamError::Superseded { .. }));
+        assert_eq!(ends, of == cluster);
+    }
     let mut sender = Sender::new(cluster, epoch);
     sender.push(&Receiver::new(0, cluster, 7, epoch).take_out());
     assert!(matches!(sender.hear(), Ok(Some(Heard::Follow { stream: 0, node: 7 }))));

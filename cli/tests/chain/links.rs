@@ -22,7 +22,7 @@ pub(crate) enum Link {
 pub(crate) struct Links {
     folder: tempfile::TempDir,
     settings: Vec<(&'static str, String)>,
-    kafka: Kafka,
+    pub(crate) kafka: Kafka,
     pub(crate) postgres: Postgres,
     server: Option<Server>,
     service: Option<Service>,

@@ -53,6 +53,9 @@ const LOOK_NS: u64 = 2_000_000_000;
 /// After an error.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// What is done when somebody writes to a sink in a later epoch than this node's.
+type Deposed = Arc<dyn Fn(u32, &str) + Send + Sync>;
+
 /// What is followed, and what of.
 #[derive(Clone)]
 pub(crate) struct Parts {
@@ -72,6 +75,8 @@ pub(crate) struct Parts {
     pub(crate) limit: Arc<LogLimit>,
     /// By partition, the last record at the start.
     pub(crate) recovered: Vec<Lsn>,
+    /// Called with that epoch, and the sink's place: this node is not the primary any more.
+    pub(crate) deposed: Deposed,
 }
 
 /// The running threads.
@@ -141,6 +146,9 @@ impl Feeding {
                 Ok(()) => return,
                 Err(FeedError::Sink(error @ (SinkError::Fenced { .. } | SinkError::Unfit(_)))) => {
                     let sink = self.progress.sink;
+                    if let SinkError::Fenced { place, found, .. } = &error {
+                        (self.parts.deposed)(*found, place);
+                    }
                     tracing::error!(%error, sink, "bookings are fed no more; selling goes on, and the log keeps what they lack");
                     self.progress.trouble(Some(error.to_string()));
                     // Until the end: nothing here would mend it.

@@ -48,7 +48,7 @@ use crate::cold::Archives;
 use crate::config::Config;
 use crate::exposition::Labels;
 use crate::identity::{AdminKey, Keys, Minter, Verifier};
-use crate::replication::Hub;
+use crate::replication::{Calling, Hub};
 
 /// Bytes of a body where no plan is expected.
 const SMALL_BODY_BYTES: usize = 64 << 10;
@@ -85,6 +85,8 @@ pub struct Http {
     pub clock: fn() -> Millis,
     /// The standby's side, if there may be a standby.
     pub hub: Option<Arc<Hub>>,
+    /// Tells who was primary before, if this node was promoted without a cluster.
+    pub(crate) predecessor: Option<Calling>,
     /// The table of bookings, and how its feed is doing, if there is one.
     pub(crate) table: Option<Table>,
     /// How every feed is doing.
@@ -146,6 +148,7 @@ impl Http {
             head_time: config.limits.handshake,
             clock,
             hub: None,
+            predecessor: None,
             table: None,
             feeds: Vec::new(),
             cold: Arc::new(Archives::new(0)),

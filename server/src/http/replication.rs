@@ -11,7 +11,8 @@ use utoipa::ToSchema;
 use super::Http;
 use super::error::ApiError;
 use crate::feed::FeedStatus;
-use crate::replication::{Hub, StandbyStatus};
+use crate::replication::{Hub, PredecessorStatus, StandbyStatus};
+use frontrow_engine::Clock;
 
 /// What a primary says of itself; a standby's `/v1/status` begins alike.
 #[derive(Serialize, ToSchema)]
@@ -31,6 +32,8 @@ pub(super) struct Node {
     connections: u32,
     /// How its standby is doing; nothing if it is to have none.
     replication: Option<StandbyStatus>,
+    /// Who was primary before; nothing if this node was not promoted since it was started, or in a cluster.
+    predecessor: Option<PredecessorStatus>,
     /// How the feed of its table of bookings is doing; nothing if it keeps none.
     bookings: Option<FeedStatus>,
     /// How its feed of Kafka is doing; nothing if there is none.
@@ -54,6 +57,7 @@ pub(super) async fn node(State(http): State<Arc<Http>>) -> Json<Node> {
         catalogue: catalogue.unwrap_or_else(|| "ok".to_owned()),
         connections: http.connections.count(),
         replication: http.hub.as_ref().map(|hub| hub.status()),
+        predecessor: http.predecessor.as_ref().map(|of| of.status(Clock::monotonic_ns())),
         bookings: feed("embedded"),
         kafka: feed("kafka"),
     })

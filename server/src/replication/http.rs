@@ -310,7 +310,7 @@ async fn promote(State(site): State<Arc<Site>>, Query(how): Query<How>, headers:
     if !how.force && primary_lives(&site).await {
         let message = "the primary lives, and this standby follows it: two primaries would sell the same seats. Stop it \
                        first (systemctl stop frontrow there), then ask again. Only if it cannot be stopped: --force \
-                       (?force=true); it ends when it hears of the new epoch, not before";
+                       (?force=true); it ends when it hears of the new epoch, which it is told as soon as it can be reached";
         let error = Json(json!({"error": {"code": "primary_lives", "message": message}}));
         return (StatusCode::CONFLICT, error).into_response();
     }

@@ -14,6 +14,7 @@
 //! | `inspector` | whether a standby could serve from the catalogue's files that it has |
 //! | `fitness` | whether a standby could take over, as it says to its primary |
 //! | `readiness` | why a standby is not ready, and whether it could be promoted |
+//! | `predecessor` | who was primary before a promotion, told that it is none any more |
 //! | `causes` | what of a log may be promoted |
 //! | `closed` | what both nodes have had, with all its causes |
 //! | `ends` | both ends without sockets and threads, for the simulator |
@@ -39,6 +40,7 @@ mod http;
 mod hub;
 mod inspector;
 mod link;
+mod predecessor;
 mod primary;
 mod readiness;
 mod standby;
@@ -52,5 +54,7 @@ pub use fitness::Fitness;
 pub(crate) use hub::HubParts;
 pub use hub::{Hub, StandbyStatus, Unacknowledged};
 pub(crate) use link::Check;
+pub(crate) use predecessor::Calling;
+pub use predecessor::{Predecessor, PredecessorStatus};
 pub use primary::{ListenError, Listening, Port, bind, listen};
 pub use standby::{FollowError, Leader, Promoted, follow};

@@ -59,6 +59,8 @@ pub struct Sender {
     cluster: u128,
     epoch: u32,
     state: State,
+    /// Whether the other end has said that it belongs to this cluster.
+    is_known: bool,
     /// The last byte that was sent: nothing behind it can be acknowledged.
     sent: (u32, Position),
     acked: (u32, Position),
@@ -87,6 +89,7 @@ impl Sender {
             cluster,
             epoch,
             state: State::AwaitFollow,
+            is_known: false,
             sent: (0, 0),
             acked: (0, 0),
             files_sent: 0,
@@ -150,9 +153,10 @@ impl Sender {
 
     fn refused(&self, refusal: Refusal) -> StreamError {
         // Of a stranger it would be no word to end for.
-        if self.state != State::AwaitFollow
-            && let Some((epoch, stream, position)) = refusal.lacked()
-        {
+        if !self.is_known {
+            return StreamError::Refused(refusal);
+        }
+        if let Some((epoch, stream, position)) = refusal.lacked() {
             return StreamError::Lacking { epoch, stream, position };
         }
         match u32::try_from(refusal.detail) {
@@ -170,10 +174,12 @@ impl Sender {
         } else if cluster != 0 && cluster != self.cluster {
             let error = StreamError::OtherCluster { found: cluster, expected: self.cluster };
             (RefusalCode::OtherCluster, 0, error)
-        } else if seen > self.epoch {
+            // Who belongs to no cluster yet has seen no epoch of this one.
+        } else if seen > self.epoch && cluster != 0 {
             let error = StreamError::Superseded { newer: seen, ours: self.epoch };
             (RefusalCode::EpochOver, u64::from(seen), error)
         } else {
+            self.is_known = cluster != 0;
             return Ok(());
         };
         self.refuse(code, detail);

@@ -1,10 +1,11 @@
 //! A standby becomes the primary.
 
-use super::{FollowError, Standby};
+use super::{FollowError, Leader, Standby};
 use crate::catalogue::Catalogue;
 use crate::core::{Recovered, recover};
 use crate::replication::applier::{Applied, ApplyError};
 use crate::replication::causes::recover_caused;
+use crate::replication::predecessor::Predecessor;
 use frontrow_engine::{Clock, HugePages};
 use frontrow_shard::Partition;
 use frontrow_wal::{DataDir, DirOptions, History, Role, WalError};
@@ -24,6 +25,8 @@ pub struct Promoted {
     pub catalogue: Option<Catalogue>,
     /// The old primary's time, as far as it was heard.
     pub now_ms: Option<u64>,
+    /// Whom this node followed, if nobody but its operator ends it. In a cluster its lease does.
+    pub predecessor: Option<Predecessor>,
     /// Rung when the process is told to end while it takes over.
     pub told: Arc<Notify>,
 }
@@ -116,6 +119,10 @@ impl Standby<'_> {
         self.enroll(&dir)?;
         tracing::warn!(epoch = dir.epoch(), "this node is the primary now");
         let (recovered, told) = (Some(recovered), Arc::clone(&self.shared.told));
-        Ok(Promoted { dir, history, recovered, catalogue, now_ms, told })
+        let predecessor = match self.leader {
+            Leader::At(address) => Some(Predecessor { address, node: self.node }),
+            Leader::Elected(_) => None,
+        };
+        Ok(Promoted { dir, history, recovered, catalogue, now_ms, predecessor, told })
     }
 }
