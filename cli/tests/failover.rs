@@ -320,7 +320,7 @@ fn an_old_primary_that_wakes_or_is_started_again_is_told_and_stops() {
         let at = format!("127.0.0.1:{port}");
         let mut fixed = settings("local");
         fixed.push(("FRONTROW_REPLICATION__LISTEN", &at));
-        let mut old = Server::overheard(a.path(), &fixed);
+        let old = Server::overheard(a.path(), &fixed);
         let mut standby = Server::standby(b.path(), &old.replication, &settings("local"));
         make_event(&old, a.path()).await;
         caught_up(&old, a.path()).await;
