@@ -86,7 +86,7 @@ pub struct Http {
     /// The standby's side, if there may be a standby.
     pub hub: Option<Arc<Hub>>,
     /// Tells who was primary before, if this node was promoted without a cluster.
-    pub(crate) predecessor: Option<Calling>,
+    pub(crate) predecessor: Option<Arc<Calling>>,
     /// The table of bookings, and how its feed is doing, if there is one.
     pub(crate) table: Option<Table>,
     /// How every feed is doing.
