@@ -143,7 +143,7 @@ const HISTOGRAMS: [(&str, &str, PickLog, f64); 3] = [
 ];
 
 /// Reads off what all cores have counted.
-pub(crate) fn read_off(cores: &[Arc<super::start::CoreMetrics>], families: &mut Families) {
+pub(crate) fn read_off(cores: &[Arc<super::shared::CoreMetrics>], families: &mut Families) {
     let each = || cores.iter().enumerate().map(|(core, metrics)| (core.to_string(), &metrics.0));
     let of = |core: String| -> Labels { vec![("core", core)] };
     let answers = each().flat_map(|(core, metrics)| {

@@ -2,7 +2,9 @@
 //!
 //! | file | what it knows |
 //! | --- | --- |
-//! | `start` | threads, and what they share: routes, limits, senders |
+//! | `start` | from a configuration to one thread per core |
+//! | `life` | one core on its thread: its log and ports, its tasks, and what reaches it from other threads |
+//! | `shared` | what the cores share: routes, limits, senders; what they ask of the process |
 //! | `connection`, `transport` | a socket's life; frames over raw TCP and WebSocket |
 //! | `dispatch` | from a client's message to the owner of its place |
 //! | `pump`, `idle` | the loop: batch, apply, append, commit, release; and what it does without work |
@@ -22,8 +24,10 @@ mod buffers;
 mod changed;
 mod connection;
 mod dispatch;
+mod error;
 mod hints;
 mod idle;
+mod life;
 mod log_writer;
 mod message;
 mod metrics;
@@ -31,6 +35,7 @@ mod pump;
 mod recovery;
 mod room;
 mod sales;
+mod shared;
 mod space;
 mod staging;
 mod start;
@@ -48,5 +53,8 @@ pub(crate) use start::cpu_set;
 pub(crate) use transport::{Incoming, Ws};
 pub(crate) use watch::Watched;
 
+pub use error::CoreError;
+pub use life::serve_core;
+pub use shared::Host;
 pub(crate) use start::reserve;
-pub use start::{CoreError, Host, Plan, Seat, Setup, Starting, Threads, launch, plan, serve_core};
+pub use start::{Plan, Seat, Setup, Starting, Threads, launch, plan};

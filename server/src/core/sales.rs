@@ -2,7 +2,8 @@
 
 use super::hints::EventHints;
 use super::message::{AdminOps, Arrival, Audit, CoreMessage};
-use super::start::{Shared, Threads};
+use super::shared::Shared;
+use super::start::Threads;
 use crate::exposition::Families;
 use crate::http::{Adopted, CoreStatus, LiveRow, Sales, Soon};
 use frontrow_shard::{

@@ -6,8 +6,8 @@ use super::connection::Conn;
 use super::hints::Hints;
 use super::message::{AdminReply, ConnId, CoreMessage, Frames, Job, Origin};
 use super::metrics::Metrics;
+use super::shared::Shared;
 use super::staging::Group;
-use super::start::Shared;
 use super::users::Users;
 use super::watch::Watches;
 use frontrow_engine::{Clock, Engine, LocalNotify};
@@ -34,7 +34,7 @@ pub(crate) type RowSet = HashSet<RowRef, BuildHasherDefault<DefaultHasher>>;
 pub(crate) struct Core<E: Engine> {
     pub(crate) me: u16,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) metrics: Arc<super::start::CoreMetrics>,
+    pub(crate) metrics: Arc<super::shared::CoreMetrics>,
     pub(crate) state: RefCell<State<E>>,
     /// Wakes the pump.
     pub(crate) work: LocalNotify,
