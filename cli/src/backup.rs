@@ -82,7 +82,8 @@ async fn serving(session: &Session) -> Value {
 /// The same for one that is not running.
 pub(crate) fn promote_at_rest(common: &Common, args: &Promote, out: Out) -> Result<(), Failure> {
     let config = configured(common, args.config.as_deref())?;
-    let epoch = frontrow_server::promote_at_rest(&config).map_err(|error| refused(error.to_string()))?;
+    let epoch =
+        frontrow_server::promote_at_rest(&config, args.force).map_err(|error| refused(error.to_string()))?;
     let text = format!("Epoch {epoch} is open. Now: frontrow serve\n{KEEP_DOWN}");
     out.say(&json!({"ok": true, "epoch": epoch, "text": text}), &text);
     Ok(())

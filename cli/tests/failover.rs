@@ -311,6 +311,89 @@ fn a_promotion_is_over_when_the_command_is_and_an_end_during_it_is_an_end() {
     });
 }
 
+fn folder(path: &Path) -> String {
+    path.join("data").display().to_string()
+}
+
+/// What a command that is refused says.
+fn command(words: &[&str]) -> String {
+    let output =
+        std::process::Command::new(env!("CARGO_BIN_EXE_frontrow")).args(words).output().expect("built");
+    assert!(!output.status.success(), "{words:?}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// It was promoted in the past, or copied, or is the wrong one of two: what it has is not what was sold since.
+#[test]
+fn a_standby_that_does_not_follow_is_not_promoted_beside_a_primary_that_lives() {
+    within(120, async {
+        let [a, b, c] = [(); 3].map(|()| tempfile::tempdir().expect("a folder"));
+        let primary = Server::empty(a.path(), &settings("local"));
+        make_event(&primary, a.path()).await;
+        let past = Server::standby(c.path(), &primary.replication, &settings("local"));
+        caught_up(&primary, a.path()).await;
+        past.kill();
+        let _standby = Server::standby(b.path(), &primary.replication, &settings("local"));
+        caught_up(&primary, a.path()).await;
+        let past = Server::standby(c.path(), &primary.replication, &settings("local"));
+        let status = async || past.http().node().await.expect("it answers");
+        while !status().await["trouble"].as_str().is_some_and(|why| why.contains("another standby")) {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(status().await["could_be_promoted"], false);
+        let promote = async || {
+            let refused = past.operator(c.path()).operate("/v1/admin/promote").await;
+            refused.expect_err("it is refused").to_string()
+        };
+        let why = promote().await;
+        assert!(why.contains("the primary lives") && why.contains("is primary in epoch 1)"), "{why}");
+        primary.pause();
+        let why = promote().await;
+        assert!(why.contains("may be halted") && why.contains("--force"), "{why}");
+        past.kill();
+        let why = command(&["promote", "--offline", "--data", &folder(c.path())]);
+        assert!(why.contains("may be halted") && why.contains("FOLLOWED"), "{why}");
+        primary.wake();
+        assert_eq!(primary.http().node().await.expect("it serves")["epoch"], 1);
+    });
+}
+
+/// Both were told to: the epochs have one number, and the nodes each other's address.
+#[test]
+fn of_two_nodes_that_opened_the_same_epoch_one_ends() {
+    within(120, async {
+        let [a, b] = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
+        let port = || frontrow_engine::free_port(std::net::Ipv4Addr::LOCALHOST.into()).expect("a port");
+        let [at_a, at_b] = [(); 2].map(|()| format!("127.0.0.1:{}", port()));
+        let listening = |at| [settings("local"), vec![("FRONTROW_REPLICATION__LISTEN", at)]].concat();
+        let primary = Server::empty(a.path(), &listening(&at_a));
+        let standby = Server::standby(b.path(), &at_a, &listening(&at_b));
+        caught_up(&primary, a.path()).await;
+        primary.kill();
+        standby.kill();
+        let mut both = [
+            Server::standby(a.path(), &at_b, &listening(&at_a)),
+            Server::standby(b.path(), &at_a, &listening(&at_b)),
+        ];
+        for (node, folder) in both.iter().zip([&a, &b]) {
+            let told = node.operator(folder.path()).operate("/v1/admin/promote?force=true").await;
+            told.expect("it obeys");
+        }
+        let ended = loop {
+            if let Some(found) = both.iter_mut().position(|node| node.has_ended().is_some()) {
+                break found;
+            }
+            tokio::task::yield_now().await;
+        };
+        assert_eq!(both[ended].has_ended(), Some(76));
+        let other = &mut both[1 - ended];
+        other.hear();
+        let node = other.http().node().await.expect("it serves");
+        assert_eq!((node["role"].as_str(), node["epoch"].as_u64()), (Some("primary"), Some(100_000)));
+        assert_eq!(other.has_ended(), None);
+    });
+}
+
 /// Halted, not dead: an operator could not end it, and it wakes as what it was.
 #[test]
 fn an_old_primary_that_wakes_or_is_started_again_is_told_and_stops() {
@@ -325,6 +408,8 @@ fn an_old_primary_that_wakes_or_is_started_again_is_told_and_stops() {
         make_event(&old, a.path()).await;
         caught_up(&old, a.path()).await;
         old.pause();
+        let history = a.path().join("data/HISTORY");
+        let as_primary = std::fs::read(&history).expect("a history");
         standby.operator(b.path()).operate("/v1/admin/promote?force=true").await.expect("it obeys");
         standby.hear();
         let known = async || standby.http().node().await.expect("it serves")["predecessor"].clone();
@@ -337,10 +422,21 @@ fn an_old_primary_that_wakes_or_is_started_again_is_told_and_stops() {
         while !known().await["told_ms"].is_u64() {
             tokio::task::yield_now().await;
         }
-        // By mistake, as a primary: it serves until it is told.
+        // By mistake, as a primary: it knows by now that it is none.
+        let refused = command(&["serve", "--data", &folder(a.path())]);
+        assert!(refused.contains("standby"), "{refused}");
+        // One that does not know it serves until it is told, by a successor that was itself started again meanwhile.
+        std::fs::write(&history, as_primary).expect("written");
+        standby.kill();
+        let standby = Server::empty(b.path(), &settings("local"));
         let again = Server::overheard(a.path(), &fixed);
         let (code, words) = ended(again).await.expect("no panic");
-        assert!(code == Some(76) && words.contains("`frontrow backup`"), "{code:?} {words}");
+        assert!(code == Some(76) && words.contains("`frontrow backup"), "{code:?} {words}");
+        // Once it follows, there is nobody left to be told.
+        let _back = Server::standby(a.path(), &standby.replication, &fixed);
+        while !standby.http().node().await.expect("it serves")["predecessor"].is_null() {
+            tokio::task::yield_now().await;
+        }
     });
 }
 

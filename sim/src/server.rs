@@ -475,15 +475,7 @@ fn begin(config: &Config, disk: SimDisk, name: u64) -> Result<Promoted, WalError
         dir.write_history(&History::new(dir.cluster(), name, Role::Primary))?;
     }
     let history = dir.begin_history(false)?;
-    Ok(Promoted {
-        dir,
-        history,
-        recovered: None,
-        catalogue: None,
-        now_ms: None,
-        predecessor: None,
-        told: Arc::default(),
-    })
+    Ok(Promoted { dir, history, recovered: None, catalogue: None, now_ms: None, told: Arc::default() })
 }
 
 /// From an open data directory to cores that serve, as `frontrow_server::start` does it.

@@ -99,6 +99,16 @@ impl DataDir {
         Ok((dir, history))
     }
 
+    /// Notes durably that this node is not the primary any more: it is served from only after a promotion.
+    pub fn step_down(&self) -> Result<(), WalError> {
+        match self.history()? {
+            Some(history) if history.role == Role::Primary => {
+                self.write_history(&History { role: Role::Standby, ..history })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether what is here can be promoted: nothing that has ended, or that both nodes had, is missing. Changes nothing.
     pub fn check_promotable(&self, have: &BTreeMap<u16, (u32, Position)>) -> Result<(), WalError> {
         if let Some(history) = self.history()? {

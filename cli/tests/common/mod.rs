@@ -109,6 +109,11 @@ impl Server {
         (self.child.wait().expect("it ends").code(), words)
     }
 
+    /// Its exit code, if it has ended.
+    pub(crate) fn has_ended(&mut self) -> Option<i32> {
+        self.child.try_wait().expect("it is ours").and_then(|status| status.code())
+    }
+
     /// SIGTERM.
     pub(crate) fn terminate(&self) {
         self.signal(rustix::process::Signal::TERM);

@@ -32,7 +32,7 @@ pub(super) struct Node {
     connections: u32,
     /// How its standby is doing; nothing if it is to have none.
     replication: Option<StandbyStatus>,
-    /// Who was primary before; nothing if this node was not promoted since it was started, or in a cluster.
+    /// Who was primary before; nothing if there was nobody, if it follows this node now, or in a cluster.
     predecessor: Option<PredecessorStatus>,
     /// How the feed of its table of bookings is doing; nothing if it keeps none.
     bookings: Option<FeedStatus>,
@@ -57,10 +57,17 @@ pub(super) async fn node(State(http): State<Arc<Http>>) -> Json<Node> {
         catalogue: catalogue.unwrap_or_else(|| "ok".to_owned()),
         connections: http.connections.count(),
         replication: http.hub.as_ref().map(|hub| hub.status()),
-        predecessor: http.predecessor.as_ref().map(|of| of.status(Clock::monotonic_ns())),
+        predecessor: predecessor(&http),
         bookings: feed("embedded"),
         kafka: feed("kafka"),
     })
+}
+
+/// Who was primary before, unless it follows this node now.
+fn predecessor(http: &Http) -> Option<PredecessorStatus> {
+    let of = http.predecessor.as_ref()?;
+    let follows = http.hub.as_ref().is_some_and(|hub| hub.is_followed_by(of.node()));
+    (!follows).then(|| of.status(Clock::monotonic_ns()))
 }
 
 #[utoipa::path(post, path = "/v1/admin/promote", tag = "admin", responses((status = 401), (status = 409)))]

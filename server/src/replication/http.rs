@@ -2,6 +2,7 @@
 //! thing it can be told is to become the primary.
 
 use super::inspector::Inspector;
+use super::predecessor::Predecessor;
 use super::readiness::not_ready;
 use super::status::{Shared, Standing, Unready};
 use super::view::{Shown, Views};
@@ -21,6 +22,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use frontrow_engine::Clock;
 use frontrow_shard::{Code, EventId, RowRef};
+use frontrow_wal::DataDir;
 use serde_json::json;
 use std::fmt::Write as _;
 use std::net::TcpListener;
@@ -33,6 +35,9 @@ const FAREWELL: std::time::Duration = std::time::Duration::from_millis(10);
 const CATALOGUE_TURN: std::time::Duration = std::time::Duration::from_secs(10);
 /// Partitions whose positions an answer names: a proxy does not take headers of any length.
 const POSITIONS_MAX: usize = 256;
+
+/// Between two looks at what is about to change.
+const MOMENT: std::time::Duration = std::time::Duration::from_millis(20);
 
 const ROLE: HeaderName = HeaderName::from_static("frontrow-role");
 const EPOCH: HeaderName = HeaderName::from_static("frontrow-epoch");
@@ -273,15 +278,36 @@ struct How {
     force: bool,
 }
 
-/// Whether the primary is still followed a moment later: one that has just died may not have been missed yet.
-async fn primary_lives(site: &Site) -> bool {
-    for _ in 0..50 {
+/// Why the primary seems to live, if it does: it is still followed a moment later (one that has just died may not have been missed
+/// yet), or somebody answers where it was.
+async fn primary_lives(site: &Site) -> Option<String> {
+    for turn in 0.. {
         if !site.shared.lock().connected {
-            return false;
+            break;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        if turn == 50 {
+            return Some("this standby follows it".into());
+        }
+        tokio::time::sleep(MOMENT).await;
     }
-    true
+    let address = site.shared.lock().primary.clone()?;
+    let data = site.data.clone();
+    let call = move || {
+        let found = DataDir::peek(&data).ok()??;
+        Predecessor { address, node: 0 }.lives(found.cluster, 0)
+    };
+    tokio::task::spawn_blocking(call).await.ok()?
+}
+
+/// Why the log here could not be gone on from, as far as that is known before everything is applied.
+async fn not_promotable(site: &Site) -> Option<String> {
+    let (plan, have) = {
+        let state = site.shared.lock();
+        (state.plan.clone(), state.reached())
+    };
+    let (_, dir, _) = plan?;
+    let check = move || dir.check_promotable(&have).err().map(|error| error.to_string());
+    tokio::task::spawn_blocking(check).await.ok()?
 }
 
 /// What is wrong with the events' files here. A session may be giving one its name: what is bad is looked at twice.
@@ -307,10 +333,14 @@ async fn promote(State(site): State<Arc<Site>>, Query(how): Query<How>, headers:
         let error = Json(json!({"error": {"code": "elected", "message": message}}));
         return (StatusCode::CONFLICT, error).into_response();
     }
-    if !how.force && primary_lives(&site).await {
-        let message = "the primary lives, and this standby follows it: two primaries would sell the same seats. Stop it \
-                       first (systemctl stop frontrow there), then ask again. Only if it cannot be stopped: --force \
-                       (?force=true); it ends when it hears of the new epoch, which it is told as soon as it can be reached";
+    if !how.force
+        && let Some(why) = primary_lives(&site).await
+    {
+        let message = format!(
+            "the primary lives ({why}): two primaries would sell the same seats. Stop it first (systemctl stop frontrow there), \
+             then ask again. Only if it cannot be stopped: --force (?force=true); it ends when it hears of the new epoch, which it \
+             is told as soon as it can be reached"
+        );
         let error = Json(json!({"error": {"code": "primary_lives", "message": message}}));
         return (StatusCode::CONFLICT, error).into_response();
     }
@@ -326,8 +356,23 @@ async fn promote(State(site): State<Arc<Site>>, Query(how): Query<How>, headers:
         let error = Json(json!({"error": {"code": "catalogue_damaged", "message": message}}));
         return (StatusCode::CONFLICT, error).into_response();
     }
+    if let Some(why) = not_promotable(&site).await {
+        let message = format!("this standby cannot be promoted, and follows on: {why}");
+        let error = Json(json!({"error": {"code": "not_caught_up", "message": message}}));
+        return (StatusCode::CONFLICT, error).into_response();
+    }
     tracing::warn!("an operator promotes this standby");
-    site.shared.end(|state| state.promote = true);
+    // Most sessions begin within milliseconds; one that takes a seed in does not.
+    let mut turns = 0;
+    while !site.shared.promote() {
+        turns += 1;
+        if turns > 500 {
+            let message = "this standby takes in what its primary sends to begin with, and cannot be promoted meanwhile: ask again";
+            let error = Json(json!({"error": {"code": "seeding", "message": message}}));
+            return (StatusCode::CONFLICT, error).into_response();
+        }
+        tokio::time::sleep(MOMENT).await;
+    }
     (StatusCode::ACCEPTED, Json(json!({"promoting": true}))).into_response()
 }
 

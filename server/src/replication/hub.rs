@@ -393,6 +393,11 @@ impl Hub {
         Some(number)
     }
 
+    /// Whether this node has a connection here.
+    pub(crate) fn is_followed_by(&self, node: NodeId) -> bool {
+        self.lock().followers.values().any(|follower| follower.node == node && follower.hang_up.is_some())
+    }
+
     /// Ends all connections.
     pub(crate) fn close(&self) {
         for hang_up in self.lock().followers.values().filter_map(|follower| follower.hang_up.as_ref()) {

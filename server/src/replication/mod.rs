@@ -54,7 +54,7 @@ pub use fitness::Fitness;
 pub(crate) use hub::HubParts;
 pub use hub::{Hub, StandbyStatus, Unacknowledged};
 pub(crate) use link::Check;
-pub(crate) use predecessor::Calling;
+pub(crate) use predecessor::{Calling, Claim};
 pub use predecessor::{Predecessor, PredecessorStatus};
 pub use primary::{ListenError, Listening, Port, bind, listen};
 pub use standby::{FollowError, Leader, Promoted, follow};

@@ -1,16 +1,17 @@
 //! Whoever was primary before this node was promoted is told of the epoch that was opened then.
 //!
 //! Without etcd nobody ends a primary but its operator. One that is halted, cut off, or started again by mistake sells on until
-//! it hears of the newer epoch, so it is called where it was followed, for as long as this process lives. One that is halted finds
-//! the word in its socket when it wakes, and stops. What it answers before it has read it cannot be helped: for that there is
-//! `[cluster]`.
+//! it hears of the newer epoch, so it is called where it was followed, by every process that serves this data. One that is halted
+//! finds the word in its socket when it wakes, and stops. What it answers before it has read it cannot be helped: for that there is
+//! `[cluster]`. Whoever is called and is in a later epoch says so, and then it is the caller that stops.
 
 use frontrow_engine::Clock;
-use frontrow_wal::NodeId;
-use frontrow_wal::stream::{CONTROL, Receiver, RefusalCode, StreamError};
+use frontrow_wal::stream::{CLAIM, Receiver, Refusal, RefusalCode, StreamError};
+use frontrow_wal::{DataDir, NodeId, WalError};
 use serde::Serialize;
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::path::Path;
 use std::sync::mpsc::{Receiver as Ear, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -23,16 +24,84 @@ const CONNECT: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(250);
 /// How long a call waits for an answer: what is halted has it as long as that, and then again. Not for ever, for another machine
 /// may have the address by then.
-const PATIENCE_NS: u64 = 30_000_000_000;
-/// No node has so many streams. Who asks for it is heard out, and refused without taking any follower's place.
-const NO_STREAM: u16 = CONTROL - 1;
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The same for who only asks whether a primary is there.
+const GLANCE: Duration = Duration::from_secs(2);
+/// Whom this directory followed last, beside its log.
+const FILE: &str = "FOLLOWED";
+const MAGIC: &str = "frontrow-followed 1";
 
-/// Whom a standby followed until it was promoted.
+/// Whom a node followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Predecessor {
     /// Where standbys connect to it.
     pub address: String,
-    /// The name of the node that was promoted.
+    /// Its name.
     pub node: NodeId,
+}
+
+impl Predecessor {
+    /// Who is called at this address, by the name that it had if the directory at `data` followed it.
+    pub(super) fn at(address: &str, data: &Path) -> Self {
+        let known = Self::of(data).filter(|known| known.address == address);
+        known.unwrap_or_else(|| Self { address: address.to_owned(), node: 0 })
+    }
+
+    /// Writes down in `dir` who is followed, durably, if it is not there already.
+    pub(super) fn note(&self, dir: &DataDir, data: &Path) -> Result<(), WalError> {
+        if Self::of(data).as_ref() == Some(self) {
+            return Ok(());
+        }
+        dir.note(FILE, self.encode().as_bytes())
+    }
+
+    /// Whom the directory at `data` followed last, if it ever followed anybody. One that cannot be read is told of: nobody is called
+    /// for it.
+    pub(crate) fn of(data: &Path) -> Option<Self> {
+        let path = data.join(FILE);
+        match std::fs::read_to_string(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return None,
+            Ok(text) => {
+                if let Some(found) = Self::decode(&text) {
+                    return Some(found);
+                }
+            }
+            Err(_) => {}
+        }
+        tracing::warn!(path = %path.display(), "whom this node followed cannot be read: nobody is told of its epoch");
+        None
+    }
+
+    fn encode(&self) -> String {
+        let body = format!("{MAGIC}\nnode {:016x}\naddress {}\n", self.node, self.address);
+        let crc = crc32c::crc32c(body.as_bytes());
+        format!("{body}crc32c {crc:08x}\n")
+    }
+
+    fn decode(text: &str) -> Option<Self> {
+        let mut lines = text.lines();
+        lines.next().filter(|line| *line == MAGIC)?;
+        let node = NodeId::from_str_radix(lines.next()?.strip_prefix("node ")?, 16).ok()?;
+        let address = lines.next()?.strip_prefix("address ")?.to_owned();
+        let found = Self { address, node };
+        // One spelling only: encoding again must give the same bytes, checksum and all.
+        (found.encode() == text).then_some(found)
+    }
+
+    /// Why it, or who has its address now, looks as if it still were the primary of `cluster`: then nobody is promoted beside it
+    /// without being told to. Blocks for some seconds at most.
+    pub(crate) fn lives(&self, cluster: u128, own: NodeId) -> Option<String> {
+        let address = &self.address;
+        let claim = Claim { cluster, node: own, epoch: 0 };
+        match call(address, &claim, GLANCE, &|| false) {
+            Ok(Met::Later(epoch)) => Some(format!("{address} answers, and is primary in epoch {epoch}")),
+            Ok(Met::Other | Met::Earlier) => Some(format!("{address} answers, and is a primary")),
+            Err(error) if error.kind() == ErrorKind::TimedOut => {
+                Some(format!("{address} takes connections and does not answer: it may be halted, and wake"))
+            }
+            Err(_) => None,
+        }
+    }
 }
 
 /// What is known of the primary that this node took over from without a cluster.
@@ -43,7 +112,7 @@ pub struct PredecessorStatus {
     /// How long ago one was last met there that took itself for the primary of an earlier epoch, in milliseconds. It was told
     /// of this one, and stops then. Nothing if none was met since this process took over.
     told_ms: Option<u64>,
-    /// Why the last call came to nothing, if it did: nobody answers there.
+    /// Why the last call came to nothing, if it did and nobody was told before: nobody answers there.
     trouble: Option<String>,
 }
 
@@ -55,39 +124,57 @@ struct State {
 
 /// Calls until it is dropped. Its thread is not waited for: it ends by itself, within the time that a call takes.
 pub(crate) struct Calling {
-    address: String,
+    of: Predecessor,
     state: Arc<Mutex<State>>,
     _stop: Sender<()>,
 }
 
-/// What came of a call.
+/// Who calls: an epoch that it has opened, or 0 for who only asks.
+#[derive(Clone, Copy)]
+pub(crate) struct Claim {
+    pub(crate) cluster: u128,
+    pub(crate) node: NodeId,
+    pub(crate) epoch: u32,
+}
+
+/// Who was met.
 #[derive(Debug, PartialEq, Eq)]
 enum Met {
-    /// A primary of an earlier epoch, which has the word now.
+    /// A primary of an earlier epoch, or of the same one, which has the word now, and ends.
     Earlier,
+    /// Whose epoch is the one that counts: this one, and not the caller's.
+    Later(u32),
     /// Nobody who had to be told.
     Other,
 }
 
 impl Calling {
-    /// Tells `of`, which may be a node of `cluster` in an earlier epoch, about `epoch`.
-    pub(crate) fn begin(of: Predecessor, cluster: u128, epoch: u32) -> io::Result<Self> {
+    /// Tells `of` about `claim`. `deposed` is called with an epoch and who says so, if it is this node that has to end.
+    pub(crate) fn begin(
+        of: Predecessor,
+        claim: Claim,
+        deposed: impl Fn(u32, &str) + Send + 'static,
+    ) -> io::Result<Self> {
         let state = Arc::<Mutex<State>>::default();
         let (stop, stopped) = channel();
-        let address = of.address.clone();
-        let seen = Arc::clone(&state);
-        let call = move || call_all(&of, (cluster, epoch), &seen, &stopped);
+        let (address, seen) = (of.address.clone(), Arc::clone(&state));
+        let call = move || call_all(&address, &claim, (&seen, &stopped), &deposed);
         std::thread::Builder::new().name("repl-previous".into()).spawn(call)?;
-        Ok(Self { address, state, _stop: stop })
+        Ok(Self { of, state, _stop: stop })
+    }
+
+    /// The name of who is called.
+    pub(crate) fn node(&self) -> NodeId {
+        self.of.node
     }
 
     /// How it stands at this monotonic time.
     pub(crate) fn status(&self, now_ns: u64) -> PredecessorStatus {
         let state = lock(&self.state);
         PredecessorStatus {
-            address: self.address.clone(),
+            address: self.of.address.clone(),
             told_ms: state.told_ns.map(|then| now_ns.saturating_sub(then) / 1_000_000),
-            trouble: state.trouble.clone(),
+            trouble: state.trouble.clone().filter(|_| state.told_ns.is_none()),
         }
     }
 }
@@ -101,17 +188,25 @@ fn is_over(stopped: &Ear<()>, time: Duration) -> bool {
     stopped.recv_timeout(time) != Err(RecvTimeoutError::Timeout)
 }
 
-fn call_all(of: &Predecessor, (cluster, epoch): (u128, u32), seen: &Mutex<State>, stopped: &Ear<()>) {
-    let address = &of.address;
+fn call_all(
+    address: &str,
+    claim: &Claim,
+    (seen, stopped): (&Mutex<State>, &Ear<()>),
+    deposed: &impl Fn(u32, &str),
+) {
     loop {
-        let met = call(of, (cluster, epoch), stopped);
+        let met = call(address, claim, PATIENCE, &|| is_over(stopped, Duration::ZERO));
+        if let Ok(Met::Later(epoch)) = met {
+            deposed(epoch, address);
+        }
         let mut state = lock(seen);
         match met {
             Ok(Met::Earlier) => {
+                let epoch = claim.epoch;
                 tracing::warn!(%address, epoch, "the node that was primary before was still one: it is told of this epoch, and stops");
                 *state = State { told_ns: Some(Clock::monotonic_ns()), trouble: None };
             }
-            Ok(Met::Other) => state.trouble = None,
+            Ok(Met::Later(_) | Met::Other) => state.trouble = None,
             Err(error) => state.trouble = Some(error.to_string()),
         }
         drop(state);
@@ -121,49 +216,55 @@ fn call_all(of: &Predecessor, (cluster, epoch): (u128, u32), seen: &Mutex<State>
     }
 }
 
-/// One call, until it is answered.
-fn call(of: &Predecessor, (cluster, epoch): (u128, u32), stopped: &Ear<()>) -> io::Result<Met> {
-    let mut socket = connect(&of.address)?;
+/// One call, until it is answered. Errors: nobody is there; [`ErrorKind::TimedOut`] if somebody is who says nothing.
+fn call(address: &str, claim: &Claim, patience: Duration, ends: &dyn Fn() -> bool) -> io::Result<Met> {
+    let mut socket = connect(address, patience.min(CONNECT))?;
     socket.set_read_timeout(Some(LOOK))?;
     socket.set_write_timeout(Some(CONNECT))?;
-    let mut receiver = Receiver::new(NO_STREAM, cluster, of.node, epoch);
+    let mut receiver = Receiver::new(CLAIM, claim.cluster, claim.node, claim.epoch);
     socket.write_all(&receiver.take_out())?;
     let (begun_ns, mut buffer) = (Clock::monotonic_ns(), [0; 4096]);
     loop {
         match receiver.receive() {
             Ok(None) => {}
             Ok(Some(_)) => return Ok(Met::Other),
-            Err(StreamError::Refused(refusal)) if refusal.code == RefusalCode::EpochOver => {
-                return Ok(Met::Earlier);
-            }
-            Err(StreamError::Refused(refusal)) if refusal.code == RefusalCode::NoSuchStream => {
-                return Ok(Met::Other);
-            }
+            Err(StreamError::Refused(refusal)) => return met(&refusal, claim),
             Err(error) => return Err(io::Error::other(error)),
         }
         match socket.read(&mut buffer) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
             Ok(n) => receiver.push(&buffer[..n]),
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                let is_late = Clock::monotonic_ns() - begun_ns > PATIENCE_NS;
-                if is_late || is_over(stopped, Duration::ZERO) {
-                    return Err(io::Error::new(
-                        io::ErrorKind::TimedOut,
-                        "it takes calls, and does not answer",
-                    ));
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                let is_late = Clock::monotonic_ns() - begun_ns > patience.as_nanos() as u64;
+                if is_late || ends() {
+                    return Err(io::Error::new(ErrorKind::TimedOut, "it takes calls, and does not answer"));
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
 }
 
-fn connect(address: &str) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+/// Who refuses a claim so. A node of another cluster has the address by now, and none of this is its business.
+fn met(refusal: &Refusal, claim: &Claim) -> io::Result<Met> {
+    let later = |detail: u64| u32::try_from(detail).ok().filter(|epoch| *epoch > claim.epoch);
+    match refusal.code {
+        _ if refusal.cluster != claim.cluster => Err(io::Error::other(StreamError::Refused(*refusal))),
+        RefusalCode::EpochOver => Ok(later(refusal.detail).map_or(Met::Earlier, Met::Later)),
+        RefusalCode::Taken => Ok(Met::Later(claim.epoch)),
+        RefusalCode::NoSuchStream => Ok(Met::Other),
+        _ => Err(io::Error::other(StreamError::Refused(*refusal))),
+    }
+}
+
+fn connect(address: &str, patience: Duration) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(ErrorKind::NotFound, "the name has no address");
     for address in address.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, CONNECT) {
+        match TcpStream::connect_timeout(&address, patience) {
             Ok(socket) => return Ok(socket),
+            // No connection is nobody there, and not somebody who says nothing.
+            Err(error) if error.kind() == ErrorKind::TimedOut => last = ErrorKind::HostUnreachable.into(),
             Err(error) => last = error,
         }
     }
@@ -176,10 +277,12 @@ mod tests {
     use frontrow_wal::stream::{Heard, Sender as Primary};
     use std::net::TcpListener;
 
-    /// Who answers a call as a node of this cluster and epoch, and what it makes of it.
-    fn meets(cluster: u128, epoch: u32) -> (io::Result<Met>, Result<Option<Heard>, StreamError>) {
+    type Answered = Result<Option<Heard>, StreamError>;
+
+    /// Who answers a call as a node of this cluster and epoch, with this refusal if it is heard out; what both make of it.
+    fn meets((cluster, epoch): (u128, u32), refusal: (RefusalCode, u64)) -> (io::Result<Met>, Answered) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let of = Predecessor { address: listener.local_addr().unwrap().to_string(), node: 7 };
+        let address = listener.local_addr().unwrap().to_string();
         let answer = std::thread::spawn(move || {
             let (mut socket, _) = listener.accept().unwrap();
             let (mut primary, mut buffer) = (Primary::new(cluster, epoch), [0; 512]);
@@ -193,28 +296,33 @@ mod tests {
                 }
             };
             if heard.is_ok() {
-                primary.refuse(RefusalCode::NoSuchStream, 2);
+                primary.refuse(refusal.0, refusal.1);
             }
             socket.write_all(&primary.take_out()).unwrap();
             heard
         });
-        let (_stop, stopped) = channel();
-        let met = call(&of, (9, 5), &stopped);
+        let claim = Claim { cluster: 9, node: 7, epoch: 5 };
+        let met = call(&address, &claim, PATIENCE, &|| false);
         (met, answer.join().unwrap())
     }
 
     #[test]
-    fn a_primary_of_an_earlier_epoch_is_told_and_nobody_else_is_harmed() {
-        let (met, heard) = meets(9, 4);
+    fn a_primary_of_an_earlier_epoch_is_told_and_a_later_one_tells() {
+        let (met, heard) = meets((9, 4), (RefusalCode::NoSuchStream, 2));
         assert_eq!(met.unwrap(), Met::Earlier);
         assert!(matches!(heard, Err(StreamError::Superseded { newer: 5, ours: 4 })), "{heard:?}");
-        for epoch in [5, 6] {
-            let (met, heard) = meets(9, epoch);
-            assert_eq!(met.unwrap(), Met::Other, "epoch {epoch}");
-            assert_eq!(heard.unwrap(), Some(Heard::Follow { stream: NO_STREAM, node: 7 }));
+        for (epoch, refusal, wanted) in [
+            (5, (RefusalCode::NoSuchStream, 2), Met::Other),
+            (5, (RefusalCode::EpochOver, 5), Met::Earlier),
+            (5, (RefusalCode::Taken, 5), Met::Later(5)),
+            (6, (RefusalCode::EpochOver, 6), Met::Later(6)),
+        ] {
+            let (met, heard) = meets((9, epoch), refusal);
+            assert_eq!(met.unwrap(), wanted, "{refusal:?}");
+            assert_eq!(heard.unwrap(), Some(Heard::Claim { epoch: 5, node: 7 }));
         }
-        let (met, heard) = meets(8, 4);
-        assert!(met.unwrap_err().to_string().contains("cluster"));
+        let (met, heard) = meets((8, 4), (RefusalCode::NoSuchStream, 2));
+        assert!(met.is_err(), "{met:?}");
         assert!(matches!(heard, Err(StreamError::OtherCluster { .. })), "another one's primary goes on");
     }
 
@@ -222,12 +330,33 @@ mod tests {
     fn nobody_there_is_said_and_tried_again_until_it_is_dropped() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
+        let of = Predecessor { address: address.clone(), node: 7 };
+        // Nobody answers, yet.
+        assert!(of.lives(9, 1).unwrap().contains("may be halted"));
         drop(listener);
-        let calling = Calling::begin(Predecessor { address: address.clone(), node: 7 }, 9, 5).unwrap();
+        assert_eq!(of.lives(9, 1), None);
+        let claim = Claim { cluster: 9, node: 7, epoch: 5 };
+        let calling = Calling::begin(of, claim, |_, _| {}).unwrap();
         while calling.status(0).trouble.is_none() {
             std::thread::yield_now();
         }
         let status = calling.status(0);
         assert_eq!((status.address, status.told_ms), (address, None));
+    }
+
+    #[test]
+    fn whom_a_directory_followed_is_read_as_it_was_written_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let of = Predecessor { address: "a.example:7411".into(), node: 77 };
+        assert_eq!(Predecessor::of(folder.path()), None);
+        let text = of.encode();
+        std::fs::write(folder.path().join(FILE), &text).unwrap();
+        assert_eq!(Predecessor::of(folder.path()), Some(of));
+        for at in 0..text.len() {
+            let mut bytes = text.clone().into_bytes();
+            bytes[at] ^= 1;
+            std::fs::write(folder.path().join(FILE), &bytes).unwrap();
+            assert_eq!(Predecessor::of(folder.path()), None, "{at}");
+        }
     }
 }

@@ -10,7 +10,7 @@ use frontrow_wal::stream::{
     CONTROL, FILE_PIECE_BYTES, FileMeta, Heard, Piece, RefusalCode, SeekError, SegmentStart, Sender, Source,
     StreamError, whole_records,
 };
-use frontrow_wal::{Position, SeedFile, WalError};
+use frontrow_wal::{NodeId, Position, SeedFile, WalError};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -166,6 +166,9 @@ impl Desk {
 
     /// Somebody has said what it wants. The stream, and a number that tells its connections apart.
     pub(super) fn greet(&self, heard: &Heard, hang_up: HangUp) -> Result<(u16, u64), Ended> {
+        if let &Heard::Claim { epoch, node } = heard {
+            return Err(self.judge(epoch, node));
+        }
         let &Heard::Follow { stream, node } = heard else {
             return Err(StreamError::Unexpected("a standby's first word is what it wants").into());
         };
@@ -177,6 +180,24 @@ impl Desk {
         };
         self.sender().hello(self.hub.hello(stream));
         Ok((stream, number))
+    }
+
+    /// Somebody claims to have opened an epoch, which is none later than this node's: nobody follows for it. Of two that have
+    /// opened the same one, which an operator can bring about, one must end: the one whose name is less.
+    fn judge(&self, claimed: u32, node: NodeId) -> Ended {
+        let (ours, own) = (self.hub.dir.epoch(), self.hub.history().node);
+        if claimed < ours {
+            return self.refuse(RefusalCode::EpochOver, ours.into());
+        }
+        if node == own {
+            return self.refuse(RefusalCode::NoSuchStream, u64::from(self.hub.streams()));
+        }
+        tracing::error!(epoch = ours, %claimed, "another node has opened the same epoch: one of the two must end");
+        if own > node {
+            return self.refuse(RefusalCode::Taken, ours.into());
+        }
+        self.sender().refuse(RefusalCode::EpochOver, ours.into());
+        StreamError::Superseded { newer: claimed, ours }.into()
     }
 
     fn refuse(&self, code: RefusalCode, detail: u64) -> Ended {

@@ -51,7 +51,8 @@ impl State {
     /// Whether this node, whose primary is not there, would be promoted if an operator asked for it.
     pub(super) fn could_be_promoted(&self, now_ns: u64) -> bool {
         let is_whole = self.standing(now_ns).is_ok() || (self.plan.is_none() && self.whole_at_rest);
-        !self.connected && self.not_applied().is_none() && self.catalogue.is_none() && is_whole
+        let is_alone = !self.connected && !self.met;
+        is_alone && self.not_applied().is_none() && self.catalogue.is_none() && is_whole
     }
 }
 

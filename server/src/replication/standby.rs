@@ -349,6 +349,9 @@ impl<'a> Standby<'a> {
         if let Err(error @ FollowError::Lacking(_)) = &ended {
             self.grave = Some(error.to_string());
         }
+        // Whoever answers lives, whatever it answers.
+        let met = !matches!(ended, Err(FollowError::Socket { .. }));
+        self.shared.change(|state| state.met = met);
         let trouble = match ended {
             // That nobody is there any more is not what must be mended.
             Err(FollowError::Socket { .. }) if self.grave.is_some() => self.grave.clone().unwrap_or_default(),

@@ -68,6 +68,12 @@ pub(super) struct State {
     /// Why there is no connection, if there is none.
     pub(super) trouble: Option<String>,
     pub(super) connected: bool,
+    /// Who is followed, or called.
+    pub(super) primary: Option<String>,
+    /// Whether somebody was met when it was called last.
+    pub(super) met: bool,
+    /// What is here is being made fit to be followed with: nobody is promoted meanwhile.
+    pub(super) fitting: bool,
     /// When the primary was heard last, in monotonic nanoseconds.
     pub(super) heard_ns: Option<u64>,
     /// Since when there is none, in monotonic nanoseconds.
@@ -90,6 +96,15 @@ pub(super) struct State {
     pub(super) open: bool,
     /// Connections of the session under way.
     sockets: Vec<TcpStream>,
+}
+
+/// While what is here is being changed.
+pub(super) struct Fitting<'a>(&'a Shared);
+
+impl Drop for Fitting<'_> {
+    fn drop(&mut self) {
+        self.0.change(|state| state.fitting = false);
+    }
 }
 
 /// How far one stream is.
@@ -224,6 +239,30 @@ impl Shared {
         self.over.notify_one();
     }
 
+    /// What is here is about to be changed for a session: whether that may be. Until what is returned is dropped, nobody is promoted.
+    pub(super) fn fit(&self) -> Option<Fitting<'_>> {
+        let may = self.change(|state| {
+            state.fitting = !state.is_ending();
+            state.fitting
+        });
+        may.then_some(Fitting(self))
+    }
+
+    /// An operator's word, unless a session is just beginning: then it is to be said again in a moment. Whether it holds.
+    pub(super) fn promote(&self) -> bool {
+        let holds = self.change(|state| {
+            if !state.fitting {
+                state.promote = true;
+                state.close();
+            }
+            state.promote
+        });
+        if holds {
+            self.over.notify_one();
+        }
+        holds
+    }
+
     /// A connection that ends with the session. `false` if that is over.
     pub(super) fn keep(&self, socket: &TcpStream) -> std::io::Result<bool> {
         let copy = socket.try_clone()?;
@@ -239,6 +278,7 @@ impl Shared {
 impl State {
     /// Whoever is to be followed is about to be called: until there is more to say, that is why there is no connection.
     pub(super) fn calls(&mut self, primary: Option<&str>) {
+        self.primary = primary.map(str::to_owned);
         let why = || match primary {
             Some(primary) => format!("calling {primary}, which has not answered yet"),
             None => "etcd names no primary that could be followed".to_owned(),
@@ -435,6 +475,17 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_is_promoted_while_a_session_begins_and_none_begins_for_who_is() {
+        let shared = Shared::default();
+        let fitting = shared.fit().unwrap();
+        assert!(!shared.promote() && !shared.lock().promote);
+        drop(fitting);
+        assert!(shared.promote() && shared.promote());
+        assert!(shared.fit().is_none());
+        assert!(!shared.lock().fitting);
+    }
 
     #[test]
     fn a_stream_is_as_fresh_as_the_last_word_whose_all_is_applied() {

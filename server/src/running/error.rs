@@ -10,6 +10,7 @@ use frontrow_engine::EngineError;
 use frontrow_shard::Code;
 use frontrow_wal::WalError;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// Why the server could not start. Each message names the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +46,18 @@ pub enum StartError {
         shards: usize,
         /// Partitions there are.
         partitions: u16,
+    },
+    /// The primary that a directory at rest followed answers.
+    #[error(
+        "the primary lives: {why}. Two primaries would sell the same seats: stop it first (systemctl stop frontrow there). Only if it \
+         cannot be stopped: --force; it is ended when it hears of the new epoch. For a rehearsal with a copy, remove {}: the \
+         copy calls nobody then", .path.join("FOLLOWED").display()
+    )]
+    PrimaryLives {
+        /// The directory.
+        path: PathBuf,
+        /// What was met.
+        why: String,
     },
     /// The keys.
     #[error(transparent)]

@@ -28,7 +28,7 @@ use crate::config::Config;
 use crate::core::{Handle, Threads};
 use crate::feed::Feed;
 use crate::http::Stopper;
-use crate::replication::{self, FollowError, Hub, Leader, Listening, Promoted, StandbyStatus};
+use crate::replication::{self, FollowError, Hub, Leader, Listening, Predecessor, Promoted, StandbyStatus};
 use crate::signals;
 use crate::snapshots::Snapshotter;
 use frontrow_engine::HugePages;
@@ -89,7 +89,7 @@ pub fn start(config: &Config, demo: bool) -> Result<Running, StartError> {
     let beginning = open_directory(config)?;
     let ready = Ready::check(config, beginning.dir(), beginning.history(), (None, None))?;
     let (dir, history) = beginning.begin()?;
-    serve(demo, Opened { dir, history, now_ms: None, predecessor: None, told: Arc::default() }, ready, None)
+    serve(demo, Opened { dir, history, now_ms: None, told: Arc::default() }, ready, None)
 }
 
 /// Follows the primary at `primary` until told to end (`None`) or to take over. `ready` is called once there is an
@@ -122,8 +122,9 @@ pub fn join(
     go_on(config, demo, promoted, Some(member)).map(Some).map_err(JoinError::from)
 }
 
-/// Makes a standby that is not running a primary's directory: opens the next epoch. Which one.
-pub fn promote_at_rest(config: &Config) -> Result<u32, StartError> {
+/// Makes a standby that is not running a primary's directory: opens the next epoch. Which one. With `force`, also while the primary
+/// that it followed lives.
+pub fn promote_at_rest(config: &Config, force: bool) -> Result<u32, StartError> {
     let path = &config.server.data;
     let Some(found) = DataDir::peek(path)? else {
         return Err(WalError::NotInitialised { path: path.clone() }.into());
@@ -133,6 +134,10 @@ pub fn promote_at_rest(config: &Config) -> Result<u32, StartError> {
     let dir = DataDir::attend(path, options, 0)?;
     if dir.history()?.is_none_or(|history| history.role == Role::Primary) {
         return Err(WalError::IsPrimary { path: path.clone() }.into());
+    }
+    let lives = || Predecessor::of(path)?.lives(found.cluster, 0);
+    if let Some(why) = (!force).then(lives).flatten() {
+        return Err(StartError::PrimaryLives { path: path.clone(), why });
     }
     dir.erase_torn()?;
     // What cannot be served opens no epoch: that would keep the other node away.
@@ -153,9 +158,9 @@ fn go_on(
     promoted: Promoted,
     member: Option<Arc<Member>>,
 ) -> Result<Running, StartError> {
-    let Promoted { dir, history, recovered, catalogue, now_ms, predecessor, told } = promoted;
+    let Promoted { dir, history, recovered, catalogue, now_ms, told } = promoted;
     let ready = Ready::check(config, &dir, &history, (recovered, catalogue))?;
-    serve(demo, Opened { dir, history, now_ms, predecessor, told }, ready, member)
+    serve(demo, Opened { dir, history, now_ms, told }, ready, member)
 }
 
 impl Running {

@@ -6,7 +6,7 @@ use crate::config::{self, Config};
 use crate::core::{self, Recovered};
 use crate::feed;
 use crate::identity::{KEY_FILES, Keys};
-use crate::replication::{self, Predecessor};
+use crate::replication;
 use frontrow_engine::{Choice, Clock, EngineKind, HugePages, ReservedPort};
 use frontrow_shard::{Limits, Partition};
 use frontrow_wal::{Beginning, DataDir, DirOptions, History, WalError};
@@ -71,7 +71,6 @@ pub(super) struct Opened {
     pub(super) dir: DataDir,
     pub(super) history: History,
     pub(super) now_ms: Option<u64>,
-    pub(super) predecessor: Option<Predecessor>,
     pub(super) told: Arc<Notify>,
 }
 

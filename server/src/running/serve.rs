@@ -1,6 +1,6 @@
 //! From what is ready to what serves: other nodes, the cores, the feeds, and HTTP, in this order.
 
-use super::last_words::{lacking, superseded};
+use super::last_words::{LastWords, lacking};
 use super::machine::{beside, pin};
 use super::ready::{Opened, Ready, limits_of};
 use super::settle::{Settled, settle, show_sample};
@@ -13,7 +13,7 @@ use crate::core::{self, Handle, Setup, Threads};
 use crate::feed::{self, Feed};
 use crate::http::{self, Connections, Http, Sales, Stopper};
 use crate::reconcile::KnownEvents;
-use crate::replication::{self, Calling, Hub, HubParts, Listening, Port, Predecessor};
+use crate::replication::{self, Calling, Claim, Hub, HubParts, Listening, Port, Predecessor};
 use crate::snapshots::{Readers, Round, Snapshotter, Trigger};
 use frontrow_engine::Clock;
 use frontrow_shard::EventState;
@@ -29,7 +29,7 @@ pub(super) fn serve(
     ready: Ready,
     member: Option<Arc<Member>>,
 ) -> Result<Running, StartError> {
-    let Opened { dir, history, now_ms, predecessor, told } = from;
+    let Opened { dir, history, now_ms, told } = from;
     let Ready { config, engine, recovered, catalogue, keys, http: listener, tcp, standbys, sinks } = ready;
     let (config, cluster) = (&config, dir.cluster());
     let http = listener.local_addr();
@@ -37,7 +37,7 @@ pub(super) fn serve(
     if recovered.torn_bytes > 0 {
         tracing::info!(bytes = recovered.torn_bytes, "cut commits that never became durable");
     }
-    let others = Others::meet(config, (&dir, &history), (predecessor, standbys), member)?;
+    let others = Others::meet(config, (&dir, &history), standbys, member)?;
     if let Some(hub) = &others.hub {
         let told = Arc::clone(hub);
         catalogue.on_change(move || told.files_changed());
@@ -122,12 +122,18 @@ impl Others {
     fn meet(
         config: &Config,
         (dir, history): (&DataDir, &History),
-        (predecessor, port): (Option<Predecessor>, Option<Port>),
+        port: Option<Port>,
         member: Option<Arc<Member>>,
     ) -> Result<Self, StartError> {
-        let calling = predecessor.map(|of| Calling::begin(of, dir.cluster(), dir.epoch())).transpose();
+        let words = LastWords { dir: dir.clone(), elected: member.is_some() };
+        let told = words.clone();
+        let claim = Claim { cluster: dir.cluster(), node: history.node, epoch: dir.epoch() };
+        // In a cluster the lease ends whoever was primary before.
+        let before = if member.is_none() { Predecessor::of(&config.server.data) } else { None };
+        let call = |of| Calling::begin(of, claim, move |epoch, who| words.superseded(epoch, who));
+        let calling = before.map(call).transpose();
         let predecessor = calling.map_err(StartError::thread)?.map(Arc::new);
-        let hub = hub_of(config, dir, history.clone(), member.as_ref())?;
+        let hub = hub_of(config, (dir, history.clone()), member.as_ref(), told)?;
         let listening = match (&hub, port) {
             (Some(hub), Some(port)) => Some(replication::listen(Arc::clone(hub), port)?),
             _ => None,
@@ -172,7 +178,7 @@ impl Fed {
         sinks: feed::Opened,
         (threads, others, catalogue): (&Threads, &Others, &Catalogue),
     ) -> Result<Self, StartError> {
-        let elected = others.member.is_some();
+        let words = LastWords { dir: dir.clone(), elected: others.member.is_some() };
         let progress = sinks.progress();
         let feed::Opened { table, ways, streams, recovered, lacks } = sinks;
         let parts = feed::Parts {
@@ -186,7 +192,7 @@ impl Fed {
             archived: catalogue.search("", Some(EventState::Archived)).iter().map(|it| it.id()).collect(),
             recovered,
             limit: Arc::new(feed::LogLimit::new(config.log.keep, threads.log_full())),
-            deposed: Arc::new(move |epoch, sink| superseded(epoch, elected, sink)),
+            deposed: Arc::new(move |epoch, sink| words.superseded(epoch, sink)),
         };
         let feed = Feed::start(&parts, ways, core::cpu_set(&beside(config))).map_err(StartError::thread)?;
         let table = table.map(|(store, progress)| http::Table { store, progress });
@@ -214,15 +220,14 @@ fn start_http(
 /// The standby's side, if the configuration has one.
 fn hub_of(
     config: &Config,
-    dir: &DataDir,
-    history: History,
+    (dir, history): (&DataDir, History),
     member: Option<&Arc<Member>>,
+    words: LastWords,
 ) -> Result<Option<Arc<Hub>>, WalError> {
     let replication = &config.replication;
     if replication.listen.is_none() {
         return Ok(None);
     }
-    let elected = member.is_some();
     let look = member.map(|member| {
         let member = Arc::clone(member);
         Box::new(move || member.look()) as Box<dyn Fn() + Send + Sync>
@@ -235,7 +240,7 @@ fn hub_of(
         policy: replication.acknowledge == config::Acknowledge::Backup,
         busy_after: replication.busy_after,
         check_every: replication.check,
-        superseded: Box::new(move |epoch| superseded(epoch, elected, "a node that called")),
+        superseded: Box::new(move |epoch| words.superseded(epoch, "a node that called")),
         lacking: Box::new(lacking),
         fence: member.map_or_else(|| Arc::new(Fence::open()), |member| member.fence()),
         look,

@@ -11,6 +11,9 @@ use crate::seed::Floor;
 pub const PROTOCOL_VERSION: u32 = 2;
 /// The stream number of a connection that carries files and time instead of a stream.
 pub const CONTROL: u16 = u16::MAX;
+/// No stream either: whoever asks for it takes no follower's place. It says which epoch it has opened, and hears whether that is
+/// the last; with epoch 0 it asks no more than whether a primary is there.
+pub const CLAIM: u16 = u16::MAX - 1;
 /// Longest body before the other end has said who it is.
 pub(crate) const HANDSHAKE_BYTES_MAX: usize = 1 << 20;
 /// Longest body: the longest record, and room for what stands before it.

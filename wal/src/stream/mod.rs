@@ -18,7 +18,9 @@ mod sender;
 mod source;
 
 pub use error::{RefusalCode, StreamError};
-pub use frame::{CONTROL, FILE_PIECE_BYTES, FileMeta, Frame, Hello, PROTOCOL_VERSION, Refusal, SegmentStart};
+pub use frame::{
+    CLAIM, CONTROL, FILE_PIECE_BYTES, FileMeta, Frame, Hello, PROTOCOL_VERSION, Refusal, SegmentStart,
+};
 pub use mirror::Mirror;
 pub use receiver::{Received, Receiver};
 pub use sender::{Heard, Sender};

@@ -2,7 +2,7 @@
 
 use super::error::{RefusalCode, StreamError};
 use super::frame::{
-    CONTROL, Decoder, Encoder, FILE_PIECE_BYTES, FileMeta, Frame, HANDSHAKE_BYTES_MAX, Hello,
+    CLAIM, CONTROL, Decoder, Encoder, FILE_PIECE_BYTES, FileMeta, Frame, HANDSHAKE_BYTES_MAX, Hello,
     PROTOCOL_VERSION, Refusal, SegmentStart,
 };
 use crate::format::{Position, SEGMENT_HEADER_BYTES};
@@ -18,6 +18,14 @@ pub enum Heard {
         /// The stream.
         stream: u16,
         /// The standby.
+        node: NodeId,
+    },
+    /// It says that it has opened this epoch, which is none that is over, or asks (0) whether a primary is here. Answer with
+    /// [`Sender::refuse`].
+    Claim {
+        /// The epoch.
+        epoch: u32,
+        /// Who has.
         node: NodeId,
     },
     /// It wants the stream from here on; with epoch 0, from its beginning.
@@ -120,6 +128,9 @@ impl Sender {
             (State::AwaitFollow, Frame::Follow { version, stream, cluster, node, seen }) => {
                 self.follow(version, cluster, seen)?;
                 self.state = State::Deciding(stream);
+                if stream == CLAIM {
+                    return Ok(Some(Heard::Claim { epoch: seen, node }));
+                }
                 Ok(Some(Heard::Follow { stream, node }))
             }
             (State::AwaitFollow, _) => Err(StreamError::Garbage("the first word is not a standby's")),

@@ -25,8 +25,6 @@ pub struct Promoted {
     pub catalogue: Option<Catalogue>,
     /// The old primary's time, as far as it was heard.
     pub now_ms: Option<u64>,
-    /// Whom this node followed, if nobody but its operator ends it. In a cluster its lease does.
-    pub predecessor: Option<Predecessor>,
     /// Rung when the process is told to end while it takes over.
     pub told: Arc<Notify>,
 }
@@ -117,12 +115,11 @@ impl Standby<'_> {
             None => dir.promote()?,
         };
         self.enroll(&dir)?;
+        if let Leader::At(address) = &self.leader {
+            Predecessor::at(address, &self.path).note(&dir, &self.path)?;
+        }
         tracing::warn!(epoch = dir.epoch(), "this node is the primary now");
         let (recovered, told) = (Some(recovered), Arc::clone(&self.shared.told));
-        let predecessor = match self.leader {
-            Leader::At(address) => Some(Predecessor { address, node: self.node }),
-            Leader::Elected(_) => None,
-        };
-        Ok(Promoted { dir, history, recovered, catalogue, now_ms, predecessor, told })
+        Ok(Promoted { dir, history, recovered, catalogue, now_ms, told })
     }
 }

@@ -6,6 +6,7 @@ use super::{FollowError, Standby, seeding, spawn, wanted};
 use crate::catalogue::sound::Shelf;
 use crate::identity::KEY_FILES;
 use crate::replication::files::{self, Intake};
+use crate::replication::predecessor::Predecessor;
 use crate::replication::primary::NOTE_NS;
 use crate::replication::status::{Plan, Progress, State};
 use crate::replication::trimmer::Trimmer;
@@ -25,10 +26,17 @@ impl Standby<'_> {
         let mut receiver = Receiver::new(CONTROL, cluster, self.node, seen);
         let hello = control.hello(&mut receiver).map_err(|error| self.foreign(error, primary))?;
         self.refuse_lacking(&mut control, &mut receiver, &hello)?;
+        let shared = Arc::clone(&self.shared);
+        let Some(fitting) = shared.fit() else { return Ok(()) };
         let (told, dir, resume) = self.fit(&mut control, &mut receiver, &hello)?;
         self.make_spares(&dir)?;
         self.serve_http()?;
+        if self.leader.member().is_none() {
+            let of = Predecessor { address: primary.to_owned(), node: hello.node };
+            of.note(&dir, &self.path)?;
+        }
         let (plan, followers) = self.begin_session(&dir, &hello, resume, primary)?;
+        drop(fitting);
         let history = plan.2.clone();
         let every = self.config.log.snapshot_every;
         let mut trimmer = Trimmer::new(plan, hello.streams, &self.shared, self.limits, every)?;
