@@ -18,6 +18,8 @@ mod specs;
 mod verify;
 
 #[cfg(test)]
+pub(crate) mod no_files;
+#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};

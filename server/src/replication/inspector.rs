@@ -74,6 +74,7 @@ impl Inspector {
 mod tests {
     use super::*;
     use crate::catalogue::Catalogue;
+    use crate::catalogue::no_files::{in_time, pipe};
     use crate::config::{Config, Machine};
 
     fn rules() -> frontrow_shard::EventRules {
@@ -103,6 +104,26 @@ mod tests {
         assert!(shared.lock().catalogue.is_some(), "it was looked at a moment ago");
         assert_eq!(inspector.look(), None);
         assert_eq!(shared.lock().catalogue, None);
+    }
+
+    #[test]
+    fn a_pipe_in_place_of_a_file_is_named_and_not_waited_for() {
+        for name in ["1.json", "1.plan.json", "1.map.json"] {
+            let folder = tempfile::tempdir().unwrap();
+            let (plan, _) = frontrow_venue::pretix::import(frontrow_venue::SAMPLE_HALL.as_bytes()).unwrap();
+            Catalogue::open(folder.path()).unwrap().create("Gala", &plan, rules(), 1).unwrap();
+            let shared = Arc::<Shared>::default();
+            let inspector = Arc::new(Inspector::new(folder.path().to_path_buf(), Arc::clone(&shared)));
+            let path = folder.path().join("events").join(name);
+            let good = std::fs::read(&path).unwrap();
+            pipe(&path);
+            let of = Arc::clone(&inspector);
+            let why = in_time(move || of.look()).unwrap();
+            assert!(why.contains(name) && why.contains("it is no file, but a pipe"), "{why}");
+            std::fs::remove_file(&path).unwrap();
+            std::fs::write(&path, good).unwrap();
+            assert_eq!(inspector.look(), None);
+        }
     }
 
     #[test]
