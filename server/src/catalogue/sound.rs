@@ -139,12 +139,19 @@ pub(crate) struct Found {
 pub(crate) struct Shelf {
     cluster: u128,
     known: HashMap<String, (FileIdentity, Looked)>,
+    /// Called whenever a file has been read.
+    tell: Option<Box<dyn Fn() + Send>>,
 }
 
 impl Shelf {
     /// A shelf of this cluster's events; nothing has been looked at.
     pub(crate) fn new(cluster: u128) -> Self {
-        Self { cluster, known: HashMap::new() }
+        Self { cluster, known: HashMap::new(), tell: None }
+    }
+
+    /// The same, which calls `tell` whenever a file has been read.
+    pub(crate) fn telling(self, tell: impl Fn() + Send + 'static) -> Self {
+        Self { tell: Some(Box::new(tell)), ..self }
     }
 
     /// All finished files, by event; of each the head comes last.
@@ -191,6 +198,7 @@ impl Shelf {
             return Ok(looked.clone());
         }
         let looked = look(path, place, self.cluster)?;
+        self.tell.iter().for_each(|tell| tell());
         self.known.insert(name.to_owned(), (identity, looked.clone()));
         Ok(looked)
     }

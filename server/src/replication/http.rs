@@ -6,7 +6,7 @@ use super::readiness::not_ready;
 use super::status::{Shared, Standing, Unready};
 use super::view::{Shown, Views};
 use super::watchers::{Desk, Watchers};
-use crate::catalogue::{Catalogue, LoadErrors};
+use crate::catalogue::{self, Catalogue, LoadErrors};
 use crate::cluster::{Member, misdirected};
 use crate::cold::Archives;
 use crate::config::Config;
@@ -284,11 +284,23 @@ async fn primary_lives(site: &Site) -> bool {
     true
 }
 
-/// What is wrong with the events' files here. A session may be giving one its name: what is bad is looked at twice.
-async fn damaged_catalogue(site: &Site) -> Option<LoadErrors> {
+/// What is wrong with the events' files here: every byte is read. A session may be giving one its name: what is bad is looked at
+/// twice.
+async fn damaged_catalogue(site: &Site) -> Option<String> {
     let (data, logged) = (site.data.clone(), site.shared.lock().logged());
+    let inspector = Arc::clone(&site.inspector);
     let check = move || Catalogue::check(&data, logged.iter().copied());
-    tokio::task::spawn_blocking(move || check().or_else(|_| check())).await.ok()?.err()
+    // First by who does not wait for good.
+    let found = move || match inspector.look() {
+        None => check().or_else(|_| check()).err().map(|errors| in_short(&errors)),
+        why => why,
+    };
+    tokio::task::spawn_blocking(found).await.ok()?
+}
+
+fn in_short(LoadErrors(errors): &LoadErrors) -> String {
+    let faults: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    catalogue::in_words(&faults).unwrap_or_default()
 }
 
 async fn promote(State(site): State<Arc<Site>>, Query(how): Query<How>, headers: HeaderMap) -> Response {
@@ -321,7 +333,6 @@ async fn promote(State(site): State<Arc<Site>>, Query(how): Query<How>, headers:
         return (StatusCode::CONFLICT, error).into_response();
     }
     if let Some(why) = damaged_catalogue(&site).await {
-        site.shared.change(|state| state.catalogue = Some(why.to_string()));
         let message = format!("this standby cannot be promoted, and follows on: {why}");
         let error = Json(json!({"error": {"code": "catalogue_damaged", "message": message}}));
         return (StatusCode::CONFLICT, error).into_response();
@@ -345,7 +356,7 @@ mod tests {
         let config = crate::config::read(None, env, &machine).into_result().unwrap();
         let keys = Keys::open(&config).unwrap();
         let shared = Arc::<Shared>::default();
-        let inspector = Arc::new(Inspector::new(folder.to_path_buf(), Arc::clone(&shared)));
+        let inspector = Arc::new(Inspector::new(folder.to_path_buf(), &shared));
         Arc::new(Site::new(&config, keys, 0, None, (shared, inspector), Arc::default()))
     }
 
