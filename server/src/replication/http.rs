@@ -412,6 +412,30 @@ mod tests {
         assert_eq!(ask(&site, "POST", "/v1/events/1/sections/0").await.0, 421);
     }
 
+    #[tokio::test]
+    async fn of_many_bad_files_a_promotion_that_is_refused_names_three() {
+        let folder = tempfile::tempdir().unwrap();
+        let site = site(folder.path());
+        let (plan, _) = frontrow_venue::pretix::import(frontrow_venue::SAMPLE_HALL.as_bytes()).unwrap();
+        let catalogue = Catalogue::open(folder.path()).unwrap();
+        for id in 1..=5 {
+            catalogue.create("Gala", &plan, frontrow_shard::EventRules::default(), 1).unwrap();
+            std::fs::write(folder.path().join(format!("events/{id}.json")), "{}").unwrap();
+        }
+        let key = std::fs::read_to_string(folder.path().join("dev-admin.key")).unwrap();
+        let request = Request::builder().method("POST").uri("/v1/admin/promote");
+        let request = request.header("authorization", format!("Bearer {key}")).body(Body::empty()).unwrap();
+        let answer = routes(&site).oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), 409);
+        let body = http_body_util::BodyExt::collect(answer.into_body()).await.unwrap().to_bytes();
+        let said: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(said["error"]["code"], "catalogue_damaged");
+        let why = said["error"]["message"].as_str().unwrap();
+        let named = |id: &u32| why.contains(&format!("/{id}.json is damaged"));
+        assert!(why.contains("5 files: ") && why.contains("; and 2 more"), "{why}");
+        assert_eq!((1..=5).filter(named).count(), 3, "{why}");
+    }
+
     #[test]
     fn a_position_names_each_partition_but_not_any_number_of_them() {
         let at = |count| Shown { rows: Vec::new(), at: (0..count).map(|number| (number, 7)).collect() };
