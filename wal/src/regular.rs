@@ -48,8 +48,15 @@ pub fn open(path: &Path) -> io::Result<File> {
 /// Opens a regular file as `options` say, with these flags of the system's.
 pub fn open_with(path: &Path, flags: OFlags, options: &mut OpenOptions) -> io::Result<File> {
     let kind = || std::fs::metadata(path).ok().map(|about| about.file_type());
-    let flags = (flags | OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
-    let file = options.custom_flags(flags).open(path).map_err(|error| match error.raw_os_error() {
+    let mut open = |more: OFlags| options.custom_flags((flags | more).bits().cast_signed()).open(path);
+    let file = match open(OFlags::NONBLOCK | OFlags::NOCTTY) {
+        // A file server has a lease on it, which only regular files have: the kernel takes that back within its time.
+        Err(error) if error.kind() == ErrorKind::WouldBlock && kind().is_some_and(|kind| kind.is_file()) => {
+            open(OFlags::NOCTTY)
+        }
+        opened => opened,
+    };
+    let file = file.map_err(|error| match error.raw_os_error() {
         // A folder that was to be written to; a socket, a device without a driver, a pipe that nobody reads.
         Some(code) if is_of_no_file(code) => NoFile::error(path, kind()),
         _ => error,
