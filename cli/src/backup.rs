@@ -148,6 +148,8 @@ fn word<'a>(of: &'a Value, key: &str) -> &'a str {
 
 /// A node that says nothing to the other one for so long, in milliseconds, is called silent: four of its words.
 const SILENT: u64 = 2000;
+/// A look at the events' files that is so old, in milliseconds, is said to be: either node looks every five seconds.
+const OLD: u64 = 10_000;
 
 /// How far a primary's standby is: nothing that cannot be while answers wait for it.
 fn how_far(of: &Value) -> String {
@@ -227,6 +229,7 @@ fn primary(node: &Value, operating: &str) -> String {
             "\nThe events' files here are not good (it sells on, and a restart would be refused): {why}"
         );
     }
+    text.push_str(&looked_long_ago(node));
     for (key, name) in [("bookings", "The table of bookings"), ("kafka", "Kafka")] {
         let feed = &node[key];
         let lag = feed["lag_bytes"].as_u64().map_or("an unknown number of".to_owned(), |lag| lag.to_string());
@@ -316,7 +319,14 @@ fn standby(node: &Value) -> String {
     if let Some(why) = node["catalogue"].as_str().filter(|word| *word != "ok") {
         let _ = write!(text, "\nit cannot be promoted, for the events' files here are not good: {why}");
     }
+    text.push_str(&looked_long_ago(node));
     text
+}
+
+/// A disk that answers late, or not at all.
+fn looked_long_ago(node: &Value) -> String {
+    let ms = node["catalogue_age_ms"].as_u64().filter(|ms| *ms >= OLD);
+    ms.map(|ms| format!("\nThe last look at the events' files was {} ago.", span(ms))).unwrap_or_default()
 }
 
 /// The configuration, with `--data` in the place of its own directory if it was given.
@@ -392,6 +402,18 @@ mod tests {
         assert!(!standby(&node).contains("frontrow promote"));
         node["could_be_promoted"] = true.into();
         assert!(standby(&node).contains("could be promoted: `frontrow promote`"));
+    }
+
+    #[test]
+    fn either_node_says_that_the_look_at_its_files_is_old() {
+        let mut node =
+            json!({"applier": "ok", "catalogue": "ok", "catalogue_age_ms": 9999, "replication": null});
+        let said = |node: &Value| [standby(node), primary(node, "frontrow")];
+        assert!(said(&node).iter().all(|said| !said.contains("last look")), "{:?}", said(&node));
+        node["catalogue_age_ms"] = 61_000.into();
+        for said in said(&node) {
+            assert!(said.ends_with("\nThe last look at the events' files was 1 min 1 s ago."), "{said}");
+        }
     }
 
     #[test]

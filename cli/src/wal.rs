@@ -195,12 +195,19 @@ fn check(view: &DirView, out: Out) -> Result<(), Failure> {
     let mut text = heading(view);
     for it in &verified.findings {
         let at = it.offset.map_or(String::new(), |offset| format!(" at byte {offset}"));
-        let _ = writeln!(text, "{:<4} {}{at}: {}", word(it.verdict), it.path.display(), it.text);
+        let _ = writeln!(text, "{:<4} {}{at}: {}", word(it.verdict), it.path.display(), of_itself(it));
     }
     let bad = verified.findings.iter().filter(|it| it.verdict == Verdict::Bad).count();
     let _ = write!(text, "{} records in {} bytes read; {bad} bad", verified.records, verified.bytes);
     out.say(&json, text);
     if verified.is_bad() { Err(Failure::Told) } else { Ok(()) }
+}
+
+/// What is said of a file after its name, which some errors begin with.
+fn of_itself(it: &Finding) -> &str {
+    let name = it.path.display().to_string();
+    let rest = it.text.strip_prefix(&name);
+    rest.and_then(|rest| rest.strip_prefix(": ").or(rest.strip_prefix(' '))).unwrap_or(&it.text)
 }
 
 /// The catalogue's files, its archives among them. What the log says that there must be is asked of it if it is good.
@@ -213,10 +220,11 @@ fn catalogue_findings(view: &DirView, log: &Verified) -> Vec<Finding> {
     let finding = |it: frontrow_server::catalogue::Finding| Finding {
         path: it.path,
         offset: None,
-        verdict: match (it.is_bad, it.is_leftover) {
-            (true, _) => Verdict::Bad,
-            (false, true) => Verdict::Torn,
-            (false, false) => Verdict::Good,
+        verdict: match (it.is_bad, it.is_leftover, it.is_doubtful) {
+            (true, ..) => Verdict::Bad,
+            (false, true, _) => Verdict::Torn,
+            (false, false, true) => Verdict::Doubtful,
+            (false, false, false) => Verdict::Good,
         },
         text: it.text,
     };

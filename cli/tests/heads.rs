@@ -455,3 +455,53 @@ fn a_head_that_leads_in_a_circle_ends_no_session_and_is_written_anew() {
         assert!(is_told, "the cause is named");
     });
 }
+
+/// Whoever opens a pipe that nobody writes to waits for good.
+#[test]
+fn a_pipe_in_place_of_a_file_keeps_neither_node_waiting() {
+    let pipe = |path: &Path| {
+        use rustix::fs::{CWD, Mode, mkfifoat};
+        // In one step: what is missing for a moment is written anew.
+        let aside = path.parent().and_then(Path::parent).expect("a folder").join("aside");
+        mkfifoat(CWD, &aside, Mode::RUSR | Mode::WUSR).expect("a pipe");
+        fs::rename(aside, path).expect("it has the name");
+    };
+    within(180, async {
+        let (a, b) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let settings = common::replicated("local", &[]);
+        let mut primary = Server::empty(a.path(), &settings);
+        let standby = Server::standby(b.path(), &primary.replication, &settings);
+        make_event(&primary, a.path()).await;
+        let good = fs::read(head(a.path())).expect("a head");
+        while fs::read(head(b.path())).ok().as_ref() != Some(&good) {
+            tokio::task::yield_now().await;
+        }
+        pipe(&head(b.path()));
+        let catalogue =
+            async |server: &Server| server.http().node().await.expect("a status")["catalogue"].clone();
+        while !catalogue(&standby)
+            .await
+            .as_str()
+            .is_some_and(|said| said.contains("it is no file, but a pipe"))
+        {}
+        let said = verify(b.path());
+        assert!(
+            !said.status.success() && text(&said).contains("it is no file, but a pipe"),
+            "{}",
+            text(&said)
+        );
+
+        pipe(&head(a.path()));
+        while !fs::symlink_metadata(head(a.path())).is_ok_and(|about| about.is_file()) {
+            assert_eq!(catalogue(&primary).await, "ok");
+        }
+        assert_eq!(fs::read(head(a.path())).expect("a head"), good);
+        let plan = a.path().join("data/events/1.plan.json");
+        pipe(&plan);
+        while catalogue(&primary).await == "ok" {}
+        let metrics = primary.http().metrics().await.expect("metrics");
+        assert!(metrics.contains("frontrow_catalogue_ok 0"), "{metrics}");
+        primary.terminate();
+        assert_eq!(primary.ended().0, Some(0));
+    });
+}

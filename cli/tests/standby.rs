@@ -297,62 +297,6 @@ fn a_standby_without_a_primary_says_why_since_when_and_in_which_epoch() {
     });
 }
 
-/// Before it follows it reads what it has, which takes long where that is large: here a file of its catalogue that does not come.
-#[test]
-fn a_standby_answers_over_http_while_it_still_looks_at_what_it_has() {
-    within(180, async {
-        let (a, b) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
-        let primary = Server::empty(a.path(), &settings("local"));
-        let standby = Server::standby(b.path(), &primary.replication, &settings("local"));
-        make_event(&primary, a.path()).await;
-        section(&standby.http(), |_| true).await;
-        standby.kill();
-        let events = b.path().join("data/events");
-        let (head, aside) = (events.join("1.json"), b.path().join("1.json"));
-        std::fs::rename(&head, &aside).expect("it has it");
-        let good = std::fs::read(&aside).expect("a head");
-        assert!(Process::new("mkfifo").arg(&head).status().expect("mkfifo").success());
-
-        // Its port must be known before it says it.
-        let port =
-            std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
-        let (address, url) = (port.to_string(), format!("http://{port}"));
-        std::thread::scope(|threads| {
-            let following = threads.spawn(|| {
-                let at = [settings("local"), vec![("FRONTROW_SERVER__HTTP", address.as_str())]].concat();
-                Server::standby(b.path(), &primary.replication, &at)
-            });
-            // Whoever opens it for writing waits until somebody reads it.
-            let mut pipe = std::fs::OpenOptions::new().write(true).open(&head).expect("it is read");
-            let ask = |path: &str| {
-                let mut socket = std::net::TcpStream::connect(port).expect("it listens");
-                write!(socket, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
-                    .expect("it reads");
-                let mut answer = String::new();
-                socket.read_to_string(&mut answer).expect("an answer");
-                answer
-            };
-            assert!(ask("/healthz").starts_with("HTTP/1.1 200"));
-            let ready = ask("/readyz");
-            assert!(
-                ready.starts_with("HTTP/1.1 503") && ready.contains("\"reason\":\"starting\""),
-                "{ready}"
-            );
-            let said =
-                Process::new(env!("CARGO_BIN_EXE_frontrow")).args(["--server", &url, "status"]).output();
-            let said = String::from_utf8(said.expect("it is built with this test").stdout).expect("text");
-            assert!(said.starts_with("Standby in epoch 1, has no connection"), "{said}");
-            assert!(said.contains("it reads its own log first") && !said.contains("not good"), "{said}");
-            std::fs::rename(&aside, &head).expect("it is read through the pipe all the same");
-            pipe.write_all(&good).expect("it reads");
-            drop(pipe);
-            let standby = following.join().expect("it goes on");
-            assert_eq!(standby.url, url, "on the same port");
-            while !ask("/readyz").starts_with("HTTP/1.1 200") {}
-        });
-    });
-}
-
 /// A primary that is stopped keeps its connection for ten seconds; one that is dead may be replaced.
 #[test]
 fn a_standby_says_that_its_primary_is_silent_and_that_it_could_be_promoted() {

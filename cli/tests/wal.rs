@@ -148,7 +148,7 @@ fn damage_is_named_with_file_and_offset_and_fails() {
 #[test]
 fn events_and_archives_are_verified_too() {
     type Harm = fn(&Path);
-    let table: [(Harm, &str, &str); 8] = [
+    let table: [(Harm, &str, &str); 12] = [
         (|it| fs::write(it.join("1.json"), "{}").unwrap(), "1.json", "damaged"),
         (|it| fs::remove_file(it.join("1.json")).unwrap(), "1.json", "missing"),
         (|it| fs::write(it.join("1.plan.json"), "{}").unwrap(), "1.plan.json", "other bytes"),
@@ -157,6 +157,17 @@ fn events_and_archives_are_verified_too() {
         (|it| fs::write(it.join("notes.txt"), "x").unwrap(), "notes.txt", "move it out"),
         (|it| fs::remove_file(it.join("1.archive")).unwrap_or_default(), "1.archive", "missing"),
         (|it| fs::write(it.join("2.archive"), "x").unwrap(), "2.json", "missing"),
+        (|it| pipe(&it.join("1.json")), "1.json", "it is no file, but a pipe"),
+        (|it| pipe(&it.join("1.map.json")), "1.map.json", "it is no file, but a pipe"),
+        (|it| pipe(&it.join("1.archive")), "1.archive", "it is no file, but a pipe"),
+        (
+            |it| {
+                fs::remove_file(it.join("1.plan.json")).unwrap();
+                fs::create_dir(it.join("1.plan.json")).unwrap();
+            },
+            "1.plan.json",
+            "it is no file, but a folder",
+        ),
     ];
     for (harm, file, why) in table {
         let folder = tempfile::tempdir().unwrap();
@@ -179,7 +190,20 @@ fn events_and_archives_are_verified_too() {
             it["file"] == events.join(file).to_str().unwrap() && it["text"].as_str().unwrap().contains(why)
         };
         assert!(bad.clone().any(is_named), "{file} {why}: {:?}", bad.collect::<Vec<_>>());
+        let said = text(&wal(folder.path(), &["verify"]));
+        let line = said.lines().find(|line| line.starts_with("BAD") && line.contains(file)).unwrap();
+        assert!(line.matches(file).count() == 1 && !line.contains("check the disk"), "{said}");
+        // What only the head could say is not called good.
+        let plan = said.lines().find(|line| line.contains("1.plan.json") && line.contains("is not known"));
+        assert!(plan.is_none_or(|line| line.starts_with("LOOK")), "{said}");
+        assert_eq!(plan.is_some(), file == "1.json", "{said}");
     }
+}
+
+fn pipe(path: &Path) {
+    use rustix::fs::{CWD, Mode, mkfifoat};
+    let _ = fs::remove_file(path);
+    mkfifoat(CWD, path, Mode::RUSR | Mode::WUSR).unwrap();
 }
 
 /// The log was trimmed behind snapshots, which know the event.

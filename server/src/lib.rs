@@ -13,6 +13,7 @@ pub mod shell;
 pub mod signals;
 
 mod feed;
+mod lookout;
 mod reconcile;
 mod running;
 mod snapshots;

@@ -21,6 +21,7 @@ use crate::error::WalError;
 use crate::format::{FORMAT_VERSION, Position};
 use crate::fs::{create_dir_durably, replace_file};
 use crate::history::{History, Role};
+use crate::regular;
 use crate::standby::{CUT, end_of};
 use crate::view::{DirView, SegmentInfo};
 
@@ -154,7 +155,7 @@ impl DirView {
     /// What both nodes are known to have had; empty if nothing is.
     pub fn agreed(&self) -> Result<Agreed, WalError> {
         let path = self.path().join(AGREED);
-        let bytes = match std::fs::read(&path) {
+        let bytes = match regular::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Agreed::new()),
             Err(error) => return Err(WalError::io("cannot read", &path)(error)),

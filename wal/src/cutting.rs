@@ -15,6 +15,7 @@ use crate::dir::DataDir;
 use crate::error::WalError;
 use crate::format::Position;
 use crate::fs::replace_file;
+use crate::regular;
 
 const CUTTING: &str = "CUTTING";
 const MAGIC: &str = "frontrow-cutting";
@@ -36,7 +37,7 @@ impl DataDir {
     /// Goes on with a cut that was under way.
     pub(crate) fn resume_cuts(&self) -> Result<(), WalError> {
         let path = self.path().join(CUTTING);
-        let bytes = match std::fs::read(&path) {
+        let bytes = match regular::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(WalError::io("cannot read", &path)(error)),

@@ -6,13 +6,14 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, OFlags};
 
 use crate::error::WalError;
 use crate::format::parse_file_name;
 use crate::fs::{Disk, RealDisk, create_dir_durably, replace_file};
 use crate::history::{History, NodeId};
 use crate::manifest::{MANIFEST, Manifest};
+use crate::regular;
 use crate::retired::Retired;
 use crate::seeding;
 use crate::snapshot::{SnapshotFile, parse_snapshot_name};
@@ -241,12 +242,9 @@ impl DataDir {
 /// Takes the lock, or tells who has it.
 fn lock(path: &Path) -> Result<File, WalError> {
     let name = path.join(LOCK);
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&name)
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    let mut file = regular::open_with(&name, OFlags::empty(), &mut options)
         .map_err(WalError::io("cannot open", &name))?;
     if let Err(error) = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         if error != rustix::io::Errno::WOULDBLOCK {

@@ -1,5 +1,6 @@
 //! What can go wrong, and what to do about it.
 
+use crate::regular::{NoFile, no_file};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,6 +17,17 @@ pub enum WalError {
         path: PathBuf,
         /// The cause.
         source: io::Error,
+    },
+    /// What has a file's name is none.
+    #[error(
+        "{path}: {source}; move it away, and put the file back from a copy of this node; a segment comes back with `frontrow wal \
+         repair`, for a snapshot an older one and the log stand in"
+    )]
+    NoFile {
+        /// Where it is.
+        path: PathBuf,
+        /// What it is.
+        source: NoFile,
     },
     /// No room for a segment or a snapshot.
     #[error("the disk is full: no room for {bytes} bytes at {path}; free space or move the data directory")]
@@ -447,7 +459,10 @@ pub enum WalError {
 
 impl WalError {
     pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> WalError {
-        move |source| WalError::Io { doing, path: path.into(), source }
+        move |source| match no_file(&source) {
+            Some(found) => WalError::NoFile { path: found.path().into(), source: found.clone() },
+            None => WalError::Io { doing, path: path.into(), source },
+        }
     }
 
     /// As [`WalError::io`], and a full disk by its own name.
@@ -464,7 +479,13 @@ impl WalError {
     pub(crate) fn is_about_this_file(&self) -> bool {
         // Another cluster, version or partition count says that directories were mixed up: that no older
         // file makes good.
-        matches!(self, WalError::BadSnapshot { .. } | WalError::Misnamed { .. } | WalError::Io { .. })
+        matches!(
+            self,
+            WalError::BadSnapshot { .. }
+                | WalError::Misnamed { .. }
+                | WalError::Io { .. }
+                | WalError::NoFile { .. }
+        )
     }
 
     /// True if the files may only have been renamed or removed while they were listed.

@@ -3,11 +3,12 @@
 //! A file's name is durable only after its directory was synced too; every function here that makes
 //! or renames a file does both.
 
+use crate::regular;
 use crate::retired::Nameless;
 use frontrow_plant::{Bug, planted};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use rustix::fs::{Advice, OFlags};
@@ -21,7 +22,7 @@ const PAGE_BYTES: u64 = 4096;
 pub trait Disk: Send + Sync {
     /// Makes an empty file, or empties the one that is there.
     fn create(&self, path: &Path) -> io::Result<File> {
-        OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)
+        regular::create(path)
     }
 
     /// Gives a file another name, in place of a file that has it.
@@ -155,13 +156,12 @@ pub(crate) fn create_segment_file(
 /// Opens a retired file under its new temporary name, to be written over from its beginning.
 fn reopen(disk: &dyn Disk, retired: &Path, temporary: &Path) -> io::Result<File> {
     disk.rename(retired, temporary)?;
-    OpenOptions::new().read(true).write(true).open(temporary)
+    regular::open_with(temporary, OFlags::empty(), OpenOptions::new().read(true).write(true))
 }
 
 /// Opens a segment a second time for block-aligned writes that are durable when they return.
 pub(crate) fn open_direct(path: &Path) -> io::Result<File> {
-    let flags = (OFlags::DIRECT | OFlags::DSYNC).bits().cast_signed();
-    OpenOptions::new().write(true).custom_flags(flags).open(path)
+    regular::open_with(path, OFlags::DIRECT | OFlags::DSYNC, OpenOptions::new().write(true))
 }
 
 /// Drops a file's cached pages, which must all be clean. A direct write has to evict the pages it

@@ -21,6 +21,7 @@ use std::path::Path;
 use crate::error::WalError;
 use crate::format::{FORMAT_VERSION, Position};
 use crate::fs::{Disk, replace_file};
+use crate::regular;
 
 pub(crate) const HISTORY: &str = "HISTORY";
 const MAGIC: &str = "frontrow-history";
@@ -104,7 +105,7 @@ impl History {
     /// The history in `dir`; `None` if there is none yet.
     pub(crate) fn read(dir: &Path, cluster: u128) -> Result<Option<Self>, WalError> {
         let path = dir.join(HISTORY);
-        let bytes = match std::fs::read(&path) {
+        let bytes = match regular::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(WalError::io("cannot read", &path)(error)),

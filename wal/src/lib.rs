@@ -58,6 +58,7 @@ mod mark;
 mod options;
 mod preparer;
 mod reader;
+pub mod regular;
 mod repair;
 mod retired;
 mod seed;

@@ -13,6 +13,7 @@ use std::path::Path;
 
 use crate::error::WalError;
 use crate::format::FORMAT_VERSION;
+use crate::regular;
 
 pub(crate) const MANIFEST: &str = "MANIFEST";
 const MAGIC: &str = "frontrow-log";
@@ -39,7 +40,7 @@ impl Manifest {
 
     /// Three states: never written (`None`), good, and unreadable (an error).
     pub(crate) fn read(path: &Path) -> Result<Option<Self>, WalError> {
-        match std::fs::read(path) {
+        match regular::read(path) {
             Ok(bytes) => Manifest::decode(&bytes, path).map(Some),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(WalError::io("cannot read", path)(error)),

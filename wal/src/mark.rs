@@ -20,6 +20,7 @@ use crate::error::WalError;
 use crate::format::{FORMAT_VERSION, Position};
 use crate::fs::{Disk, replace_file};
 use crate::manifest::Manifest;
+use crate::regular;
 
 pub(crate) const TRIM: &str = "TRIM";
 const MAGIC: &str = "frontrow-trim";
@@ -88,7 +89,7 @@ impl TrimMark {
     /// The mark in `dir`; one that says nothing if there is none.
     pub(crate) fn read(dir: &Path, manifest: &Manifest) -> Result<Self, WalError> {
         let path = dir.join(TRIM);
-        let bytes = match std::fs::read(&path) {
+        let bytes = match regular::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Ok(TrimMark::none(manifest.cluster));

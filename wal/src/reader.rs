@@ -13,7 +13,6 @@
 //! zero), otherwise something changed it.
 
 use frontrow_plant::{Bug, planted};
-use std::fs::File;
 use std::path::Path;
 
 use memmap2::{Advice, Mmap, MmapOptions};
@@ -24,6 +23,7 @@ use crate::format::{
     RECORD_VERSION, RecordHeader, SECTOR_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader, bytes_at, checksum,
     record_bytes, write_header,
 };
+use crate::regular;
 use crate::view::{SegmentInfo, Successor};
 
 /// Offset of a segment's first record.
@@ -102,7 +102,7 @@ impl Segment {
 
     fn map(info: &SegmentInfo) -> Result<Self, WalError> {
         let path = info.path();
-        let file = File::open(path).map_err(WalError::io("cannot open", path))?;
+        let file = regular::open(path).map_err(WalError::io("cannot open", path))?;
         let len = file.metadata().map_err(WalError::io("cannot stat", path))?.len();
         if len != info.segment_bytes() {
             let why = "the file's length is not the one in its header";

@@ -9,6 +9,7 @@ use crate::format::{Position, parse_file_name};
 use crate::fs::{self, Disk};
 use crate::history::History;
 use crate::reader::{Segment, Tail};
+use crate::regular;
 use crate::standby::end_of;
 use crate::verify::{Finding, Verdict, verify};
 use crate::view::{DirView, SegmentInfo, is_written, list_names};
@@ -203,11 +204,11 @@ fn good_copy(other: &DirView, copy: &Path, parts: (u16, u32, u32)) -> Result<Vec
         let why = "it ends with a commit that was being written";
         return Err(WalError::Corrupt { file: copy.into(), offset, why });
     }
-    std::fs::read(copy).map_err(WalError::io("cannot read", copy))
+    regular::read(copy).map_err(WalError::io("cannot read", copy))
 }
 
 fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, WalError> {
-    match std::fs::read(path) {
+    match regular::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(WalError::io("cannot read", path)(error)),

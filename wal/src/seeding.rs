@@ -26,6 +26,7 @@ use crate::format::{FORMAT_VERSION, Position};
 use crate::fs::{Disk, create_dir_durably, replace_file};
 use crate::history::{HISTORY, History};
 use crate::mark::{TRIM, TrimMark};
+use crate::regular;
 use crate::seed::Floor;
 use crate::snapshot::{Snapshot, SnapshotFile, parse_snapshot_name};
 use crate::standby::CUT;
@@ -249,7 +250,7 @@ struct Marker {
 impl Marker {
     fn read(dir: &Path, cluster: u128) -> Result<Option<Self>, WalError> {
         let path = dir.join(SEED);
-        let bytes = match std::fs::read(&path) {
+        let bytes = match regular::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(WalError::io("cannot read", &path)(error)),

@@ -13,6 +13,7 @@ use memmap2::{Mmap, MmapOptions};
 use crate::dir::DataDir;
 use crate::error::WalError;
 use crate::fs::{Disk, PIECE_BYTES};
+use crate::regular;
 use crate::snapshot_format::{
     SNAPSHOT_BODY_BYTES_MAX, SNAPSHOT_HEADER_BYTES, SNAPSHOT_VERSION, SnapshotError, SnapshotHeader,
     SnapshotMeta, check, tail_of,
@@ -76,7 +77,7 @@ impl Snapshot {
     /// Maps a snapshot and checks all of it, and that it belongs to this directory and to its name.
     pub fn open(view: &DirView, file: &SnapshotFile) -> Result<Self, WalError> {
         let path = file.path();
-        let opened = File::open(path).map_err(WalError::io("cannot open", path))?;
+        let opened = regular::open(path).map_err(WalError::io("cannot open", path))?;
         let len = opened.metadata().map_err(WalError::io("cannot stat", path))?.len();
         if len < SNAPSHOT_HEADER_BYTES as u64 {
             let why = "the file is shorter than a snapshot header";

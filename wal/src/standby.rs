@@ -1,8 +1,10 @@
 //! A data directory whose epochs others open: what a standby, a promotion and a return need of it.
 
 use frontrow_plant::{Bug, planted};
+use rustix::fs::OFlags;
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -12,6 +14,7 @@ use crate::format::{Position, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, file_na
 use crate::history::{EpochEntry, History, NodeId, Role};
 use crate::mark::TrimMark;
 use crate::reader::{Segment, Tail};
+use crate::regular;
 use crate::stream::Hello;
 use crate::view::SegmentInfo;
 
@@ -334,7 +337,7 @@ impl DataDir {
         let (path, folder) = (info.path(), self.path().join(CUT));
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
         let copy = folder.join(format!("{name}-{offset}.bin"));
-        let file = File::open(path).map_err(WalError::io("cannot open", path))?;
+        let file = regular::open(path).map_err(WalError::io("cannot open", path))?;
         let mut bytes = vec![0; (last + 1 - offset) as usize];
         file.read_exact_at(&mut bytes, offset).map_err(WalError::io("cannot read", path))?;
         std::fs::create_dir_all(&folder).map_err(WalError::io("cannot create", &folder))?;
@@ -342,7 +345,9 @@ impl DataDir {
         if std::fs::metadata(&copy).is_ok_and(|there| there.len() >= bytes.len() as u64) {
             return Ok(());
         }
-        std::fs::write(&copy, bytes).map_err(WalError::io("cannot write", &copy))?;
+        regular::create(&copy)
+            .and_then(|mut file| file.write_all(&bytes))
+            .map_err(WalError::io("cannot write", &copy))?;
         tracing::warn!(
             from = %path.display(),
             bytes = last + 1 - offset,
@@ -357,7 +362,8 @@ impl DataDir {
     fn erase(&self, path: &Path, offset: u64, bytes: u64) -> Result<(), WalError> {
         const PIECE: u64 = 1 << 20;
         let disk = self.disk();
-        let file = OpenOptions::new().write(true).open(path).map_err(WalError::io("cannot open", path))?;
+        let file = regular::open_with(path, OFlags::empty(), OpenOptions::new().write(true))
+            .map_err(WalError::io("cannot open", path))?;
         let mut end = offset + bytes;
         while end > offset {
             let from = end.saturating_sub(PIECE).max(offset);
@@ -387,7 +393,7 @@ pub(crate) fn end_of(info: &SegmentInfo) -> Result<Option<(StreamEnd, Tail)>, Wa
 /// Offset of the last byte of a segment's file, from `offset` on, that is not zero.
 fn last_written(info: &SegmentInfo, offset: u64) -> Result<Option<u64>, WalError> {
     let path = info.path();
-    let file = File::open(path).map_err(WalError::io("cannot open", path))?;
+    let file = regular::open(path).map_err(WalError::io("cannot open", path))?;
     let mut bytes = vec![0; (info.segment_bytes().saturating_sub(offset)) as usize];
     file.read_exact_at(&mut bytes, offset).map_err(WalError::io("cannot read", path))?;
     Ok(bytes.iter().rposition(|byte| *byte != 0).map(|at| offset + at as u64))

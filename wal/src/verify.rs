@@ -72,7 +72,7 @@ impl Verified {
                 (file.clone(), Some(*offset))
             }
             WalError::BadSnapshot { path, offset, .. } => (path.clone(), Some(*offset)),
-            WalError::SegmentMissing { path } => (path.clone(), None),
+            WalError::SegmentMissing { path } | WalError::NoFile { path, .. } => (path.clone(), None),
             _ => (path, None),
         };
         self.findings.push(Finding { path, offset, verdict: Verdict::Bad, text: error.to_string() });

@@ -3,7 +3,6 @@
 //! [`crate::DataDir`] looks through it, and so does whoever inspects the directory of a running server.
 //! Beside a running server the picture moves: a listing is tried again when a name went away under it.
 
-use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -15,6 +14,7 @@ use crate::format::{
 };
 use crate::manifest::{MANIFEST, Manifest};
 use crate::mark::{Kept, TrimMark};
+use crate::regular;
 use crate::snapshot::{SnapshotFile, parse_snapshot_name};
 
 pub(crate) const LOG: &str = "log";
@@ -192,7 +192,7 @@ impl DirView {
     pub(crate) fn read_info(&self, path: PathBuf, name: (u16, u32, u32)) -> Result<SegmentInfo, WalError> {
         let Manifest { cluster, epoch, .. } = self.manifest;
         let mut head = Vec::new();
-        let file = File::open(&path).map_err(WalError::io("cannot open", &path))?;
+        let file = regular::open(&path).map_err(WalError::io("cannot open", &path))?;
         (&file)
             .take(SEGMENT_HEADER_BYTES)
             .read_to_end(&mut head)
@@ -338,7 +338,7 @@ fn kept_is_there(first: Option<&SegmentInfo>, stream: u16, kept: Kept, log: &Pat
 /// True if something stands where the first record's header would be.
 pub(crate) fn is_written(path: &Path) -> Result<bool, WalError> {
     let mut head = [0; RECORD_HEADER_BYTES];
-    let file = File::open(path).map_err(WalError::io("cannot open", path))?;
+    let file = regular::open(path).map_err(WalError::io("cannot open", path))?;
     file.read_exact_at(&mut head, SEGMENT_HEADER_BYTES).map_err(WalError::io("cannot read", path))?;
     Ok(head != [0; RECORD_HEADER_BYTES])
 }

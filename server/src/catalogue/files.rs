@@ -1,10 +1,11 @@
 //! The catalogue's files: written whole or not at all, checked when read.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use frontrow_shard::EventId;
+use frontrow_wal::regular::{self, no_file};
 use memmap2::{Mmap, MmapMut};
 use serde_json::Value;
 
@@ -113,7 +114,7 @@ pub(super) fn write(
 ) -> Result<Stamp, CatalogueError> {
     let (path, unfinished) = (folder.join(name), folder.join(format!("{name}{UNFINISHED}")));
     let written = || -> std::io::Result<Stamp> {
-        let file = OpenOptions::new().write(true).create(true).truncate(true).open(&unfinished)?;
+        let file = regular::create(&unfinished)?;
         let mut out = BufWriter::with_capacity(1 << 18, Stamped { file, stamp: Stamp::default() });
         fill(&mut out)?;
         let Stamped { file, stamp } = out.into_inner().map_err(std::io::IntoInnerError::into_error)?;
@@ -140,11 +141,13 @@ pub(super) fn write_head(folder: &Path, head: &Head) -> Result<(), CatalogueErro
 
 pub(super) fn read_head(folder: &Path, id: EventId) -> Result<Head, CatalogueError> {
     let path = folder.join(head_name(id));
-    let failed = |source| CatalogueError::File { path: path.clone(), source };
-    if std::fs::metadata(&path).map_err(failed)?.len() > HEAD_BYTES_MAX {
+    let file = regular::open(&path).map_err(failed(&path))?;
+    if file.metadata().map_err(failed(&path))?.len() > HEAD_BYTES_MAX {
         return Err(CatalogueError::Damaged { path, why: "it is far too large".to_owned() });
     }
-    decode_head(&path, id, &std::fs::read(&path).map_err(failed)?)
+    let mut bytes = Vec::new();
+    file.take(HEAD_BYTES_MAX).read_to_end(&mut bytes).map_err(failed(&path))?;
+    decode_head(&path, id, &bytes)
 }
 
 fn are_sealed(folder: &Path) -> bool {
@@ -179,7 +182,7 @@ pub(super) fn note_if_sealed(folder: &Path) -> Result<(), CatalogueError> {
 
 fn is_sealed(folder: &Path, id: EventId) -> Result<bool, CatalogueError> {
     let path = folder.join(head_name(id));
-    let bytes = std::fs::read(&path).map_err(|source| CatalogueError::File { path, source })?;
+    let bytes = regular::read(&path).map_err(failed(&path))?;
     Ok(sealed::look(&bytes) == Seal::Whole)
 }
 
@@ -230,20 +233,26 @@ pub(super) fn decode_head(path: &Path, id: EventId, bytes: &[u8]) -> Result<Head
 /// Opens a file that has as many bytes as were written.
 fn open(path: &Path, stamp: Stamp) -> Result<File, CatalogueError> {
     let damaged = |why: String| CatalogueError::Damaged { path: path.to_path_buf(), why };
-    let failed = |source: std::io::Error| match source.kind() {
+    let file = regular::open(path).map_err(|source| match source.kind() {
         std::io::ErrorKind::NotFound => damaged("it is missing".to_owned()),
-        _ => CatalogueError::File { path: path.to_path_buf(), source },
-    };
-    // Before it is opened: a pipe would have everybody wait.
-    if !std::fs::metadata(path).map_err(failed)?.is_file() {
-        return Err(damaged("it is no file".to_owned()));
-    }
-    let file = File::open(path).map_err(failed)?;
-    let length = file.metadata().map_err(failed)?.len();
+        _ => failed(path)(source),
+    })?;
+    let length = file.metadata().map_err(failed(path))?.len();
     if length != stamp.bytes {
         return Err(damaged(format!("it has {length} bytes, {} were written", stamp.bytes)));
     }
     Ok(file)
+}
+
+/// What is no file is a damaged one: all else that a system refuses may be the disk.
+pub(super) fn failed(path: &Path) -> impl FnOnce(std::io::Error) -> CatalogueError {
+    move |source| {
+        let path = path.to_path_buf();
+        match no_file(&source) {
+            Some(what) => CatalogueError::Damaged { path, why: what.to_string() },
+            None => CatalogueError::File { path, source },
+        }
+    }
 }
 
 /// Checks a file's length and checksum.

@@ -4,42 +4,48 @@
 use super::sound::{Shelf, maps_not_good};
 use super::{Catalogue, CatalogueError, Event, damage, in_words};
 use crate::cold::FileIdentity;
+use crate::lookout::{Lookout, Now, Sight};
 use frontrow_engine::Clock;
 use frontrow_shard::EventId;
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-
-/// Within this time one look serves all who ask.
-const GLANCE_NS: u64 = 250_000_000;
-/// How often the files are looked at if nobody asks.
-pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// See the module.
 pub struct Keeper {
-    catalogue: Arc<Catalogue>,
-    desk: Mutex<Desk>,
-    /// Files that were written anew.
-    mended: AtomicU64,
-}
-
-struct Desk {
-    shelf: Shelf,
-    /// Heads that were found to be as they are known here.
-    good: HashMap<EventId, (FileIdentity, Arc<Event>)>,
-    /// When everything was looked at, in monotonic nanoseconds; 0: not yet.
-    looked_ns: u64,
-    why: Option<String>,
+    lookout: Lookout,
+    sight: Arc<Sight>,
+    now: Now,
+    mended: Arc<AtomicU64>,
 }
 
 impl Keeper {
     /// Nothing has been looked at.
     pub(crate) fn new(catalogue: Arc<Catalogue>) -> Self {
-        // Archives, which alone name their cluster, are not looked at.
-        let desk = Desk { shelf: Shelf::new(0), good: HashMap::new(), looked_ns: 0, why: None };
-        Self { catalogue, desk: Mutex::new(desk), mended: AtomicU64::new(0) }
+        let (sight, mended) = (Arc::new(Sight::new(catalogue.folder().to_path_buf())), Arc::default());
+        let now: Now = Arc::new(Clock::monotonic_ns);
+        let mut work = Work::new(catalogue, Arc::clone(&sight), Arc::clone(&mended));
+        let lookout = Lookout::new(Arc::clone(&sight), Arc::clone(&now), move || work.look());
+        Self { lookout, sight, now, mended }
+    }
+
+    /// One that sees what `look` says, at the time that `now` says.
+    #[cfg(test)]
+    pub(crate) fn seeing(now: Now, look: impl FnMut() -> Option<String> + Send + 'static) -> Self {
+        let sight = Arc::new(Sight::new("data/events".into()));
+        let lookout = Lookout::new(Arc::clone(&sight), Arc::clone(&now), look);
+        Self { lookout, sight, now, mended: Arc::default() }
+    }
+
+    /// From now on the files are looked at now and then, for a disk may lose what it had.
+    pub(crate) fn begin(&self) {
+        self.lookout.begin();
+    }
+
+    /// Nothing more is written anew.
+    pub(crate) fn end(&self) {
+        self.lookout.end();
     }
 
     /// How many heads and maps were written anew.
@@ -47,74 +53,92 @@ impl Keeper {
         self.mended.load(Relaxed)
     }
 
-    /// What was wrong at the last look.
+    /// What is wrong, as far as it was looked at. Waits for nobody.
     pub(crate) fn found(&self) -> Option<String> {
-        self.desk.lock().unwrap_or_else(PoisonError::into_inner).why.clone()
+        self.sight.why((self.now)())
     }
 
-    /// Mends what can be; what is wrong then. Blocks on the disk.
+    /// How old that is.
+    pub(crate) fn age_ms(&self) -> Option<u64> {
+        self.sight.age_ms((self.now)())
+    }
+
+    /// What is wrong now, after what can be was mended. Waits for the disk, though not for good.
+    #[cfg(test)]
     pub(crate) fn look(&self) -> Option<String> {
-        self.look_since(Clock::monotonic_ns())
+        self.lookout.look()
     }
 
-    /// The same as it was a moment ago, for who may ask as often as they like.
+    /// What is wrong, as it was a moment ago if that is known soon: for who may ask as often as they like. Not for an async thread.
     pub(crate) fn glance(&self) -> Option<String> {
-        self.look_since(Clock::monotonic_ns().saturating_sub(GLANCE_NS))
+        self.lookout.glance()
+    }
+}
+
+/// What the thread does that looks.
+struct Work {
+    catalogue: Arc<Catalogue>,
+    sight: Arc<Sight>,
+    shelf: Shelf,
+    /// Heads that were found to be as they are known here.
+    good: HashMap<EventId, (FileIdentity, Arc<Event>)>,
+    /// Files that were written anew.
+    mended: Arc<AtomicU64>,
+    was_bad: bool,
+}
+
+impl Work {
+    fn new(catalogue: Arc<Catalogue>, sight: Arc<Sight>, mended: Arc<AtomicU64>) -> Self {
+        let of = Arc::clone(&sight);
+        // Archives, which alone name their cluster, are not looked at.
+        let shelf = Shelf::new(0).telling(move || of.comes_on(Clock::monotonic_ns()));
+        Self { catalogue, sight, shelf, good: HashMap::new(), mended, was_bad: false }
     }
 
-    fn look_since(&self, since_ns: u64) -> Option<String> {
-        let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
-        if desk.looked_ns > since_ns {
-            return desk.why.clone();
-        }
-        desk.looked_ns = Clock::monotonic_ns();
+    /// Mends what can be; what is wrong then.
+    fn look(&mut self) -> Option<String> {
         let events = self.catalogue.search("", None);
-        let mut faults: Vec<String> =
-            events.iter().filter_map(|event| self.keep_head(&mut desk.good, event)).collect();
+        let mut faults: Vec<String> = events.iter().filter_map(|event| self.keep_head(event)).collect();
         if faults.is_empty() {
             // By the heads, which are good now.
-            let maps = maps_not_good(&mut desk.shelf, self.catalogue.folder());
+            let maps = maps_not_good(&mut self.shelf, self.catalogue.folder());
             faults = maps.into_iter().filter_map(|id| self.keep_map(id)).collect();
         }
         if faults.is_empty() {
             let data = self.catalogue.data().to_path_buf();
             let logged = || events.iter().map(|event| event.id());
-            faults = damage(&mut desk.shelf, &data, logged());
+            faults = damage(&mut self.shelf, &data, logged());
             // An operator's word may be changing files: what is bad is looked at twice.
             if !faults.is_empty() {
-                faults = damage(&mut desk.shelf, &data, logged());
+                faults = damage(&mut self.shelf, &data, logged());
             }
         }
         let why = in_words(&faults);
         match &why {
-            Some(why) if desk.why.is_none() => {
+            Some(why) if !self.was_bad => {
                 tracing::error!(%why, "this node sells on; a restart, and a standby that is new, would miss these files");
             }
-            None if desk.why.is_some() => tracing::warn!("the events' files are good again"),
+            None if self.was_bad => tracing::warn!("the events' files are good again"),
             _ => {}
         }
-        desk.why.clone_from(&why);
+        self.was_bad = why.is_some();
         why
     }
 
     /// Why a head that is not what is known here cannot be written anew.
-    fn keep_head(
-        &self,
-        good: &mut HashMap<EventId, (FileIdentity, Arc<Event>)>,
-        event: &Arc<Event>,
-    ) -> Option<String> {
+    fn keep_head(&mut self, event: &Arc<Event>) -> Option<String> {
         let (id, path) = (event.id(), self.catalogue.head_path(event.id()));
         let found = identity(&path);
-        if let (Some(found), Some((known, of))) = (found, good.get(&id))
+        if let (Some(found), Some((known, of))) = (found, self.good.get(&id))
             && found == *known
             && Arc::ptr_eq(of, event)
         {
             return None;
         }
-        match self.catalogue.mend_head(id) {
+        match self.mend(|catalogue| catalogue.mend_head(id)) {
             Ok(None) => {
                 // As it was before it was read: what comes in between is read once more.
-                found.and_then(|found| good.insert(id, (found, Arc::clone(event))));
+                found.and_then(|found| self.good.insert(id, (found, Arc::clone(event))));
                 None
             }
             found => self.said((id, "head"), found),
@@ -123,7 +147,17 @@ impl Keeper {
 
     /// Why a map that is not what its head says, and is in memory, cannot be written anew.
     fn keep_map(&self, id: EventId) -> Option<String> {
-        self.said((id, "map"), self.catalogue.mend_map(id))
+        self.said((id, "map"), self.mend(|catalogue| catalogue.mend_map(id)))
+    }
+
+    /// A server that has ended leaves the files to the next one, however late a read has returned.
+    fn mend<T: Default>(
+        &self,
+        mend: impl FnOnce(&Catalogue) -> Result<T, CatalogueError>,
+    ) -> Result<T, CatalogueError> {
+        let mended = if self.sight.is_over() { Ok(T::default()) } else { mend(&self.catalogue) };
+        self.sight.comes_on(Clock::monotonic_ns());
+        mended
     }
 
     fn said(

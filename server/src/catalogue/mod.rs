@@ -18,6 +18,8 @@ mod specs;
 mod verify;
 
 #[cfg(test)]
+pub(crate) mod no_files;
+#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,7 +35,6 @@ pub use head::{CategorySum, Rules, SectionSum};
 use head::{Head, Standing};
 use held::SeatMap;
 pub use keeper::Keeper;
-pub(crate) use keeper::LOOK_EVERY;
 pub use logged::logged;
 pub use specs::{SpecError, recordable, sellable, specs};
 pub use verify::{Finding, verify};

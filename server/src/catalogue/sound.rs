@@ -8,6 +8,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use frontrow_shard::EventId;
+use frontrow_wal::regular;
 
 use super::files;
 use super::head::{Head, Stamp, Standing};
@@ -101,10 +102,10 @@ pub(crate) fn look(path: &Path, (event, part): (EventId, Part), cluster: u128) -
             Err(error) => bad(error.to_string()),
         };
     }
-    let bytes = match std::fs::read(path) {
+    let bytes = match regular::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::NotFound => return Err(error),
-        Err(error) => return bad(format!("{}: {error}; check the disk", path.display())),
+        Err(error) => return bad(files::failed(path)(error).to_string()),
     };
     match part {
         Part::Head => match files::decode_head(path, event, &bytes) {
@@ -138,12 +139,19 @@ pub(crate) struct Found {
 pub(crate) struct Shelf {
     cluster: u128,
     known: HashMap<String, (FileIdentity, Looked)>,
+    /// Called whenever a file has been read.
+    tell: Option<Box<dyn Fn() + Send>>,
 }
 
 impl Shelf {
     /// A shelf of this cluster's events; nothing has been looked at.
     pub(crate) fn new(cluster: u128) -> Self {
-        Self { cluster, known: HashMap::new() }
+        Self { cluster, known: HashMap::new(), tell: None }
+    }
+
+    /// The same, which calls `tell` whenever a file has been read.
+    pub(crate) fn telling(self, tell: impl Fn() + Send + 'static) -> Self {
+        Self { tell: Some(Box::new(tell)), ..self }
     }
 
     /// All finished files, by event; of each the head comes last.
@@ -190,6 +198,7 @@ impl Shelf {
             return Ok(looked.clone());
         }
         let looked = look(path, place, self.cluster)?;
+        self.tell.iter().for_each(|tell| tell());
         self.known.insert(name.to_owned(), (identity, looked.clone()));
         Ok(looked)
     }
@@ -224,11 +233,16 @@ pub(super) fn damage(shelf: &mut Shelf, folder: &Path) -> Vec<String> {
         lost.map(|(_, name)| format!("{} is missing; {REMEDY}", folder.join(name).display()))
     };
     let bad = found.iter().filter_map(|it| match &it.verdict {
-        Verdict::Bad(why) if it.place.1 == Part::Head => Some(why.clone()),
-        Verdict::Bad(why) => Some(format!("{}: {why}", folder.join(&it.name).display())),
+        Verdict::Bad(why) => Some(named(&folder.join(&it.name), why)),
         _ => None,
     });
     bad.chain(found.iter().flat_map(missing)).collect()
+}
+
+/// What is wrong with a file, which is named once: some errors do so themselves.
+fn named(path: &Path, why: &str) -> String {
+    let name = path.display().to_string();
+    if why.starts_with(&name) { why.to_owned() } else { format!("{name}: {why}") }
 }
 
 /// The catalogue's files in a folder, by event and part. None, if there is no folder.

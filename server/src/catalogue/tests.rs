@@ -453,7 +453,7 @@ fn what_is_in_the_way_of_a_head_is_moved_aside_and_the_head_written_anew() {
     let table: [(&str, &dyn Fn()); 3] = [
         ("Too many levels of symbolic links", &|| std::os::unix::fs::symlink("1.json", &head).unwrap()),
         ("No such file", &|| std::os::unix::fs::symlink("nowhere", &head).unwrap()),
-        ("Is a directory", &|| fs::create_dir(&head).unwrap()),
+        ("it is no file, but a folder", &|| fs::create_dir(&head).unwrap()),
     ];
     for (number, (why, harm)) in (1..).zip(table) {
         fs::remove_file(&head).unwrap();

@@ -18,6 +18,8 @@ pub struct Finding {
     pub is_bad: bool,
     /// Nothing counts on it: an event's creation was cut off.
     pub is_leftover: bool,
+    /// Nothing here says what it should be.
+    pub is_doubtful: bool,
     /// In words; of what is bad, with the remedy.
     pub text: String,
 }
@@ -25,7 +27,13 @@ pub struct Finding {
 /// Looks at all files in `data`/events. `logged` are events that the log knows, so that their heads must be there.
 pub fn verify(data: &Path, cluster: u128, logged: &BTreeSet<EventId>) -> Vec<Finding> {
     let folder = data.join("events");
-    let bad = |path: PathBuf, text: String| Finding { path, is_bad: true, is_leftover: false, text };
+    let bad = |path: PathBuf, text: String| Finding {
+        path,
+        is_bad: true,
+        is_leftover: false,
+        is_doubtful: false,
+        text,
+    };
     let found = match Shelf::new(cluster).list(&folder) {
         Ok(found) => found,
         Err(error) => return vec![bad(folder, format!("{error}; check the disk"))],
@@ -55,10 +63,14 @@ fn finding(
     let (is_bad, text) = match &it.verdict {
         Verdict::Bad(why) => (true, why.clone()),
         Verdict::Unknown if is_leftover => (false, "of a creation that was cut off".to_owned()),
-        Verdict::Unknown => (false, format!("{} bytes; what they should be is not known", it.stamp.0)),
+        Verdict::Unknown => (
+            false,
+            format!("{} bytes; what they should be is not known without its event's head", it.stamp.0),
+        ),
         Verdict::Good => (false, format!("{} bytes", it.stamp.0)),
     };
-    Finding { path: folder.join(&it.name), is_bad, is_leftover, text }
+    let is_doubtful = it.verdict == Verdict::Unknown && !is_leftover;
+    Finding { path: folder.join(&it.name), is_bad, is_leftover, is_doubtful, text }
 }
 
 /// Names of files that must be there and are not.

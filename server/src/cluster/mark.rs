@@ -12,7 +12,7 @@
 //! It is durable before the directory follows or serves in the cluster for the first time. A directory without it was
 //! made before there were marks, or has never been in a cluster. Both nodes' marks have the same bytes.
 
-use frontrow_wal::{DataDir, WalError};
+use frontrow_wal::{DataDir, WalError, regular};
 use std::path::{Path, PathBuf};
 
 /// Its name in the data directory.
@@ -105,7 +105,7 @@ impl Mark {
     /// The same of one whose log has this id.
     fn read(path: &Path, id: u128) -> Result<Option<Self>, MarkError> {
         let bad = |why: &str| MarkError::Bad { path: path.join(FILE), why: why.to_owned() };
-        let bytes = match std::fs::read(path.join(FILE)) {
+        let bytes = match regular::read(&path.join(FILE)) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(bad(&format!("it cannot be read: {error}"))),

@@ -1,11 +1,12 @@
 //! One archive as a file: its header, and its bytes in memory.
 
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use frontrow_shard::{ColdView, EventId};
+use frontrow_wal::regular::{self, no_file};
 use memmap2::{Mmap, MmapMut};
 
 use super::ColdFileError;
@@ -72,8 +73,9 @@ impl Cold {
     /// Reads the archive of `event` of `cluster` and checks every byte of it.
     pub fn open(path: &Path, cluster: u128, event: EventId) -> Result<Self, ColdFileError> {
         let failed = |source| ColdFileError::File { path: path.to_path_buf(), source };
-        let mut file = File::open(path).map_err(|source| match source.kind() {
-            ErrorKind::NotFound => ColdFileError::Missing { path: path.to_path_buf() },
+        let mut file = regular::open(path).map_err(|source| match (source.kind(), no_file(&source)) {
+            (_, Some(what)) => damaged(path, &what.to_string()),
+            (ErrorKind::NotFound, _) => ColdFileError::Missing { path: path.to_path_buf() },
             _ => failed(source),
         })?;
         // Before the first byte is read: what changes from here on makes it another file.

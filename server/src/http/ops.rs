@@ -134,7 +134,7 @@ pub(super) async fn metrics(State(http): State<Arc<Http>>) -> Response {
     families.value("frontrow_events", "Events in the catalogue.", events as f64);
     families.value(
         "frontrow_catalogue_ok",
-        "1 while the events' files here are good, as far as they were looked at.",
+        "1 while the events' files here are good, as far as they were looked at; 0, too, while they cannot be read.",
         f64::from(u8::from(http.keeper.found().is_none())),
     );
     let mended = (Vec::new(), http.keeper.mended());

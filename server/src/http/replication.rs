@@ -26,8 +26,11 @@ pub(super) struct Node {
     ready: bool,
     /// Events in the catalogue.
     events: usize,
-    /// `ok`, or what is wrong with the events' files and was not mended by itself, with what to do.
+    /// `ok`, or what is wrong with the events' files and was not mended by itself, with what to do; that they cannot be read, too.
     catalogue: String,
+    /// How old the look at them is that says so, in milliseconds: longer ago than some seconds if the disk does not answer. Nothing
+    /// before the first one.
+    catalogue_age_ms: Option<u64>,
     /// Open connections of clients.
     connections: u32,
     /// How its standby is doing; nothing if it is to have none.
@@ -45,7 +48,7 @@ pub(super) struct Node {
 pub(super) async fn node(State(http): State<Arc<Http>>) -> Json<Node> {
     let cores = http.sales.status();
     let keeper = Arc::clone(&http.keeper);
-    // Whoever asks wants to know how the files are, not how they were. Without a thread it is what was seen last.
+    // Whoever asks wants to know how the files are, not how they were, and has an answer all the same if they cannot be read now.
     let looked = tokio::task::spawn_blocking(move || keeper.glance()).await;
     let catalogue = looked.unwrap_or_else(|_| http.keeper.found());
     let feed = |sink| http.feeds.iter().find(|feed| feed.sink() == sink).map(|feed| feed.status());
@@ -55,6 +58,7 @@ pub(super) async fn node(State(http): State<Arc<Http>>) -> Json<Node> {
         ready: !cores.is_empty() && cores.iter().all(|core| core.ready),
         events: http.catalogue.search("", None).len(),
         catalogue: catalogue.unwrap_or_else(|| "ok".to_owned()),
+        catalogue_age_ms: http.keeper.age_ms(),
         connections: http.connections.count(),
         replication: http.hub.as_ref().map(|hub| hub.status()),
         predecessor: predecessor(&http),

@@ -21,10 +21,11 @@ use tower::ServiceExt;
 use super::error::ApiError;
 use super::websocket::Connection;
 use super::{Http, router};
-use crate::catalogue::LOOK_EVERY;
 
 /// How long open requests may go on after the stop.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// How long a file that is being written after that may take.
+const LAST: Duration = Duration::from_secs(1);
 /// Pause after an accept that failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Connections over the limit that are told so; beyond these they are just closed.
@@ -63,31 +64,22 @@ impl Stop {
 pub fn serve(listener: std::net::TcpListener, http: Arc<Http>, stop: Stop) -> std::io::Result<()> {
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let keeper = Arc::clone(&http.keeper);
+    keeper.begin();
+    let served = runtime.block_on(async {
         let listener = TcpListener::from_std(listener)?;
         let keeping = tokio::spawn(super::archive::keep(Arc::clone(&http), stop.clone()));
-        let looking = tokio::spawn(keep_files(Arc::clone(&http), stop.clone()));
         let app = router(Arc::clone(&http));
         accept_all(listener, app, http, FAREWELL, stop).await;
         // What it may be in the middle of is ended at the next start.
         keeping.abort();
-        looking.abort();
         Ok(())
-    })
-}
-
-/// Looks at the catalogue's files now and then, for a disk may lose what it had.
-async fn keep_files(http: Arc<Http>, mut stop: Stop) {
-    loop {
-        let keeper = Arc::clone(&http.keeper);
-        if tokio::task::spawn_blocking(move || keeper.look()).await.is_err() {
-            return;
-        }
-        tokio::select! {
-            () = stop.asked() => return,
-            () = tokio::time::sleep(LOOK_EVERY) => {}
-        }
-    }
+    });
+    keeper.end();
+    // A read that never returns must not keep the process. What writes has its time; files are written whole or not at all, and what
+    // is cut, an archive too, is as after a crash.
+    runtime.shutdown_timeout(LAST);
+    served
 }
 
 /// Accepts connections, within the bounds of `http`, and serves `app` on them until `stop`; open requests may go on for

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
@@ -30,6 +30,8 @@ struct Cores {
     refuse: Mutex<Option<Code>>,
     ready: AtomicBool,
     adopted: Mutex<Sender<Adopted>>,
+    /// A read that returns once the other end is let go of: it begins when their status is asked for.
+    read: Mutex<Option<Receiver<()>>>,
 }
 
 impl Cores {
@@ -82,6 +84,9 @@ impl Sales for Cores {
     fn forget(&self, _event: EventId) {}
 
     fn status(&self) -> Vec<CoreStatus> {
+        if let Some(read) = self.read.lock().unwrap().take() {
+            tokio::task::spawn_blocking(move || read.recv());
+        }
         vec![CoreStatus {
             core: 0,
             ready: self.ready.load(Ordering::Relaxed),
@@ -115,6 +120,7 @@ pub(super) fn house_with(change: impl FnOnce(&mut Http)) -> House {
         refuse: Mutex::default(),
         ready: AtomicBool::new(true),
         adopted: Mutex::new(sender),
+        read: Mutex::default(),
     });
     let env = [("FRONTROW_PARTITIONS__COUNT".to_owned(), "8".to_owned())];
     let machine = Machine { cpus: vec![0, 1], open_files: None, memory: None };
@@ -618,4 +624,62 @@ fn slow_heads_are_cut() {
     stopper.stop();
     server.join().unwrap().unwrap();
     assert_eq!(house.http.connections.count(), 0);
+}
+
+/// A house whose events' files are read once `Sender` says what is wrong with them, or is let go of; and a clock.
+fn house_that_reads() -> (House, Sender<&'static str>, Receiver<()>, Arc<AtomicU64>) {
+    let (answer, answers) = channel();
+    let (ask, asked) = channel();
+    let now_ns = Arc::new(AtomicU64::new(1_000_000_000));
+    let of = Arc::clone(&now_ns);
+    let look = move || {
+        let _ = ask.send(());
+        answers.recv().ok().map(str::to_owned)
+    };
+    let keeper = Keeper::seeing(Arc::new(move || of.load(Ordering::Relaxed)), look);
+    (house_with(|http| http.keeper = Arc::new(keeper)), answer, asked, now_ns)
+}
+
+#[tokio::test]
+async fn whoever_asks_how_it_is_waits_for_no_file_and_is_told_that_it_cannot_be_read() {
+    let (house, answer, asked, now_ns) = house_that_reads();
+    let metrics = async || String::from_utf8(house.get("/metrics").await.body).unwrap();
+    let status = async || house.get("/v1/status").await.json();
+    let said = status().await;
+    assert_eq!((&said["catalogue"], &said["catalogue_age_ms"]), (&json!("ok"), &Value::Null));
+    asked.recv().unwrap();
+    assert!(metrics().await.contains("frontrow_catalogue_ok 1"));
+    now_ns.fetch_add(11_000_000_000, Ordering::Relaxed);
+    let why = "reading data/events has not returned for 11 s: look at the disk";
+    assert_eq!(status().await["catalogue"], why);
+    assert!(metrics().await.contains("frontrow_catalogue_ok 0"));
+    assert_eq!(house.get("/readyz").await.status, 200, "it sells from memory");
+    answer.send("1.plan.json is missing").unwrap();
+    // It was asked for meanwhile.
+    asked.recv().unwrap();
+    let said = status().await;
+    assert_eq!(
+        (&said["catalogue"], &said["catalogue_age_ms"]),
+        (&json!("1.plan.json is missing"), &json!(11_000))
+    );
+    drop(answer);
+    assert_eq!(house.http.keeper.look(), None);
+    assert_eq!(status().await["catalogue"], "ok");
+    assert!(metrics().await.contains("frontrow_catalogue_ok 1"));
+}
+
+#[test]
+fn a_stopped_server_waits_for_no_read_that_does_not_return() {
+    let (house, answer, asked, _) = house_that_reads();
+    let (hold, read) = channel();
+    *house.cores.read.lock().unwrap() = Some(read);
+    let (address, stopper, server) = house.serve();
+    asked.recv().unwrap();
+    let (_stream, head) = talk(address, b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    stopper.stop();
+    let (tell, told) = channel();
+    std::thread::spawn(move || tell.send(server.join().unwrap()));
+    told.recv_timeout(Duration::from_secs(20)).expect("it has ended").unwrap();
+    drop((hold, answer));
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Expected, Minter, Verifier};
 use crate::config::{Config, Secret, TokenKey};
+use frontrow_wal::regular;
 
 /// The secret that tokens of a development server are signed with; beside the data, mode 0600.
 pub const DEV_SECRET_FILE: &str = "dev-token.secret";
@@ -116,7 +117,7 @@ impl AdminKey {
 /// Reads the key this server made at an earlier start, or makes one.
 fn own(path: &Path) -> Result<Secret, KeysError> {
     let failed = |source| KeysError::File { path: path.to_path_buf(), source };
-    match File::open(path) {
+    match regular::open(path) {
         Ok(mut file) => {
             if file.metadata().map_err(failed)?.permissions().mode() & 0o077 != 0 {
                 return Err(KeysError::Exposed { path: path.to_path_buf() });
@@ -144,7 +145,7 @@ fn make(path: &Path) -> std::io::Result<Secret> {
     let text: String = random.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect();
     // Written whole under another name first: a crash must not leave half a key.
     let partial = path.with_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
+    let mut file = regular::create_with(&partial, OpenOptions::new().write(true).mode(0o600))?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     std::fs::rename(&partial, path)?;

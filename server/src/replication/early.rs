@@ -127,9 +127,90 @@ async fn elsewhere(State(side): State<Arc<Side>>, request: Request) -> Response 
 
 #[cfg(test)]
 mod tests {
+    use super::super::standby::{Leader, Standby};
     use super::*;
+    use crate::config::Machine;
+    use frontrow_shard::Limits;
+    use frontrow_wal::fs::Disk;
+    use frontrow_wal::{DataDir, DirOptions, LogOptions, SEGMENT_HEADER_BYTES};
+    use std::fs::{File, OpenOptions};
     use std::io::{Read, Write};
-    use std::net::TcpStream;
+    use std::net::{SocketAddr, TcpStream};
+    use std::os::unix::fs::FileExt;
+    use std::path::Path;
+    use std::sync::Mutex;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    fn ask(address: SocketAddr, what: &str) -> String {
+        let mut socket = TcpStream::connect(address).unwrap();
+        write!(socket, "{what} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    /// A disk that says when a log is written to, and does it once it is told to.
+    struct Slow {
+        asked: Sender<()>,
+        told: Mutex<Receiver<()>>,
+    }
+
+    impl Disk for Slow {
+        fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+            self.asked.send(()).unwrap();
+            // Nothing is sent: to let go of the other end is the word.
+            let _ = self.told.lock().unwrap().recv();
+            file.write_all_at(bytes, offset)
+        }
+    }
+
+    /// A log whose end was cut off: it is erased before anything is followed.
+    fn torn(data: &Path) {
+        let dir = DataDir::open(data, DirOptions::new(8)).unwrap();
+        dir.begin_history(false).unwrap();
+        drop(dir.open_stream(0, &LogOptions::small(), || {}).unwrap());
+        let segment = dir.segments().unwrap().swap_remove(0);
+        let file = OpenOptions::new().write(true).open(segment.path()).unwrap();
+        file.write_all_at(&[7; 64], SEGMENT_HEADER_BYTES).unwrap();
+    }
+
+    #[test]
+    fn while_it_still_looks_at_what_it_has_it_answers_and_goes_on_with_the_same_port() {
+        let folder = tempfile::tempdir().unwrap();
+        torn(folder.path());
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let env = [("DATA", folder.path().display().to_string()), ("HTTP", address.to_string())];
+        let env = env.map(|(name, value)| (format!("FRONTROW_SERVER__{name}"), value));
+        let machine = Machine { cpus: vec![0, 1], open_files: None, memory: None };
+        let config = crate::config::read(None, env, &machine).into_result().unwrap();
+        let shared = Arc::<Shared>::default();
+        let ((asked, begun), (go, told)) = (channel(), channel());
+        let disk = Arc::new(Slow { asked, told: Mutex::new(told) });
+        std::thread::scope(|threads| {
+            let of = Arc::clone(&shared);
+            let starting = threads.spawn(move || {
+                let (leader, mut at) = (Leader::At("127.0.0.1:1".to_owned()), None);
+                let ready = Box::new(|address| at = Some(address));
+                drop(Standby::new(&config, leader, Limits::default(), of, Some(ready), disk).unwrap());
+                at
+            });
+            begun.recv().unwrap();
+            assert!(ask(address, "GET /healthz").starts_with("HTTP/1.1 200"));
+            let ready = ask(address, "GET /readyz");
+            assert!(
+                ready.starts_with("HTTP/1.1 503") && ready.contains("\"reason\":\"starting\""),
+                "{ready}"
+            );
+            let status = ask(address, "GET /v1/status");
+            assert!(status.contains(STARTING) && status.contains("\"epoch\":1"), "{status}");
+            assert!(status.contains("\"catalogue\":null"), "{status}");
+            drop(go);
+            assert_eq!(starting.join().unwrap(), Some(address), "on the same port");
+        });
+        let ready = ask(address, "GET /readyz");
+        assert!(ready.contains("\"reason\":\"no_connection\""), "{ready}");
+        shared.end(|state| state.stop = true);
+    }
 
     #[test]
     fn why_it_has_no_primary_can_be_asked_before_it_has_a_directory() {
@@ -138,13 +219,7 @@ mod tests {
         let shared = Arc::<Shared>::default();
         shared.change(|state| state.trouble = Some("connection refused".into()));
         let early = Early::begin(listener, shared, None).unwrap();
-        let ask = |what: &str| {
-            let mut socket = TcpStream::connect(address).unwrap();
-            write!(socket, "{what} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
-            let mut answer = String::new();
-            socket.read_to_string(&mut answer).unwrap();
-            answer
-        };
+        let ask = |what: &str| ask(address, what);
         let status = ask("GET /v1/status");
         assert!(status.contains("\"trouble\":\"connection refused\""), "{status}");
         let ready = ask("GET /readyz");

@@ -8,9 +8,10 @@
 use crate::catalogue::keep_aside;
 use crate::catalogue::sound::{self, Found, Looked, Part, Said, Shelf, Verdict, part_of};
 use frontrow_shard::EventId;
+use frontrow_wal::regular::{self, no_file};
 use frontrow_wal::stream::FileMeta;
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -103,12 +104,12 @@ pub(super) fn deed(folder: &Path, found: &Found, there: Option<&FileMeta>) -> De
 
 /// A file's bytes, if it is still what `meta` says.
 pub(super) fn read(folder: &Path, meta: &FileMeta) -> io::Result<Option<Vec<u8>>> {
-    match std::fs::read(folder.join(&meta.name)) {
+    match regular::read(&folder.join(&meta.name)) {
         Ok(bytes) => {
             let same = bytes.len() as u64 == meta.len && crc32c::crc32c(&bytes) == meta.crc;
             Ok(same.then_some(bytes))
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound || no_file(&error).is_some() => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -152,7 +153,7 @@ impl Intake {
         let unfinished = self.unfinished(&meta.name);
         if offset == 0 {
             std::fs::create_dir_all(&self.folder)?;
-            let file = OpenOptions::new().write(true).create(true).truncate(true).open(&unfinished)?;
+            let file = regular::create(&unfinished)?;
             self.open = Some(Open { meta: meta.clone(), file, at: 0, crc: 0 });
         }
         let Some(open) = self.open.as_mut().filter(|open| open.meta == *meta && open.at == offset) else {

@@ -1,6 +1,7 @@
 //! Whether a standby could take over, as it tells its primary: a number in its heartbeat, where an earlier version says 0.
 
 use super::status::State;
+use frontrow_engine::Clock;
 
 /// What a standby says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
@@ -8,7 +9,7 @@ use super::status::State;
 pub enum Fitness {
     /// Nothing is known that would keep it from taking over, once it has caught up.
     Fit,
-    /// The events' files there are damaged or missing.
+    /// The events' files there are damaged, missing, or not to be read.
     Catalogue,
     /// No readable snapshot there leads up to its log.
     NoSnapshot,
@@ -19,7 +20,7 @@ pub enum Fitness {
 impl Fitness {
     /// What a standby knows of itself.
     pub(super) fn of(state: &State) -> Self {
-        match (&state.baseless, &state.catalogue) {
+        match (&state.baseless, state.files.why(Clock::monotonic_ns())) {
             (Some(_), _) => Self::NoSnapshot,
             (None, Some(_)) => Self::Catalogue,
             (None, None) => Self::Fit,
@@ -52,8 +53,8 @@ impl Fitness {
         match self {
             Self::Fit => None,
             Self::Catalogue => Some(
-                "the events' files there are damaged or missing; `frontrow status` there names the file. Restart it: what is \
-                 good here is sent to it when it connects",
+                "the events' files there are damaged or missing, or cannot be read; `frontrow status` there says which. If its disk \
+                 answers, restart it: what is good here is sent to it when it connects",
             ),
             Self::NoSnapshot => Some(
                 "no readable snapshot there leads up to its log; it asks this primary for a seed by itself",
@@ -80,7 +81,8 @@ mod tests {
     fn a_standby_without_a_base_or_with_damaged_files_could_not_take_over() {
         let mut state = State::default();
         assert_eq!(Fitness::of(&state), Fitness::Fit);
-        state.catalogue = Some("1.json is damaged".into());
+        state.files.begin(Clock::monotonic_ns());
+        state.files.end(Some("1.json is damaged".into()));
         assert_eq!(Fitness::of(&state), Fitness::Catalogue);
         state.baseless = Some("a seed is asked for".into());
         assert_eq!(Fitness::of(&state), Fitness::NoSnapshot);

@@ -7,7 +7,7 @@ use super::readiness::not_ready;
 use super::status::{Shared, Standing, Unready};
 use super::view::{Shown, Views};
 use super::watchers::{Desk, Watchers};
-use crate::catalogue::{Catalogue, LoadErrors};
+use crate::catalogue::{self, Catalogue, LoadErrors};
 use crate::cluster::{Member, misdirected};
 use crate::cold::Archives;
 use crate::config::Config;
@@ -310,11 +310,23 @@ async fn not_promotable(site: &Site) -> Option<String> {
     tokio::task::spawn_blocking(check).await.ok()?
 }
 
-/// What is wrong with the events' files here. A session may be giving one its name: what is bad is looked at twice.
-async fn damaged_catalogue(site: &Site) -> Option<LoadErrors> {
+/// What is wrong with the events' files here: every byte is read. A session may be giving one its name: what is bad is looked at
+/// twice.
+async fn damaged_catalogue(site: &Site) -> Option<String> {
     let (data, logged) = (site.data.clone(), site.shared.lock().logged());
+    let inspector = Arc::clone(&site.inspector);
     let check = move || Catalogue::check(&data, logged.iter().copied());
-    tokio::task::spawn_blocking(move || check().or_else(|_| check())).await.ok()?.err()
+    // First by who does not wait for good.
+    let found = move || match inspector.look() {
+        None => check().or_else(|_| check()).err().map(|errors| in_short(&errors)),
+        why => why,
+    };
+    tokio::task::spawn_blocking(found).await.ok()?
+}
+
+fn in_short(LoadErrors(errors): &LoadErrors) -> String {
+    let faults: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    catalogue::in_words(&faults).unwrap_or_default()
 }
 
 async fn promote(State(site): State<Arc<Site>>, Query(how): Query<How>, headers: HeaderMap) -> Response {
@@ -351,7 +363,6 @@ async fn promote(State(site): State<Arc<Site>>, Query(how): Query<How>, headers:
         return (StatusCode::CONFLICT, error).into_response();
     }
     if let Some(why) = damaged_catalogue(&site).await {
-        site.shared.change(|state| state.catalogue = Some(why.to_string()));
         let message = format!("this standby cannot be promoted, and follows on: {why}");
         let error = Json(json!({"error": {"code": "catalogue_damaged", "message": message}}));
         return (StatusCode::CONFLICT, error).into_response();
@@ -390,7 +401,7 @@ mod tests {
         let config = crate::config::read(None, env, &machine).into_result().unwrap();
         let keys = Keys::open(&config).unwrap();
         let shared = Arc::<Shared>::default();
-        let inspector = Arc::new(Inspector::new(folder.to_path_buf(), Arc::clone(&shared)));
+        let inspector = Arc::new(Inspector::new(folder.to_path_buf(), &shared));
         Arc::new(Site::new(&config, keys, 0, None, (shared, inspector), Arc::default()))
     }
 
@@ -444,6 +455,30 @@ mod tests {
         site.shared.change(|state| state.hold = true);
         assert_eq!(ask(&site, "GET", "/v1/events").await.0, 503, "the state is let go of");
         assert_eq!(ask(&site, "POST", "/v1/events/1/sections/0").await.0, 421);
+    }
+
+    #[tokio::test]
+    async fn of_many_bad_files_a_promotion_that_is_refused_names_three() {
+        let folder = tempfile::tempdir().unwrap();
+        let site = site(folder.path());
+        let (plan, _) = frontrow_venue::pretix::import(frontrow_venue::SAMPLE_HALL.as_bytes()).unwrap();
+        let catalogue = Catalogue::open(folder.path()).unwrap();
+        for id in 1..=5 {
+            catalogue.create("Gala", &plan, frontrow_shard::EventRules::default(), 1).unwrap();
+            std::fs::write(folder.path().join(format!("events/{id}.json")), "{}").unwrap();
+        }
+        let key = std::fs::read_to_string(folder.path().join("dev-admin.key")).unwrap();
+        let request = Request::builder().method("POST").uri("/v1/admin/promote");
+        let request = request.header("authorization", format!("Bearer {key}")).body(Body::empty()).unwrap();
+        let answer = routes(&site).oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), 409);
+        let body = http_body_util::BodyExt::collect(answer.into_body()).await.unwrap().to_bytes();
+        let said: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(said["error"]["code"], "catalogue_damaged");
+        let why = said["error"]["message"].as_str().unwrap();
+        let named = |id: &u32| why.contains(&format!("/{id}.json is damaged"));
+        assert!(why.contains("5 files: ") && why.contains("; and 2 more"), "{why}");
+        assert_eq!((1..=5).filter(named).count(), 3, "{why}");
     }
 
     #[test]

@@ -1,72 +1,71 @@
-//! Whether the events on sale could be served from the files here: asked by the HTTP side, by the thread that follows, and in
-//! a cluster before this node stands for primary.
+//! Whether the events on sale could be served from the files here: looked at now and then, when the HTTP side or the thread that
+//! follows asks, and in a cluster before this node stands for primary.
 
 use super::status::Shared;
 use crate::catalogue;
 use crate::catalogue::sound::Shelf;
+use crate::lookout::{Lookout, Now, Sight};
 use frontrow_engine::Clock;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-
-/// Within this time one look serves all who ask.
-const GLANCE_NS: u64 = 250_000_000;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Looks at the catalogue's files. One that has not changed is not read again.
 pub(super) struct Inspector {
-    data: PathBuf,
-    shared: Arc<Shared>,
-    desk: Mutex<Desk>,
-}
-
-struct Desk {
-    shelf: Shelf,
-    /// When everything was looked at, in monotonic nanoseconds; 0: not yet.
-    looked_ns: u64,
+    lookout: Lookout,
 }
 
 impl Inspector {
-    pub(super) fn new(data: PathBuf, shared: Arc<Shared>) -> Self {
+    /// What it sees is told to who has `shared`.
+    pub(super) fn new(data: PathBuf, shared: &Arc<Shared>) -> Self {
+        let sight = Arc::new(Sight::new(data.join("events")));
+        shared.change(|state| state.files = Arc::clone(&sight));
+        let (of, shared) = (Arc::clone(&sight), Arc::clone(shared));
         // Archives, which alone name their cluster, are not looked at.
-        let desk = Desk { shelf: Shelf::new(0), looked_ns: 0 };
-        Self { data, shared, desk: Mutex::new(desk) }
-    }
-
-    /// What is wrong, if anything is. Blocks on the disk.
-    pub(super) fn look(&self) -> Option<String> {
-        self.look_since(Clock::monotonic_ns())
-    }
-
-    /// The same as it was a moment ago, for who may ask as often as they like.
-    pub(super) fn glance(&self) {
-        self.look_since(Clock::monotonic_ns().saturating_sub(GLANCE_NS));
-    }
-
-    fn look_since(&self, since_ns: u64) -> Option<String> {
-        let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
-        if desk.looked_ns > since_ns {
-            return self.shared.lock().catalogue.clone();
-        }
-        desk.looked_ns = Clock::monotonic_ns();
-        let logged = self.shared.lock().logged();
-        let mut look = || catalogue::damage(&mut desk.shelf, &self.data, logged.iter().copied());
-        // A session may be giving a file its name: what is bad is looked at twice.
-        let damage = catalogue::in_words(&look()).and_then(|_| catalogue::in_words(&look()));
-        let before = self.shared.lock().catalogue.clone();
-        match &damage {
-            Some(why) if before.is_none() => {
-                tracing::error!(
-                    %why,
-                    "this node does not take over before that is mended; a primary sends its own when it is followed anew"
-                );
-            }
-            None if before.is_some() => tracing::warn!("the events' files are good again"),
-            _ => {}
-        }
-        self.shared.change(|state| {
-            state.looked_ns = Some(desk.looked_ns);
-            state.catalogue.clone_from(&damage);
+        let mut shelf = Shelf::new(0).telling(move || of.comes_on(Clock::monotonic_ns()));
+        let mut was_bad = false;
+        let now: Now = Arc::new(Clock::monotonic_ns);
+        let lookout = Lookout::new(sight, now, move || {
+            let found = look(&mut shelf, &data, &shared);
+            tell_of_change(found.as_deref(), was_bad);
+            was_bad = found.is_some();
+            found
         });
-        damage
+        Self { lookout }
+    }
+
+    /// What is wrong, if anything is, for who decides something. Waits for the disk, though not for good.
+    pub(super) fn look(&self) -> Option<String> {
+        self.lookout.look()
+    }
+
+    /// Has whoever may ask as often as they like see what is as it was a moment ago, if that is known soon.
+    pub(super) fn glance(&self) {
+        self.lookout.glance();
+    }
+
+    /// Nothing more is looked at: somebody else looks after the files from now on.
+    pub(super) fn end(&self) {
+        self.lookout.end();
+    }
+}
+
+fn look(shelf: &mut Shelf, data: &Path, shared: &Shared) -> Option<String> {
+    let logged = shared.lock().logged();
+    let mut look = || catalogue::in_words(&catalogue::damage(shelf, data, logged.iter().copied()));
+    // A session may be giving a file its name: what is bad is looked at twice.
+    look().and_then(|_| look())
+}
+
+fn tell_of_change(found: Option<&str>, was_bad: bool) {
+    match found {
+        Some(why) if !was_bad => {
+            tracing::error!(
+                %why,
+                "this node does not take over before that is mended; a primary sends its own when it is followed anew"
+            );
+        }
+        None if was_bad => tracing::warn!("the events' files are good again"),
+        _ => {}
     }
 }
 
@@ -74,6 +73,7 @@ impl Inspector {
 mod tests {
     use super::*;
     use crate::catalogue::Catalogue;
+    use crate::catalogue::no_files::{in_time, pipe};
     use crate::config::{Config, Machine};
 
     fn rules() -> frontrow_shard::EventRules {
@@ -88,7 +88,7 @@ mod tests {
         let (plan, _) = frontrow_venue::pretix::import(frontrow_venue::SAMPLE_HALL.as_bytes()).unwrap();
         Catalogue::open(folder.path()).unwrap().create("Gala", &plan, rules(), 1).unwrap();
         let shared = Arc::<Shared>::default();
-        let inspector = Inspector::new(folder.path().to_path_buf(), Arc::clone(&shared));
+        let inspector = Inspector::new(folder.path().to_path_buf(), &shared);
         assert_eq!(inspector.look(), None);
         let head = folder.path().join("events/1.json");
         let good = std::fs::read(&head).unwrap();
@@ -97,12 +97,33 @@ mod tests {
         shared.change(|state| state.events_at_rest = [1].into());
         let found = inspector.look().unwrap_or_default();
         assert!(found.contains("the log has event 1, and"), "{found}");
-        assert_eq!(shared.lock().catalogue, Some(found));
+        let said = || shared.lock().files.why(Clock::monotonic_ns());
+        assert_eq!(said(), Some(found));
         std::fs::write(&head, good).unwrap();
         inspector.glance();
-        assert!(shared.lock().catalogue.is_some(), "it was looked at a moment ago");
+        assert!(said().is_some(), "it was looked at a moment ago");
         assert_eq!(inspector.look(), None);
-        assert_eq!(shared.lock().catalogue, None);
+        assert_eq!(said(), None);
+    }
+
+    #[test]
+    fn a_pipe_in_place_of_a_file_is_named_and_not_waited_for() {
+        for name in ["1.json", "1.plan.json", "1.map.json"] {
+            let folder = tempfile::tempdir().unwrap();
+            let (plan, _) = frontrow_venue::pretix::import(frontrow_venue::SAMPLE_HALL.as_bytes()).unwrap();
+            Catalogue::open(folder.path()).unwrap().create("Gala", &plan, rules(), 1).unwrap();
+            let shared = Arc::<Shared>::default();
+            let inspector = Arc::new(Inspector::new(folder.path().to_path_buf(), &shared));
+            let path = folder.path().join("events").join(name);
+            let good = std::fs::read(&path).unwrap();
+            pipe(&path);
+            let of = Arc::clone(&inspector);
+            let why = in_time(move || of.look()).unwrap();
+            assert!(why.contains(name) && why.contains("it is no file, but a pipe"), "{why}");
+            std::fs::remove_file(&path).unwrap();
+            std::fs::write(&path, good).unwrap();
+            assert_eq!(inspector.look(), None);
+        }
     }
 
     #[test]
@@ -111,7 +132,7 @@ mod tests {
         let (plan, _) = frontrow_venue::pretix::import(frontrow_venue::SAMPLE_HALL.as_bytes()).unwrap();
         let catalogue = Catalogue::open(folder.path()).unwrap();
         let shared = Arc::<Shared>::default();
-        let inspector = Inspector::new(folder.path().to_path_buf(), Arc::clone(&shared));
+        let inspector = Inspector::new(folder.path().to_path_buf(), &shared);
         let said = shared.lock().json();
         assert!(
             said["catalogue"].is_null() && said["catalogue_age_ms"].is_null(),

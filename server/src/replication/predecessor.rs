@@ -7,7 +7,7 @@
 
 use frontrow_engine::Clock;
 use frontrow_wal::stream::{CLAIM, Receiver, Refusal, RefusalCode, StreamError};
-use frontrow_wal::{DataDir, NodeId, WalError};
+use frontrow_wal::{DataDir, NodeId, WalError, regular};
 use serde::Serialize;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -59,14 +59,14 @@ impl Predecessor {
     /// for it.
     pub(crate) fn of(data: &Path) -> Option<Self> {
         let path = data.join(FILE);
-        match std::fs::read_to_string(&path) {
+        match regular::read(&path).map(String::from_utf8) {
             Err(error) if error.kind() == ErrorKind::NotFound => return None,
-            Ok(text) => {
+            Ok(Ok(text)) => {
                 if let Some(found) = Self::decode(&text) {
                     return Some(found);
                 }
             }
-            Err(_) => {}
+            Ok(Err(_)) | Err(_) => {}
         }
         tracing::warn!(path = %path.display(), "whom this node followed cannot be read: nobody is told of its epoch");
         None

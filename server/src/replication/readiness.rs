@@ -22,7 +22,13 @@ impl State {
         if let Some(why) = self.not_applied() {
             return Some(("not_applying", format!("what arrives is not applied: {why}")));
         }
-        if let Some(why) = &self.catalogue {
+        if let Some(why) = self.files.overdue(now_ns) {
+            return Some((
+                "catalogue_unread",
+                format!("whether the events' files here are good is not known: {why}"),
+            ));
+        }
+        if let Some(why) = self.files.why(now_ns) {
             return Some(("catalogue_damaged", format!("the events' files here are not good: {why}")));
         }
         if !self.connected {
@@ -52,7 +58,7 @@ impl State {
     pub(super) fn could_be_promoted(&self, now_ns: u64) -> bool {
         let is_whole = self.standing(now_ns).is_ok() || (self.plan.is_none() && self.whole_at_rest);
         let is_alone = !self.connected && !self.met;
-        is_alone && self.not_applied().is_none() && self.catalogue.is_none() && is_whole
+        is_alone && self.not_applied().is_none() && self.files.why(now_ns).is_none() && is_whole
     }
 }
 
@@ -76,11 +82,22 @@ mod tests {
         state.broken = Some("a gap".into());
         let now_ns = 60_000_000_000;
         let why = |state: &State| state.not_ready(now_ns).map(|(reason, _)| reason);
-        state.catalogue = Some("1.map.json".into());
+        let saw = |state: &State, why: Option<&str>| {
+            state.files.begin(now_ns);
+            state.files.end(why.map(Into::into));
+        };
+        saw(&state, Some("1.map.json"));
         assert_eq!(why(&state), Some("not_applying"));
         state.broken = None;
         assert_eq!(why(&state), Some("catalogue_damaged"));
-        state.catalogue = None;
+        saw(&state, None);
+        state.files.begin(now_ns - 9_900_000_000);
+        assert_eq!(why(&state), Some("no_connection"), "the disk may still answer");
+        state.files.end(None);
+        state.files.begin(now_ns - 10_000_000_000);
+        let (reason, message) = state.not_ready(now_ns).unwrap();
+        assert!(reason == "catalogue_unread" && message.contains("not returned for 10 s"), "{message}");
+        state.files.end(None);
         state.trouble = Some("connection refused".into());
         let (reason, message) = state.not_ready(now_ns).unwrap();
         assert!(reason == "no_connection" && message.contains("refused"), "{message}");
@@ -103,7 +120,7 @@ mod tests {
         assert!(!state.could_be_promoted(now_ns), "its primary lives");
         state.connected = false;
         assert!(state.could_be_promoted(now_ns));
-        state.catalogue = Some("1.map.json".into());
+        saw(&state, Some("1.map.json"));
         assert!(!state.could_be_promoted(now_ns));
     }
 }

@@ -108,6 +108,7 @@ pub fn follow(
     if let Some(thread) = standby.http_thread.take() {
         let _ = thread.join();
     }
+    standby.inspector.end();
     tracing::debug!("the ports are free");
     let promote = shared.lock().promote;
     shared.change(|state| if promote { state.finish = true } else { state.stop = true });
@@ -177,7 +178,7 @@ impl<'a> Standby<'a> {
         disk: Arc<dyn Disk>,
     ) -> Result<Self, FollowError> {
         let path = config.server.data.clone();
-        let inspector = Arc::new(Inspector::new(path.clone(), Arc::clone(&shared)));
+        let inspector = Arc::new(Inspector::new(path.clone(), &shared));
         let mut standby = Self {
             path,
             disk,

@@ -2,12 +2,13 @@
 
 use super::link::Check;
 use crate::exposition::{Families, Labels};
+use crate::lookout::Sight;
 use frontrow_engine::Clock;
 use frontrow_shard::EventId;
 use frontrow_wal::{DataDir, History, Position};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Shutdown, TcpStream};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Why a standby that has just been started follows nobody yet.
@@ -30,7 +31,7 @@ pub(super) struct Shared {
     /// Rung when files of the catalogue have come.
     pub(super) files: tokio::sync::Notify,
     /// Rung when the process is told to end, and still heard by whoever serves after a promotion.
-    pub(super) told: std::sync::Arc<tokio::sync::Notify>,
+    pub(super) told: Arc<tokio::sync::Notify>,
 }
 
 #[derive(Default)]
@@ -61,10 +62,8 @@ pub(super) struct State {
     pub(super) broken: Option<String>,
     /// Why nothing can be applied, nor this node promoted: no snapshot leads up to its log. Until it is seeded.
     pub(super) baseless: Option<String>,
-    /// What is wrong with the catalogue's files here, so that they cannot be served from.
-    pub(super) catalogue: Option<String>,
-    /// When they were looked at last, in monotonic nanoseconds.
-    pub(super) looked_ns: Option<u64>,
+    /// What is wrong with the catalogue's files here, so that they cannot be served from, and when they were looked at.
+    pub(super) files: Arc<Sight>,
     /// Why there is no connection, if there is none.
     pub(super) trouble: Option<String>,
     pub(super) connected: bool,
@@ -397,7 +396,7 @@ impl State {
             .enumerate()
             .map(|(partition, lsn)| serde_json::json!({"partition": partition, "lsn": lsn}))
             .collect();
-        let standing = self.standing(now_ns);
+        let (standing, looked_ms) = (self.standing(now_ns), self.files.age_ms(now_ns));
         serde_json::json!({
             "role": "standby",
             "connected": self.connected,
@@ -409,8 +408,8 @@ impl State {
             "age_ms": standing.as_ref().ok().map(|standing| standing.age_ms),
             "unreadable": standing.as_ref().err().map(Unready::reason),
             "applier": self.not_applied().unwrap_or("ok"),
-            "catalogue": self.looked_ns.map(|_| self.catalogue.as_deref().unwrap_or("ok")),
-            "catalogue_age_ms": self.looked_ns.map(ago_ms),
+            "catalogue": self.files.why(now_ns).or_else(|| looked_ms.map(|_| "ok".to_owned())),
+            "catalogue_age_ms": looked_ms,
             "states_compared": self.checked,
             "streams": streams,
             "partitions": partitions,
@@ -438,8 +437,8 @@ impl State {
         );
         families.value(
             "frontrow_standby_catalogue_ok",
-            "1 while the events' files here are good, as far as they were looked at.",
-            flag(self.catalogue.is_none()),
+            "1 while the events' files here are good, as far as they were looked at; 0, too, while they cannot be read.",
+            flag(self.files.why(Clock::monotonic_ns()).is_none()),
         );
         families.value(
             "frontrow_standby_states_compared",

@@ -14,6 +14,7 @@ use crate::dir::DataDir;
 use crate::error::WalError;
 use crate::format::{Position, SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::fs::{create_segment_file, is_full};
+use crate::regular;
 
 /// From so many batches in a piece on, it is written aside first: two syncs instead of one for each.
 const BATCHES_ASIDE: usize = 4;
@@ -154,7 +155,7 @@ fn make(dir: &DataDir, stream: u16, start: SegmentStart) -> Result<(), WalError>
     let path = log.join(&name);
     if path.exists() {
         let mut page = vec![0; SEGMENT_HEADER_BYTES as usize];
-        let file = File::open(&path).map_err(WalError::io("cannot open", &path))?;
+        let file = regular::open(&path).map_err(WalError::io("cannot open", &path))?;
         file.read_exact_at(&mut page, 0).map_err(WalError::io("cannot read", &path))?;
         if SegmentHeader::decode(&page) == Ok(header) {
             return Ok(());

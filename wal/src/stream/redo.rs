@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::error::WalError;
 use crate::format::{SEGMENT_HEADER_BYTES, SegmentHeader, parse_file_name};
 use crate::fs::Disk;
+use crate::regular;
 
 /// A name that no listing of the log takes for a segment's, nor an open for a file being made.
 const SUFFIX: &str = ".redo.tmp";
@@ -89,7 +90,7 @@ fn redo(segment: &Path, path: &Path, disk: &dyn Disk) -> Result<(), WalError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(WalError::io("cannot open", segment)(error)),
     };
-    let noted = std::fs::read(path).map_err(WalError::io("cannot read", path))?;
+    let noted = regular::read(path).map_err(WalError::io("cannot read", path))?;
     let mut page = vec![0; SEGMENT_HEADER_BYTES as usize];
     file.read_exact_at(&mut page, 0).map_err(WalError::io("cannot read", segment))?;
     let Ok(header) = SegmentHeader::decode(&page) else { return Ok(()) };

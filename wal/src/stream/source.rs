@@ -23,6 +23,7 @@ use crate::fs::{forget_last_page, read_meanwhile, read_only_as_asked};
 use crate::history::{EpochEntry, History};
 use crate::mark::TrimMark;
 use crate::reader::Record;
+use crate::regular;
 
 /// Bytes read at a time; a longer record is read whole.
 const PIECE_BYTES: usize = 1 << 20;
@@ -324,7 +325,7 @@ impl Source {
     /// Opens a segment at its first record; `None` if it is not there.
     fn open(&self, epoch: u32, number: u32) -> Result<Option<At>, WalError> {
         let path = self.dir.log_path().join(file_name(self.stream, epoch, number));
-        let file = match File::open(&path) {
+        let file = match regular::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(WalError::io("cannot open", &path)(error)),

@@ -1,5 +1,6 @@
 use super::*;
 use crate::catalogue::Catalogue;
+use crate::catalogue::no_files::{in_time, pipe};
 use crate::cold::tests::file_of;
 use frontrow_shard::{EventRules, EventState};
 use std::fs;
@@ -102,6 +103,31 @@ fn what_is_listed_here_is_taken_in_there() {
     Catalogue::open(from.path()).unwrap().set_state(1, EventState::Closed, 9).unwrap();
     assert_eq!(follow(&from, &to).0, ["1.json"]);
     assert!(kept(&to, "cut").is_empty() && kept(&to, "damaged").is_empty());
+}
+
+#[test]
+fn a_pipe_in_place_of_a_file_is_replaced_by_the_primarys_and_none_is_sent() {
+    for name in ["1.plan.json", "1.map.json", "1.archive", "1.json"] {
+        let (from, to) = (node("Gala"), node("Gala"));
+        let (from, to) = in_time(move || {
+            pipe(&events(&to).join(name));
+            pipe(&events(&to).join(format!("{name}.new")));
+            assert_eq!(follow(&from, &to), (vec![name.to_owned()], nothing()));
+            (from, to)
+        });
+        assert_eq!(has(&from), has(&to));
+        let kept = to.path().join(format!("damaged/events/{name}-0001"));
+        assert!(!fs::symlink_metadata(kept).unwrap().is_file(), "{name}");
+        let (before, meta) = (fs::read(events(&to).join(name)).unwrap(), has(&from));
+        let meta = meta.into_iter().find(|meta| meta.name == name).unwrap();
+        let to = in_time(move || {
+            pipe(&events(&from).join(name));
+            assert_eq!(read(&events(&from), &meta).unwrap(), None, "it was another one a moment ago");
+            assert_eq!(follow(&from, &to), (nothing(), vec![name.to_owned()]));
+            to
+        });
+        assert_eq!(fs::read(events(&to).join(name)).unwrap(), before);
+    }
 }
 
 #[test]
