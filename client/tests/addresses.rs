@@ -152,6 +152,9 @@ async fn what_only_asks_is_asked_of_the_next_as_well() {
     let http = http(&[&address(&halted), &at]);
     assert_eq!(http.node().await.expect("the second answers")["role"], "primary");
     assert_eq!(http.answered_by().expect("one did").0, format!("http://{at}"));
+    // From now on it is asked first.
+    let again = timeout(Duration::from_millis(150), http.node()).await;
+    assert!(again.is_ok(), "less than what an address may be silent for");
 
     // One that breaks the connection is no better.
     let broken = silent().await;

@@ -51,11 +51,23 @@ impl Heard {
 }
 
 impl Http {
+    /// The addresses, that of the primary that answered last before the others: who asks several things is held up once.
+    fn in_order(&self) -> Vec<&String> {
+        let mut order: Vec<&String> = self.authorities.iter().collect();
+        let last = self.lock_last();
+        let is_last = |at: &&String| last.view.is_none() && last.at.as_ref() == Some(*at);
+        if let Some(first) = order.iter().position(is_last) {
+            order.rotate_left(first);
+        }
+        order
+    }
+
     /// The same request to the next address whenever one has failed or is silent. A silent one is listened to all the same: it may
     /// only be slow, and if no other serves it has all of the time that an answer may take.
     pub(super) async fn ask_any(&self, asked: &Asked<'_>) -> Result<Bytes, HttpError> {
         let silence = SILENCE.min(self.patience / 5);
-        let (mut heard, mut rest) = (Heard::default(), self.authorities.iter());
+        let order = self.in_order();
+        let (mut heard, mut rest) = (Heard::default(), order.into_iter());
         let (mut under_way, mut quiet_from) = (FuturesUnordered::new(), Vec::new());
         loop {
             let next = rest.next();
@@ -86,7 +98,7 @@ impl Http {
     pub(super) async fn send_to_one(&self, asked: &Asked<'_>) -> Result<Bytes, HttpError> {
         let silence = SILENCE.min(self.patience / 5);
         let mut heard = Heard::default();
-        for at in &self.authorities {
+        for at in self.in_order() {
             match self.fetch_at(at, &PROBE, silence).await.bytes {
                 Ok(_) | Err(HttpError::Refused { .. }) => {}
                 Err(error) => {

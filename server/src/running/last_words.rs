@@ -7,7 +7,11 @@
 )]
 pub(super) fn superseded(epoch: u32, elected: bool, known_from: &str) {
     tracing::error!(epoch, known_from, "stopping: another node of this cluster has opened a newer epoch");
-    let again = if elected { "`frontrow serve`: it follows whoever is" } else { "`frontrow backup`" };
+    let again = if elected {
+        "`frontrow serve`: it follows whoever is"
+    } else {
+        "`frontrow backup --primary NEW:PORT --data DIR`"
+    };
     eprintln!(
         "frontrow: another node of this cluster has opened epoch {epoch} (known from {known_from}): this one is not the primary any \
          more, and stops. Start it again with {again}."
