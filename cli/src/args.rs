@@ -101,6 +101,13 @@ impl Common {
         self.command() + &key + &self.data_option()
     }
 
+    /// What starts a server from this data.
+    pub(crate) fn serving(&self, config: Option<&Path>) -> String {
+        let config =
+            config.map_or(String::new(), |path| format!(" --config {}", quoted(&path.to_string_lossy())));
+        shell::program() + " serve" + &config + &self.data_option()
+    }
+
     fn data_option(&self) -> String {
         if self.data == Path::new(DATA) {
             String::new()
@@ -679,6 +686,7 @@ mod tests {
             format!("{me} --server http://h:1 --tcp h:2 --user 7 --token JWT --data 'a$b'")
         );
         assert_eq!(said.operating(), format!("{me} --server http://h:1 --admin-key KEY --data 'a$b'"));
+        assert_eq!(said.serving(Some(Path::new("c d"))), format!("{me} serve --config 'c d' --data 'a$b'"));
         let plain = Common { server: SERVER.into(), ..common("frontrow status") };
         let variable = |name| std::env::var_os(name).is_some();
         if !variable(SERVER_VARIABLE) {

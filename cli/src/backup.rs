@@ -2,20 +2,24 @@
 
 use crate::args::{Backup, Cluster, Common, Promote, Replication};
 use crate::failure::{Failure, UnderWay};
+use crate::patience::LATE;
 use crate::serve;
 use crate::service_status;
 use crate::session::Session;
 use crate::show::{Out, span};
-use frontrow_client::HttpError;
+use frontrow_client::Http;
 use frontrow_server::Founding;
 use frontrow_server::config::{self, Config};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// How long a promotion is waited for.
 const PROMOTION: Duration = Duration::from_secs(120);
+/// How long nothing may listen at a node that takes over: it has ended then, or reads a log that is long.
+const AWAY: Duration = Duration::from_secs(20);
 
 /// How to know what has become of an operation on a node.
 const LOOK: &str = "look with `frontrow status` before you ask again";
@@ -52,31 +56,62 @@ pub(crate) fn run(common: &Common, args: &Backup, out: Out) -> Result<(), Failur
 /// Makes a standby the primary.
 pub(crate) async fn promote(session: &Session, args: &Promote, out: Out) -> Result<(), Failure> {
     let path = if args.force { "/v1/admin/promote?force=true" } else { "/v1/admin/promote" };
-    let answer = session.operate(LOOK, session.operator()?.operate(path)).await?;
+    let http = session.operator()?;
+    let answer = session.operate(LOOK, http.operate(path)).await?;
     session.under_way.set(UnderWay::Operation { look: LOOK });
-    let Ok(node) = tokio::time::timeout(PROMOTION, serving(session)).await else {
-        let message = format!(
-            "the node has begun to take over, and does not serve after {} s: it may still read its log, or it has ended: look at \
-             what it says (journalctl -u frontrow), and ask again with `{} status`",
-            PROMOTION.as_secs(),
-            session.common.command()
-        );
-        return Err(Failure::Refused { code: "not_yet", message });
+    // Of several addresses the one that does it.
+    let (url, node) = http.answered_by().unwrap_or_else(|| (session.common.server.clone(), http));
+    let late = async {
+        tokio::time::sleep(LATE).await;
+        let lacks = if node.takes_connections().await { "serve" } else { "listen" };
+        format!("waiting: {url} has begun to take over, and does not {lacks} yet")
+    };
+    let served = session.saying(late, tokio::time::timeout(PROMOTION, serving(&node, AWAY))).await;
+    let look = format!(
+        "look at what it says there (journalctl -u frontrow), and ask again with `{} status`",
+        session.common.command()
+    );
+    let node = match served {
+        Ok(Some(node)) => node,
+        Ok(None) => return Err(gone(&url, &look)),
+        Err(_) => {
+            let message = format!(
+                "{url} has begun to take over, and does not serve after {} s: it may still read its log, or it has ended: {look}",
+                PROMOTION.as_secs()
+            );
+            return Err(Failure::Refused { code: "not_yet", message });
+        }
     };
     let text = format!("It serves, in epoch {}.\n{KEEP_DOWN}", node["epoch"]);
     out.say(&json!({"ok": true, "answer": answer, "node": node, "text": text}), &text);
     Ok(())
 }
 
-/// Waits until the node is the primary, and serves.
-async fn serving(session: &Session) -> Value {
+/// Waits until the node is the primary, and serves; `None` once nothing has listened there for as long as `away`.
+async fn serving(node: &Http, away: Duration) -> Option<Value> {
+    let mut since: Option<Instant> = None;
     loop {
-        match session.http.node().await {
-            Ok(node) if node["role"] == "primary" && node["ready"] == true => return node,
+        match node.node().await {
+            Ok(node) if node["role"] == "primary" && node["ready"] == true => return Some(node),
             // Between following and serving it does not listen.
-            _ => tokio::time::sleep(Duration::from_millis(50)).await,
+            Err(error) if error.is_away() => {
+                if since.get_or_insert_with(Instant::now).elapsed() >= away {
+                    return None;
+                }
+            }
+            _ => since = None,
         }
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// What is known of a node at `url` that nothing listens at.
+fn gone(url: &str, look: &str) -> Failure {
+    Failure::Gone(format!(
+        "{url} had begun to take over and is not there any more: nothing has listened there for {} s. It has ended, or it reads a \
+         log that is long.\nWhat to do: {look}.",
+        AWAY.as_secs()
+    ))
 }
 
 /// The same for one that is not running.
@@ -84,7 +119,9 @@ pub(crate) fn promote_at_rest(common: &Common, args: &Promote, out: Out) -> Resu
     let config = configured(common, args.config.as_deref())?;
     let epoch =
         frontrow_server::promote_at_rest(&config, args.force).map_err(|error| refused(error.to_string()))?;
-    let text = format!("Epoch {epoch} is open. Now: frontrow serve\n{KEEP_DOWN}");
+    let serve = common.serving(args.config.as_deref());
+    let text =
+        format!("It is a primary's now, and opens its epoch when it is started. Now: {serve}\n{KEEP_DOWN}");
     out.say(&json!({"ok": true, "epoch": epoch, "text": text}), &text);
     Ok(())
 }
@@ -126,9 +163,7 @@ pub(crate) async fn replication(session: &Session, what: &Replication, out: Out)
     };
     let answer: Value = match answer {
         // A standby has none of its own.
-        Err(Failure::Http(HttpError::Refused { code, .. }))
-            if code == "standby" && matches!(what, Replication::Status) =>
-        {
+        Err(Failure::Http(error)) if error.is_refusal("standby") && matches!(what, Replication::Status) => {
             return node(session, out).await;
         }
         answer => answer?,
@@ -156,6 +191,9 @@ fn how_far(of: &Value) -> String {
     let lag: u64 = of["lag_bytes"].as_array().into_iter().flatten().filter_map(Value::as_u64).sum();
     let silent = of["silent_ms"].as_u64().filter(|ms| *ms >= SILENT).map(span);
     match (of["caught_up"] == true, silent) {
+        (true, Some(time)) if lag == 0 && of["acknowledge"] == "backup" => {
+            format!("silent for {time}: it had everything before, and new claims wait for it")
+        }
         (true, Some(time)) if lag == 0 => format!("silent for {time}, and had everything before"),
         (true, Some(time)) => format!("silent for {time}, and {lag} bytes behind"),
         (true, None) if of["unacknowledged"].is_string() => format!("it follows, {lag} bytes behind"),
@@ -204,7 +242,7 @@ pub(crate) async fn node(session: &Session, out: Out) -> Result<(), Failure> {
     let text = match node["role"].as_str() {
         Some("primary") => primary(&node, &session.common.operating()),
         Some("bookings") => service_status::text(&node),
-        _ => standby(&node),
+        _ => standby(&node, &session.common.operating()),
     };
     out.say(&json!({"ok": true, "node": node}), &text);
     Ok(())
@@ -264,7 +302,7 @@ fn predecessor(of: &Value) -> String {
     text
 }
 
-fn standby(node: &Value) -> String {
+fn standby(node: &Value, operating: &str) -> String {
     let trouble = node["trouble"].as_str().map(|why| format!(": {why}")).unwrap_or_default();
     let apart = node["unconnected_ms"].as_u64().map(|ms| format!(" (for {})", span(ms))).unwrap_or_default();
     let silent = node["silent_ms"].as_u64().filter(|ms| *ms >= SILENT).map(span);
@@ -302,7 +340,10 @@ fn standby(node: &Value) -> String {
         None => write!(text, "\nseats are not shown here: {}", word(node, "unreadable").replace('_', " ")),
     };
     if node["could_be_promoted"] == true {
-        text.push_str("\nif its primary is gone for good, this one could be promoted: `frontrow promote`");
+        let _ = write!(
+            text,
+            "\nif its primary is gone for good, this one could be promoted: `{operating} promote`"
+        );
     }
     for setting in node["cluster"]["differs"].as_array().into_iter().flatten() {
         let _ = write!(text, "\nnot as at the primary: {}", setting.as_str().unwrap_or("?"));
@@ -330,7 +371,7 @@ fn looked_long_ago(node: &Value) -> String {
 }
 
 /// The configuration, with `--data` in the place of its own directory if it was given.
-fn configured(common: &Common, path: Option<&Path>) -> Result<Config, Failure> {
+pub(crate) fn configured(common: &Common, path: Option<&Path>) -> Result<Config, Failure> {
     let mut config = config::load(path).map_err(|mistakes| refused(mistakes.to_string()))?;
     if common.data != Path::new("data") {
         config.server.data.clone_from(&common.data);
@@ -363,6 +404,9 @@ mod tests {
         assert_eq!(of(false, Value::Null, 0, json!("no_standby")), "not caught up");
         let idle = json!({"caught_up": true, "silent_ms": 3000, "lag_bytes": [0, 0]});
         assert_eq!(how_far(&idle), "silent for 3 s, and had everything before");
+        let mut waited_for = idle;
+        waited_for["acknowledge"] = "backup".into();
+        assert!(how_far(&waited_for).ends_with("and new claims wait for it"), "{}", how_far(&waited_for));
     }
 
     #[test]
@@ -394,21 +438,27 @@ mod tests {
             "connected": false, "caught_up": false, "epoch": null, "trouble": "refused", "unconnected_ms": 5000,
             "applier": "ok", "catalogue": null, "unreadable": "catching_up",
         });
-        let said = standby(&node);
+        let said = standby(&node, "frontrow --server http://h:1");
         let first = "Standby without data yet, has no connection to its primary (for 5 s): refused.";
         assert!(said.starts_with(first) && !said.contains("null"), "{said}");
         node["epoch"] = 3.into();
-        assert!(standby(&node).starts_with("Standby in epoch 3, has no connection"));
-        assert!(!standby(&node).contains("frontrow promote"));
+        assert!(
+            standby(&node, "frontrow --server http://h:1")
+                .starts_with("Standby in epoch 3, has no connection")
+        );
+        assert!(!standby(&node, "frontrow --server http://h:1").contains(" promote`"));
         node["could_be_promoted"] = true.into();
-        assert!(standby(&node).contains("could be promoted: `frontrow promote`"));
+        assert!(
+            standby(&node, "frontrow --server http://h:1")
+                .contains("could be promoted: `frontrow --server http://h:1 promote`")
+        );
     }
 
     #[test]
     fn either_node_says_that_the_look_at_its_files_is_old() {
         let mut node =
             json!({"applier": "ok", "catalogue": "ok", "catalogue_age_ms": 9999, "replication": null});
-        let said = |node: &Value| [standby(node), primary(node, "frontrow")];
+        let said = |node: &Value| [standby(node, "frontrow"), primary(node, "frontrow")];
         assert!(said(&node).iter().all(|said| !said.contains("last look")), "{:?}", said(&node));
         node["catalogue_age_ms"] = 61_000.into();
         for said in said(&node) {
@@ -422,7 +472,7 @@ mod tests {
             "connected": true, "caught_up": true, "epoch": 3, "silent_ms": 400, "applier": "ok", "catalogue": "ok",
             "unreadable": "catching_up", "age_ms": null,
         });
-        let said = |node: &Value| standby(node).lines().next().unwrap_or_default().to_owned();
+        let said = |node: &Value| standby(node, "frontrow").lines().next().unwrap_or_default().to_owned();
         assert_eq!(said(&node), "Standby in epoch 3, has received everything, and is applying it.");
         node["age_ms"] = 3.into();
         assert_eq!(said(&node), "Standby in epoch 3, follows its primary and is caught up.");
@@ -431,5 +481,27 @@ mod tests {
         assert_eq!(said(&node), first);
         node["caught_up"] = false.into();
         assert!(said(&node).ends_with("for 2 s, and had not caught up."));
+    }
+
+    /// A node at `address`, asked by somebody who waits a moment for each answer.
+    fn node_at(address: &str) -> Http {
+        let http = Http::new(&format!("http://{address}")).expect("an address");
+        http.with_patience(Duration::from_millis(20))
+    }
+
+    #[tokio::test]
+    async fn a_node_that_nothing_listens_at_is_not_waited_for() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound").to_string();
+        // Slow is not gone.
+        let away = Duration::from_millis(60);
+        let waited = tokio::time::timeout(away * 6, serving(&node_at(&address), away)).await;
+        assert!(waited.is_err(), "it listens: {waited:?}");
+        drop(listener);
+        assert_eq!(serving(&node_at(&address), away).await, None);
+        let failure = gone("http://h:1", "look there");
+        assert_eq!(failure.exit_code(), 3);
+        assert!(failure.text().starts_with("http://h:1 had begun to take over and is not there any more"));
+        assert!(failure.text().ends_with("look there."), "{}", failure.text());
     }
 }

@@ -46,6 +46,8 @@ pub(crate) enum Failure {
     Http(HttpError),
     /// What was typed cannot be done; the text says what can.
     Usage(String),
+    /// A node that had begun to take over is not there any more; the text says what to do.
+    Gone(String),
     /// Something else ended it; the text says what to do.
     Refused { code: &'static str, message: String },
     /// The answer is printed already, and is bad.
@@ -75,7 +77,7 @@ impl Failure {
             },
             Self::Http(HttpError::Refused { .. }) | Self::Refused { .. } | Self::Told => 1,
             Self::Http(HttpError::Address(_)) | Self::Usage(_) => 2,
-            Self::Http(_) | Self::Open(..) | Self::OpenOperation(..) => 3,
+            Self::Http(_) | Self::Open(..) | Self::OpenOperation(..) | Self::Gone(_) => 3,
             Self::Interrupted { signal, .. } => 128 + signal,
         }
     }
@@ -97,7 +99,7 @@ impl Failure {
                 lines.fold(message.clone(), |text, line| text + "\n  " + &line)
             }
             Self::Http(error) => error.to_string(),
-            Self::Usage(message) | Self::Refused { message, .. } => message.clone(),
+            Self::Usage(message) | Self::Gone(message) | Self::Refused { message, .. } => message.clone(),
             Self::Open(error, id) => format!("{error}.\n{}", may_be(*id)),
             Self::OpenOperation(error, look) => format!("{error}; {MAY_BE}.\nWhat to do: {look}."),
             Self::Interrupted { left: UnderWay::Nothing, .. } => format!("interrupted: {NOTHING}; {AGAIN}."),
@@ -142,6 +144,7 @@ impl Failure {
             Self::Http(error) => {
                 json!({"code": http_code(error), "message": error.to_string(), "retryable": true})
             }
+            Self::Gone(message) => json!({"code": "unreachable", "message": message, "retryable": false}),
             Self::Usage(message) => json!({"code": "usage", "message": message, "retryable": false}),
             Self::Refused { code, message } => json!({"code": code, "message": message, "retryable": false}),
             Self::Open(error, id) => unanswered(error_code(error), &error.to_string(), *id),

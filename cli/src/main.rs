@@ -49,7 +49,7 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli, out: Out) -> Result<(), Failure> {
     let talking = match cli.command {
-        Command::Serve(serve) => return serve::run(&serve, out),
+        Command::Serve(serve) => return serve::run(&cli.common, &serve, out),
         Command::Bookings(OwnArgs { act: Some(OwnAct::Serve(it)), .. }) => return service::run(&it, out),
         Command::Backup(it) => return backup::run(&cli.common, &it, out),
         Command::Promote(it) if it.offline => return backup::promote_at_rest(&cli.common, &it, out),

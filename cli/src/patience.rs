@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use crate::session::Session;
-use frontrow_client::{Client, ClientError, HttpError, WireCode};
+use frontrow_client::{Client, ClientError, Http, HttpError, WireCode};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -11,7 +11,10 @@ const CALM: Duration = Duration::from_millis(500);
 /// How long it has to say that; after both it is said what is waited for.
 const ASKING: Duration = Duration::from_secs(1);
 
-/// How the server is that an answer is waited for from.
+/// After how long without an answer it is said what is waited for.
+pub(crate) const LATE: Duration = CALM.saturating_add(ASKING);
+
+/// How a server is that an answer is waited for from.
 enum Server {
     /// It says this of itself.
     Says(Value),
@@ -33,14 +36,23 @@ impl Session {
     /// Waits for an answer. If it does not come soon, it is said once what is waited for: `client`, if there is one, knows why it
     /// repeats its request, and the server why it answers nobody.
     pub(crate) async fn patiently<T>(&self, client: Option<&Client>, answer: impl Future<Output = T>) -> T {
-        // In boxes: commands wait in several places, and each would have room for all of it.
-        let mut answer = Box::pin(answer);
-        let late = Box::pin(async {
+        let late = async {
             tokio::time::sleep(CALM).await;
-            let server = self.how_it_is().await;
+            let servers = self.how_they_are().await;
             let held_up = client.and_then(Client::held_up);
-            words(&server, held_up.as_ref(), &self.common.server, &self.common.command())
-        });
+            words(&servers, held_up.as_ref(), &self.common.command())
+        };
+        self.saying(late, answer).await
+    }
+
+    /// Waits for an answer. If `late` comes first, it is said.
+    pub(crate) async fn saying<T>(
+        &self,
+        late: impl Future<Output = String>,
+        answer: impl Future<Output = T>,
+    ) -> T {
+        // In boxes: commands wait in several places, and each would have room for all of it.
+        let (mut answer, late) = (Box::pin(answer), Box::pin(late));
         tokio::select! {
             biased;
             answer = &mut answer => return answer,
@@ -49,19 +61,15 @@ impl Session {
         answer.await
     }
 
-    /// Takes [`ASKING`], so that what is said is true after that.
-    async fn how_it_is(&self) -> Server {
-        // It may be the very server that does not answer.
-        let (node, connects, ()) = tokio::join!(
-            tokio::time::timeout(ASKING, self.http.node()),
-            tokio::time::timeout(ASKING, self.http.takes_connections()),
-            tokio::time::sleep(ASKING),
-        );
-        match (node, connects) {
-            (Ok(Ok(node)), _) => Server::Says(node),
-            (_, Ok(true)) => Server::Silent,
-            _ => Server::Away,
+    /// How each of the addresses is. Takes [`ASKING`], so that what is said is true after that.
+    async fn how_they_are(&self) -> Vec<(String, Server)> {
+        let each = self.http.each().map(|(url, http)| (url, tokio::spawn(how_it_is(http))));
+        let mut servers = Vec::new();
+        for (url, asking) in each.collect::<Vec<_>>() {
+            // It is neither stopped, nor does it panic.
+            servers.push((url, asking.await.unwrap_or(Server::Away)));
         }
+        servers
     }
 
     /// A command waits for several answers, and may wait for each for the same reason.
@@ -72,13 +80,27 @@ impl Session {
     }
 }
 
-/// What is waited for, by how the server at `url` is and why the request is repeated.
-fn words(server: &Server, held_up: Option<&ClientError>, url: &str, command: &str) -> String {
-    let unacknowledged = match server {
+async fn how_it_is(http: Http) -> Server {
+    // It may be the very server that does not answer.
+    let (node, connects, ()) = tokio::join!(
+        tokio::time::timeout(ASKING, http.node()),
+        tokio::time::timeout(ASKING, http.takes_connections()),
+        tokio::time::sleep(ASKING),
+    );
+    match (node, connects) {
+        (Ok(Ok(node)), _) => Server::Says(node),
+        (_, Ok(true)) => Server::Silent,
+        _ => Server::Away,
+    }
+}
+
+/// What is waited for, by how the servers are and why the request is repeated.
+fn words(servers: &[(String, Server)], held_up: Option<&ClientError>, command: &str) -> String {
+    let unacknowledged = servers.iter().find_map(|(_, server)| match server {
         Server::Says(node) => node["replication"]["unacknowledged"].as_str(),
         Server::Silent | Server::Away => None,
-    };
-    match (unacknowledged, held_up, server) {
+    });
+    match (unacknowledged, held_up, servers) {
         (Some("standby_behind"), _, _) => {
             format!(
                 "waiting: the server answers only what its standby has, too, and that is behind; `{command} status` says more"
@@ -92,14 +114,25 @@ fn words(server: &Server, held_up: Option<&ClientError>, url: &str, command: &st
         (None, Some(ClientError::Wire { code: WireCode::Busy, .. }), _) => {
             "waiting: the server has more to do than it can; asking again".into()
         }
-        (None, Some(other), _) => {
-            format!("waiting, and asking again: {other}")
+        (None, Some(other), _) => format!("waiting: asking again: {other}"),
+        (None, None, [(_, Server::Says(_))]) => "waiting: there is no answer yet".into(),
+        (None, None, several) => {
+            let each: Vec<String> = several.iter().map(|(url, server)| one_of(url, server)).collect();
+            format!("waiting: {}", each.join("; "))
         }
-        (None, None, Server::Says(_)) => "waiting: there is no answer yet".into(),
-        (None, None, Server::Silent) => {
-            format!("waiting: {url} takes connections and has not answered yet")
-        }
-        (None, None, Server::Away) => format!("waiting: {url} takes no connections, and has not answered"),
+    }
+}
+
+/// How the server is at an address.
+fn one_of(url: &str, server: &Server) -> String {
+    match server {
+        Server::Says(node) => match node["role"].as_str() {
+            Some("primary") => format!("{url} is the primary"),
+            Some("standby") => format!("{url} is a standby"),
+            _ => format!("{url} answers"),
+        },
+        Server::Silent => format!("{url} takes connections and has not answered yet"),
+        Server::Away => format!("{url} takes no connections, and has not answered"),
     }
 }
 
@@ -122,8 +155,19 @@ mod tests {
             (Server::Silent, None, "http://h:1 takes connections and has not answered yet"),
             (Server::Away, None, "http://h:1 takes no connections"),
         ] {
-            let text = words(&server, held_up, "http://h:1", "frontrow --server x");
-            assert!(text.starts_with("waiting") && text.contains(want), "{text}");
+            let text = words(&[("http://h:1".into(), server)], held_up, "frontrow --server x");
+            assert!(text.starts_with("waiting: ") && text.contains(want), "{text}");
         }
+    }
+
+    #[test]
+    fn of_several_each_is_named() {
+        let node = |role: &str| Server::Says(json!({ "role": role }));
+        let of =
+            |a: Server, b: Server| words(&[("http://a:1".into(), a), ("http://b:1".into(), b)], None, "x");
+        let silent = "waiting: http://a:1 takes connections and has not answered yet; ";
+        assert_eq!(of(Server::Silent, node("primary")), format!("{silent}http://b:1 is the primary"));
+        assert_eq!(of(Server::Silent, node("standby")), format!("{silent}http://b:1 is a standby"));
+        assert!(of(Server::Away, Server::Silent).starts_with("waiting: http://a:1 takes no connections"));
     }
 }

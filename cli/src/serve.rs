@@ -1,6 +1,7 @@
 //! Running the server.
 
-use crate::args::Serve;
+use crate::args::{Common, Serve};
+use crate::backup::configured;
 use crate::failure::Failure;
 use crate::show::Out;
 use frontrow_server::Running;
@@ -10,7 +11,7 @@ use std::ffi::OsStr;
 use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
-pub(crate) fn run(args: &Serve, out: Out) -> Result<(), Failure> {
+pub(crate) fn run(common: &Common, args: &Serve, out: Out) -> Result<(), Failure> {
     let path = args.config.as_deref();
     if args.check {
         let (text, good) = config::check(path);
@@ -22,7 +23,7 @@ pub(crate) fn run(args: &Serve, out: Out) -> Result<(), Failure> {
         };
     }
     end_on_panic();
-    let config = config::load(path).map_err(|mistakes| refused(mistakes.to_string()))?;
+    let config = configured(common, path)?;
     log(&config);
     let demo = config.identity.dev && !args.no_demo;
     if !config.cluster.etcd.is_empty() {

@@ -13,6 +13,10 @@ use std::time::Duration;
 /// How long an answer may take that only says how things are.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// How long one of several addresses may take to welcome a client before the next is tried. While an answer is waited for, half
+/// of it without a word from the server is followed by a question, and another half by the next address.
+const WELCOME: Duration = Duration::from_secs(3);
+
 /// See the module. Nothing is connected before it is needed.
 pub(crate) struct Session {
     pub(crate) http: Http,
@@ -61,11 +65,21 @@ impl Session {
 
     async fn connect_with(&self, options: Options) -> Result<Client, Failure> {
         let token = self.token().await?;
-        let endpoints = match &self.common.tcp {
+        let endpoints: Vec<Endpoint> = match &self.common.tcp {
             Some(all) => all.split(',').map(|address| Endpoint::Tcp(address.trim().to_owned())).collect(),
-            None => self.common.server.split(',').map(|url| Endpoint::of_http(url.trim())).collect(),
+            None => self.servers().iter().map(|url| Endpoint::of_http(url)).collect(),
         };
+        let options =
+            if endpoints.len() > 1 { Options { connect_timeout: WELCOME, ..options } } else { options };
         Ok(self.patiently(None, Client::connect_to(endpoints, token, options)).await?)
+    }
+
+    /// The servers, the one that answered last before the others.
+    fn servers(&self) -> Vec<String> {
+        let mut all: Vec<String> = self.http.each().map(|(url, _)| url).collect();
+        let last = self.http.answered_by().and_then(|(last, _)| all.iter().position(|url| *url == last));
+        all.rotate_left(last.unwrap_or(0));
+        all
     }
 
     /// HTTP with the operator's key: given, or left by a development server in its data directory.

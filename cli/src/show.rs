@@ -27,11 +27,14 @@ impl Out {
         let _ = writeln!(out, "{text}").and_then(|()| out.flush());
     }
 
-    /// Something for people beside the result, which is not there yet.
+    /// What is waited for, beside the result, which is not there yet: that is the one object on the standard output.
     pub(crate) fn aside(self, text: &str) {
-        if !self.json {
-            let _ = writeln!(std::io::stderr(), "{text}");
-        }
+        let text = if self.json {
+            json!({"waiting": text.trim_start_matches("waiting: ")}).to_string()
+        } else {
+            text.to_owned()
+        };
+        let _ = writeln!(std::io::stderr(), "{text}");
     }
 
     pub(crate) fn failure(self, failure: &Failure) {

@@ -334,10 +334,11 @@ fn a_standby_says_that_its_primary_is_silent_and_that_it_could_be_promoted() {
                 break said;
             }
         };
-        assert!(!said.contains("frontrow promote"), "{said}");
+        assert!(!said.contains(" promote`"), "{said}");
         primary.kill();
         while !ready().contains("\"reason\":\"no_connection\"") {}
         let said = status();
-        assert!(said.contains("could be promoted: `frontrow promote`"), "{said}");
+        let typed = format!(" --server {} promote`", standby.url);
+        assert!(said.contains("could be promoted: `") && said.contains(&typed), "{said}");
     });
 }

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::Server;
+use common::{Server, within};
 use std::path::Path;
 use std::process::Command;
 
@@ -63,4 +63,33 @@ fn what_is_to_be_typed_next_works_as_it_stands() {
     assert!(leave.contains(" --user 8 "), "{leave}");
     assert!(typed(&leave, folder.path()).starts_with("You no longer wait"));
     assert!(!folder.path().join("hurt").exists(), "nothing in a name is run");
+}
+
+/// A standby's directory says how it is served from, whoever started what on it.
+#[test]
+fn a_standby_at_rest_is_promoted_as_it_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let own = folder.path().join("it's the second");
+    std::fs::create_dir(&own).expect("a folder in it");
+    let settings = [("FRONTROW_LOG_OUTPUT__LEVEL", "warn"), ("FRONTROW_REPLICATION__LISTEN", "127.0.0.1:0")];
+    let primary = Server::empty(folder.path(), &settings);
+    let standby = Server::standby(&own, &primary.replication, &settings);
+    within(60, async {
+        while standby.http().node().await.expect("it listens")["caught_up"] != true {
+            tokio::task::yield_now().await;
+        }
+    });
+    primary.kill();
+    standby.kill();
+    let program = env!("CARGO_BIN_EXE_frontrow");
+    let data = own.join("data");
+    let refused = Command::new(program).args(["serve", "--data"]).arg(&data).output().expect("it is built");
+    let said = String::from_utf8(refused.stderr).expect("text");
+    assert!(said.contains(data.to_str().expect("text")), "it is this one that is served from: {said}");
+    let (_, rest) = said.split_once("`frontrow promote").expect("what to do");
+    let rest = rest.split_once('`').expect("a command").0;
+    let promoted = typed(&format!("{program} promote{rest}"), folder.path());
+    let serve = behind(&promoted, "Now: ");
+    let quoted = frontrow_server::shell::quoted(data.to_str().expect("text"));
+    assert_eq!(serve, format!("{program} serve --data {quoted}"));
 }

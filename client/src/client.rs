@@ -180,7 +180,8 @@ impl Client {
         let mut refused = None;
         let outcome = timeout(after, self.insist(id, message, &mut refused)).await;
         self.shared.hold_up(None);
-        outcome.unwrap_or_else(|_| Err(refused.unwrap_or(ClientError::Timeout { after })))
+        let late = || self.shared.why_away().unwrap_or(ClientError::Timeout { after });
+        outcome.unwrap_or_else(|_| Err(refused.unwrap_or_else(late)))
     }
 
     /// `refused` is why it is to be repeated, as long as nothing is under way: then nothing has come of it.

@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 /// How long what a server said before it closed the connection is waited for.
 const LAST_WORDS: Duration = Duration::from_millis(250);
@@ -28,13 +28,13 @@ pub(crate) struct Connected {
 }
 
 /// The first connection. With one address it is tried once, and where that one sends us; with several each once, and
-/// again if the options say so.
+/// again if the options say so, but not when a request would be given up.
 pub(crate) async fn first(
     route: &mut Route,
     token: &str,
     options: &Options,
 ) -> Result<Connected, ClientError> {
-    let several = route.is_choice();
+    let (several, begun) = (route.is_choice(), Instant::now());
     let mut attempt = 0;
     loop {
         let error = match connect(route.present(), token, options).await {
@@ -48,8 +48,9 @@ pub(crate) async fn first(
             return Err(error);
         }
         if !route.after(&error) {
-            let Some(retry) = options.retry.filter(|retry| several && attempt < retry.attempts) else {
-                return Err(error);
+            let is_time = begun.elapsed() < options.request_timeout;
+            let Some(retry) = options.retry.filter(|it| several && is_time && attempt < it.attempts) else {
+                return Err(route.verdict(error));
             };
             // A crowd is spread by its sockets' own delays here: there is nobody yet whose bits could be used.
             sleep(retry.pause(attempt, 0, u64::from(attempt) << 60)).await;
@@ -114,7 +115,7 @@ fn broken(error: &io::Error) -> ClientError {
 /// Serves a client until its last handle is gone or it cannot be served any more.
 pub(crate) async fn drive(shared: Arc<Shared>, mut route: Route, mut connected: Connected) {
     loop {
-        let Err(lost) = serve(&shared, connected).await else {
+        let Err(lost) = serve(&shared, connected, route.is_choice()).await else {
             shared.end(&ClientError::Closed { reason: "the client was closed".into() });
             return;
         };
@@ -128,7 +129,7 @@ pub(crate) async fn drive(shared: Arc<Shared>, mut route: Route, mut connected: 
 }
 
 /// Moves bytes both ways. Ends well if the client is closed, with the reason if the connection is lost.
-async fn serve(shared: &Arc<Shared>, connected: Connected) -> Result<(), ClientError> {
+async fn serve(shared: &Arc<Shared>, connected: Connected, is_choice: bool) -> Result<(), ClientError> {
     let Connected { mut reader, mut writer, mut buffer, .. } = connected;
     let writing = async {
         let mut out = Vec::new();
@@ -149,7 +150,7 @@ async fn serve(shared: &Arc<Shared>, connected: Connected) -> Result<(), ClientE
         () = shared.close.notified() => None,
         error = reading(shared, &mut reader, &mut buffer) => Some(error),
         error = writing => Some(error),
-        error = keeping_alive(shared) => Some(error),
+        error = keeping_alive(shared, is_choice) => Some(error),
     };
     let Some(error) = lost else {
         let mut rest = Vec::new();
@@ -188,19 +189,29 @@ async fn reading(shared: &Shared, reader: &mut Reader, buffer: &mut Vec<u8>) -> 
 }
 
 /// Pings a silent server, and ends if it stays silent.
-async fn keeping_alive(shared: &Shared) -> ClientError {
-    let mut ticks = interval(shared.options.keepalive);
+///
+/// A halted process keeps its connections. Where another address could serve, whoever waits for an answer is not kept for longer
+/// than a new connection could keep him; that a server answers pings tells it from one whose answers have to wait.
+async fn keeping_alive(shared: &Shared, is_choice: bool) -> ClientError {
+    let options = &shared.options;
+    let is_quick = is_choice && options.retry.is_some();
+    let pause = if is_quick { options.keepalive.min(options.connect_timeout / 2) } else { options.keepalive };
+    let mut ticks = interval(pause.max(Duration::from_millis(1)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks.tick().await;
-    let mut asked = false;
+    let (mut asked, mut since) = (false, Duration::ZERO);
     loop {
         ticks.tick().await;
+        since += pause;
+        if since < options.keepalive && !shared.is_waited_for() {
+            continue;
+        }
         let silent = shared.take_heard() == 0;
         if silent && asked {
             return ClientError::Closed { reason: "the server does not answer pings".into() };
         }
         // Also when the server talks: it wants to hear something from us as well.
-        asked = true;
+        (asked, since) = (true, Duration::ZERO);
         shared.say(|id| ClientMessage::Ping { id });
     }
 }
@@ -215,6 +226,7 @@ async fn reconnect(
     let (mut last, mut attempt) = (lost, 0);
     while attempt < retry.attempts && !last.is_lasting() {
         let at_once = route.after(&last);
+        shared.away(route.report());
         let at_least_ms = match last {
             ClientError::Wire { retry_after_ms, .. } => retry_after_ms,
             _ => 0,
@@ -240,5 +252,5 @@ async fn reconnect(
         }
         attempt += u32::from(!at_once);
     }
-    Err(last)
+    Err(route.verdict(last))
 }

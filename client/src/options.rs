@@ -10,7 +10,8 @@ pub struct Options {
     /// How long one request may take, repeats and reconnections included.
     pub request_timeout: Duration,
     /// After how long without anything said a ping is sent. A server that then stays silent for as long
-    /// again is taken for lost.
+    /// again is taken for lost. With several addresses, and `retry`, half of `connect_timeout` if that is less, while an answer
+    /// is waited for: then the next address is tried.
     pub keepalive: Duration,
     /// Whether, and how, to connect and ask again. `None`: whatever goes wrong is the caller's to know.
     pub retry: Option<Retry>,

@@ -17,12 +17,14 @@ pub(crate) struct Route {
     /// How many in a row led nowhere.
     failed: usize,
     followed: u32,
+    /// What each that was tried since one served did last.
+    tried: Vec<(Endpoint, ClientError)>,
 }
 
 impl Route {
     pub(crate) fn new(endpoints: Vec<Endpoint>) -> Self {
         assert!(!endpoints.is_empty(), "a client needs an address");
-        Self { endpoints, at: 0, told: None, failed: 0, followed: 0 }
+        Self { endpoints, at: 0, told: None, failed: 0, followed: 0, tried: Vec::new() }
     }
 
     /// Whether there is more than one.
@@ -38,10 +40,14 @@ impl Route {
     /// The present one serves.
     pub(crate) fn serves(&mut self) {
         (self.failed, self.followed) = (0, 0);
+        self.tried.clear();
     }
 
     /// The present one failed with this error: goes on to the next. Whether that one is to be tried without a pause.
     pub(crate) fn after(&mut self, error: &ClientError) -> bool {
+        let present = self.present().clone();
+        self.tried.retain(|(endpoint, _)| *endpoint != present);
+        self.tried.push((present, error.clone()));
         if let Some(primary) = self.named(error)
             && self.followed < FOLLOWED_MAX
         {
@@ -61,6 +67,23 @@ impl Route {
         !pause
     }
 
+    /// What became of all that were tried, the last one with this error: which of several is to be looked at is not known here.
+    pub(crate) fn verdict(&self, last: ClientError) -> ClientError {
+        // If all have answered, the last one's word is as good as any.
+        let is_told = self.tried.iter().all(|(_, error)| matches!(error, ClientError::Wire { .. }));
+        if last.is_lasting() || is_told || self.tried.len() < 2 {
+            return last;
+        }
+        let endpoints: Vec<String> = self.tried.iter().map(|(endpoint, _)| endpoint.to_string()).collect();
+        ClientError::Unreachable { endpoint: endpoints.join(" or "), reason: self.report() }
+    }
+
+    /// What each that was tried did last.
+    pub(crate) fn report(&self) -> String {
+        let each = |(endpoint, error): &(Endpoint, ClientError)| format!("{endpoint}: {}", briefly(error));
+        self.tried.iter().map(each).collect::<Vec<_>>().join("; ")
+    }
+
     fn named(&self, error: &ClientError) -> Option<Endpoint> {
         match error {
             ClientError::Wire { code: WireCode::NotPrimary, message, .. } if message.starts_with("ws://") => {
@@ -74,6 +97,20 @@ impl Route {
             }
             _ => None,
         }
+    }
+}
+
+/// What an address did, behind its name.
+fn briefly(error: &ClientError) -> String {
+    match error {
+        ClientError::Unreachable { reason, .. } | ClientError::Closed { reason } => reason.clone(),
+        ClientError::Wire { code: WireCode::NotPrimary, message, .. } if message.is_empty() => {
+            "it is not the primary, and knows of none".into()
+        }
+        ClientError::Wire { code: WireCode::NotPrimary, message, .. } => {
+            format!("it is not the primary, which is at {message}")
+        }
+        other => other.to_string(),
     }
 }
 
@@ -119,5 +156,22 @@ mod tests {
         let mut route = Route::new(vec![Endpoint::of_http("http://a:1")]);
         assert!(route.after(&not_primary("ws://b:1/v1/ws")));
         assert_eq!(*route.present(), Endpoint::of_http("http://b:1"));
+    }
+
+    #[test]
+    fn in_the_end_it_is_said_what_each_did() {
+        let mut route = Route::new(vec![tcp("a:1"), tcp("b:1")]);
+        route.after(&dead());
+        assert_eq!(route.verdict(dead()), dead(), "one only");
+        route.after(&not_primary("a:1"));
+        let said = route.verdict(not_primary("a:1")).to_string();
+        let each = "tcp://a:1: dead; tcp://b:1: it is not the primary, which is at a:1";
+        assert!(said.starts_with(&format!("cannot reach tcp://a:1 or tcp://b:1: {each}")), "{said}");
+        let lasting = ClientError::Protocol("x".into());
+        assert_eq!(route.verdict(lasting.clone()), lasting);
+        route.after(&not_primary(""));
+        assert_eq!(route.verdict(not_primary("")), not_primary(""), "all have answered");
+        route.serves();
+        assert_eq!(route.report(), "");
     }
 }

@@ -72,6 +72,8 @@ struct State {
     /// Frames to be written.
     out: Vec<u8>,
     online: bool,
+    /// While there is no connection: what each address that was tried did.
+    away: Option<String>,
     /// Why nothing will ever be answered any more.
     ended: Option<ClientError>,
     /// Counts requests and feeds.
@@ -99,6 +101,7 @@ impl Shared {
             feeds: Vec::new(),
             out: Vec::new(),
             online: true,
+            away: None,
             ended: None,
             count: 0,
             heard: 0,
@@ -180,6 +183,22 @@ impl Shared {
         self.lock().held_up = why;
     }
 
+    /// The connection cannot be made again so far: what each address that was tried did.
+    pub(crate) fn away(&self, report: String) {
+        self.lock().away = Some(report);
+    }
+
+    /// Why there is no answer, if that is because there is no connection.
+    pub(crate) fn why_away(&self) -> Option<ClientError> {
+        let reason = self.lock().away.clone()?;
+        Some(ClientError::Closed { reason: format!("and none could be made again: {reason}") })
+    }
+
+    /// Whether somebody waits for an answer.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        !self.lock().pending.is_empty()
+    }
+
     /// How many frames came since the last call.
     pub(crate) fn take_heard(&self) -> u64 {
         std::mem::take(&mut self.lock().heard)
@@ -253,7 +272,7 @@ impl Shared {
         let state = &mut *guard;
         state.welcome = welcome;
         state.ids.heard(welcome.server_time_ms);
-        state.online = true;
+        (state.online, state.away) = (true, None);
         let mut open: Vec<&Pending> = state.pending.values().collect();
         open.sort_unstable_by_key(|pending| pending.nth);
         for pending in open {

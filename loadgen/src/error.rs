@@ -215,6 +215,9 @@ impl LoadError {
             HttpError::Silent { url, after } => {
                 Self::NoServer { url, reason: format!("no answer within {after:?}") }
             }
+            HttpError::Nowhere(_) => {
+                Self::NoServer { url: "any of its addresses".to_owned(), reason: error.to_string() }
+            }
             HttpError::Address(_) => Self::Option(error.to_string()),
             HttpError::Refused { .. } | HttpError::Answer(_) => {
                 Self::HttpRefused(for_this_program(&error.to_string()))

@@ -162,7 +162,10 @@ pub enum WalError {
     },
     /// The directory follows a primary.
     #[error(
-        "{path} is a standby's; run `frontrow backup` to go on following, or `frontrow promote` to make it the primary"
+        "{path} is a standby's; run `frontrow backup --primary HOST:PORT --data {}` to go on following, or, if its primary is gone \
+         for good, `frontrow promote --offline --data {}` to make it the primary",
+        quoted(.path),
+        quoted(.path)
     )]
     IsStandby {
         /// The data directory.
@@ -539,4 +542,9 @@ pub enum AppendError {
         /// The first failure.
         reason: Arc<str>,
     },
+}
+
+/// As a shell takes it for one word, whatever is in it.
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
 }

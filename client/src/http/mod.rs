@@ -3,14 +3,18 @@
 //! One connection per request: these are rare. Only `http://` is spoken; put a TLS proxy in between where
 //! a network is not trusted.
 
+mod addresses;
+mod error;
 mod types;
 
+pub use error::HttpError;
 pub use types::{
     Behind, Blocked, BookedSeats, Booking, Bookings, Categories, Category, Created, DevToken, Event,
     EventDetail, EventQuery, EventRulesLine, Map, OwnBooking, OwnBookings, RowMap, RowState, SectionMap,
     SectionState, SectionSum,
 };
 
+use error::no_connection;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
@@ -21,7 +25,7 @@ use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -30,65 +34,10 @@ use frontrow_shard::{Epoch, EventId, Lsn, PartitionId, UserId};
 
 /// The longest answer taken, in bytes: the map of a very large event.
 const MAX_ANSWER: usize = 256 << 20;
-/// What an error begins with if nothing was sent.
-const NO_CONNECTION: &str = "no connection";
+/// Gives the same user as many tokens as he asks for.
+const DEV_TOKEN: &str = "/v1/dev/token";
 /// How long a connection may take, and then the answer, unless somebody says otherwise.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Why an HTTP request has no good answer.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum HttpError {
-    /// Not an address of a server.
-    #[error("`{0}` is no address of a server; write http://host:port")]
-    Address(String),
-    /// No connection, or it broke.
-    #[error("cannot reach {url}: {reason}; check the address, and that the server runs")]
-    Unreachable {
-        /// The server.
-        url: String,
-        /// What went wrong.
-        reason: String,
-    },
-    /// It was asked, and nothing came: what was asked may still be done.
-    #[error(
-        "{url} takes connections and does not answer (nothing within {after:?}); look there whether the process is stopped or \
-         the machine has no memory, CPU or disk left for it"
-    )]
-    Silent {
-        /// The server.
-        url: String,
-        /// How long it was waited for.
-        after: Duration,
-    },
-    /// The server said no.
-    #[error("{message}")]
-    Refused {
-        /// The HTTP status.
-        status: u16,
-        /// The server's code for it.
-        code: String,
-        /// What it says, with what to do.
-        message: String,
-        /// Whether the same may succeed later.
-        retryable: bool,
-        /// All that the server said, for machines: `{"code", "message", …}`.
-        error: Box<Value>,
-    },
-    /// The answer is not what this client knows.
-    #[error("the server's answer is not understood ({0}); check the address and the versions of both")]
-    Answer(String),
-}
-
-impl HttpError {
-    /// Whether what was asked may be done all the same.
-    pub fn is_open(&self) -> bool {
-        match self {
-            Self::Silent { .. } => true,
-            Self::Unreachable { reason, .. } => !reason.starts_with(NO_CONNECTION),
-            Self::Address(_) | Self::Refused { .. } | Self::Answer(_) => false,
-        }
-    }
-}
 
 /// What a standby says of an answer that it gives from what it has applied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -110,8 +59,32 @@ pub struct Http {
     /// A user's token, shown where one's own is asked for.
     token: Option<String>,
     patience: Duration,
-    /// What the last answer was, if it was a standby's. Shared by clones.
-    view: Arc<Mutex<Option<StandbyView>>>,
+    /// Where the last answer came from. Shared by clones.
+    last: Arc<Mutex<Last>>,
+}
+
+/// Where an answer came from.
+#[derive(Default)]
+struct Last {
+    /// `host:port`.
+    at: Option<String>,
+    /// What it was, if it was a standby's.
+    view: Option<StandbyView>,
+}
+
+/// What is asked.
+struct Asked<'a> {
+    method: Method,
+    path: &'a str,
+    kind: Option<&'a str>,
+    body: Bytes,
+}
+
+impl Asked<'_> {
+    /// Whether it may be done by several, or done again: nothing is changed by it.
+    fn only_asks(&self) -> bool {
+        self.method == Method::GET || self.path == DEV_TOKEN
+    }
 }
 
 /// An answer, and whether it is a standby's.
@@ -128,11 +101,11 @@ impl std::fmt::Debug for Http {
 
 impl Http {
     /// The server at `url` (`http://host:port`), or at one of several with commas between them: the next is asked when
-    /// one cannot be reached or is not the primary. What a standby answers is taken if no other does better. Nothing is
-    /// sent yet.
+    /// one cannot be reached, does not answer within three seconds, or is not the primary. What a standby answers is taken if no
+    /// other does better. Nothing is sent yet.
     pub fn new(url: &str) -> Result<Self, HttpError> {
         let authorities = url.split(',').map(|url| authority(url.trim())).collect::<Result<_, _>>()?;
-        Ok(Self { authorities, admin_key: None, token: None, patience: PATIENCE, view: Arc::default() })
+        Ok(Self { authorities, admin_key: None, token: None, patience: PATIENCE, last: Arc::default() })
     }
 
     /// The same, with the operator's key for the requests that need it.
@@ -147,6 +120,14 @@ impl Http {
         Self { patience, ..self }
     }
 
+    /// One for each address, with its URL.
+    pub fn each(&self) -> impl Iterator<Item = (String, Self)> {
+        self.authorities.iter().map(|at| {
+            let one = Self { authorities: vec![at.clone()], last: Arc::default(), ..self.clone() };
+            (url(at), one)
+        })
+    }
+
     /// Whether somebody takes a connection there, whatever he says on it then; at one address of several is enough.
     pub async fn takes_connections(&self) -> bool {
         for at in &self.authorities {
@@ -157,9 +138,19 @@ impl Http {
         false
     }
 
+    /// The one that the last answer came from, with its URL.
+    pub fn answered_by(&self) -> Option<(String, Self)> {
+        let at = self.lock_last().at.clone()?;
+        self.each().find(|(one, _)| *one == url(&at))
+    }
+
     /// What the last answer said of itself, if it came from a standby.
     pub fn standby_view(&self) -> Option<StandbyView> {
-        self.view.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock_last().view.clone()
+    }
+
+    fn lock_last(&self) -> MutexGuard<'_, Last> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Events whose name has these words; all for none.
@@ -195,7 +186,7 @@ impl Http {
     /// A token for any user, from a server in development mode.
     pub async fn dev_token(&self, user: UserId) -> Result<DevToken, HttpError> {
         // As a text: not every JSON reader keeps 64 bits.
-        self.post("/v1/dev/token", &json!({ "user": user.to_string() })).await
+        self.post(DEV_TOKEN, &json!({ "user": user.to_string() })).await
     }
 
     /// The server's counters, in Prometheus' text format.
@@ -352,47 +343,35 @@ impl Http {
         kind: Option<&str>,
         body: Bytes,
     ) -> Result<Bytes, HttpError> {
-        let (mut last, mut spare) = (None, None);
-        for at in &self.authorities {
-            let Fetched { bytes, standby } = self.fetch_at(at, &method, path, kind, &body).await;
-            match bytes {
-                Err(error) if standby.is_some() || is_for_another(&error) => last = Some(error),
-                Ok(bytes) if standby.is_some() => {
-                    spare.get_or_insert((bytes, standby));
-                }
-                answered => {
-                    self.note(None);
-                    return answered;
-                }
+        let asked = Asked { method, path, kind, body };
+        // In boxes: a command asks in many places, and each would have room for all of it.
+        match &self.authorities[..] {
+            [at] => {
+                let fetched = self.fetch_at(at, &asked, self.patience).await;
+                self.answered(at, fetched)
             }
+            _ if asked.only_asks() => Box::pin(self.ask_any(&asked)).await,
+            _ => Box::pin(self.send_to_one(&asked)).await,
         }
-        if let Some((bytes, standby)) = spare {
-            self.note(standby);
-            return Ok(bytes);
-        }
-        Err(last.unwrap_or_else(|| HttpError::Address(String::new())))
     }
 
-    fn note(&self, standby: Option<StandbyView>) {
-        *self.view.lock().unwrap_or_else(PoisonError::into_inner) = standby;
+    fn answered(&self, at: &str, fetched: Fetched) -> Result<Bytes, HttpError> {
+        self.note(at, fetched.standby.filter(|_| fetched.bytes.is_ok()));
+        fetched.bytes
     }
 
-    async fn fetch_at(
-        &self,
-        at: &str,
-        method: &Method,
-        path: &str,
-        kind: Option<&str>,
-        body: &Bytes,
-    ) -> Fetched {
+    fn note(&self, at: &str, view: Option<StandbyView>) {
+        *self.lock_last() = Last { at: Some(at.to_owned()), view };
+    }
+
+    async fn fetch_at(&self, at: &str, asked: &Asked<'_>, after: Duration) -> Fetched {
         let answering = async {
-            let request = self.build(at, method.clone(), path, kind, body.clone())?;
-            let after = self.patience;
+            let request = self.build(at, asked)?;
             let socket = timeout(after, TcpStream::connect(at)).await;
-            let none = |why: String| unreachable(at, format!("{NO_CONNECTION}: {why}"));
+            let none = |why: String| HttpError::Unreachable { url: url(at), reason: no_connection(&why) };
             let socket = socket.map_err(|_| none(format!("none within {after:?}")))?;
             let socket = socket.map_err(|error| none(error.to_string()))?;
-            let late = |_| HttpError::Silent { url: format!("http://{at}"), after };
+            let late = |_| HttpError::Silent { url: url(at), after };
             timeout(after, exchange(at, socket, request)).await.map_err(late)?
         };
         match answering.await {
@@ -405,23 +384,17 @@ impl Http {
         }
     }
 
-    fn build(
-        &self,
-        at: &str,
-        method: Method,
-        path: &str,
-        kind: Option<&str>,
-        body: Bytes,
-    ) -> Result<Request<Full<Bytes>>, HttpError> {
-        let mut request = Request::builder().method(method).uri(path).header(HOST, at);
+    fn build(&self, at: &str, asked: &Asked<'_>) -> Result<Request<Full<Bytes>>, HttpError> {
+        let Asked { method, path, kind, body } = asked;
+        let mut request = Request::builder().method(method).uri(*path).header(HOST, at);
         if let Some(kind) = kind {
-            request = request.header(CONTENT_TYPE, kind);
+            request = request.header(CONTENT_TYPE, *kind);
         }
         let key = if path.starts_with("/v1/admin/") { &self.admin_key } else { &self.token };
         if let Some(key) = key {
             request = request.header(AUTHORIZATION, format!("Bearer {key}"));
         }
-        request.body(Full::new(body)).map_err(|error| HttpError::Address(format!("{path}: {error}")))
+        request.body(Full::new(body.clone())).map_err(|error| HttpError::Address(format!("{path}: {error}")))
     }
 }
 
@@ -431,15 +404,6 @@ fn authority(url: &str) -> Result<String, HttpError> {
     let rest = url.strip_prefix("http://").ok_or_else(wrong)?.trim_end_matches('/');
     let whole = rest.parse::<hyper::http::uri::Authority>().map_err(|_| wrong())?;
     Ok(if whole.port().is_some() { rest.to_owned() } else { format!("{rest}:80") })
-}
-
-/// Whether nothing was asked of anybody yet who could have done it.
-fn is_for_another(error: &HttpError) -> bool {
-    match error {
-        HttpError::Unreachable { reason, .. } => reason.starts_with(NO_CONNECTION),
-        HttpError::Refused { code, .. } => code == "not_primary" || code == "standby_not_ready",
-        _ => false,
-    }
 }
 
 /// What a standby's headers say of its answer.
@@ -469,7 +433,10 @@ async fn exchange(
         let response = sender.send_request(request).await.map_err(broken)?;
         let (parts, body) = response.into_parts();
         let body = Limited::new(body, MAX_ANSWER).collect().await;
-        let body = body.map_err(|error| HttpError::Answer(error.to_string()))?;
+        let body = body.map_err(|error| match error.downcast::<hyper::Error>() {
+            Ok(error) => broken(*error),
+            Err(too_long) => HttpError::Answer(too_long.to_string()),
+        })?;
         Ok((parts, body.to_bytes()))
     };
     // The connection only moves when it is polled; it may well end before the answer is taken apart.
@@ -484,7 +451,11 @@ async fn exchange(
 }
 
 fn unreachable(at: &str, reason: String) -> HttpError {
-    HttpError::Unreachable { url: format!("http://{at}"), reason }
+    HttpError::Unreachable { url: url(at), reason }
+}
+
+fn url(at: &str) -> String {
+    format!("http://{at}")
 }
 
 /// `{"error": {"code", "message", "retryable", …}}`, or whatever a proxy in between made of it.
