@@ -340,7 +340,10 @@ fn an_old_primary_that_wakes_or_is_started_again_is_told_and_stops() {
         // By mistake, as a primary: it serves until it is told.
         let again = Server::overheard(a.path(), &fixed);
         let (code, words) = ended(again).await.expect("no panic");
-        assert!(code == Some(76) && words.contains("`frontrow backup`"), "{code:?} {words}");
+        assert!(
+            code == Some(76) && words.contains("`frontrow backup --primary NEW:PORT --data DIR`"),
+            "{code:?} {words}"
+        );
     });
 }
 
