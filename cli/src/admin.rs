@@ -2,7 +2,7 @@
 
 use crate::args::{BlockArgs, BookingsArgs, Create, Event, EventArg};
 use crate::browse::say_behind;
-use crate::failure::{Failure, LOOK_AT_EVENTS};
+use crate::failure::{Failure, look_at_events};
 use crate::plan;
 use crate::session::Session;
 use crate::show::Out;
@@ -50,7 +50,7 @@ async fn changed<T>(
     session: &Session,
     answer: impl Future<Output = Result<T, HttpError>>,
 ) -> Result<T, Failure> {
-    session.operate(LOOK_AT_EVENTS, Box::pin(answer)).await
+    session.operate(look_at_events(&session.common.command()), Box::pin(answer)).await
 }
 
 async fn number(session: &Session, args: &EventArg) -> Result<u32, Failure> {

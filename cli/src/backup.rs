@@ -22,7 +22,9 @@ const PROMOTION: Duration = Duration::from_secs(120);
 const AWAY: Duration = Duration::from_secs(20);
 
 /// How to know what has become of an operation on a node.
-const LOOK: &str = "look with `frontrow status` before you ask again";
+fn look(session: &Session) -> String {
+    format!("look with `{} status` before you ask again", session.common.command())
+}
 
 /// What an operator has to see to without a cluster.
 const KEEP_DOWN: &str = "Keep the old primary from serving: if it was alone (`frontrow replication alone`), or acknowledges \
@@ -57,8 +59,8 @@ pub(crate) fn run(common: &Common, args: &Backup, out: Out) -> Result<(), Failur
 pub(crate) async fn promote(session: &Session, args: &Promote, out: Out) -> Result<(), Failure> {
     let path = if args.force { "/v1/admin/promote?force=true" } else { "/v1/admin/promote" };
     let http = session.operator()?;
-    let answer = session.operate(LOOK, http.operate(path)).await?;
-    session.under_way.set(UnderWay::Operation { look: LOOK });
+    let answer = session.operate(look(session), http.operate(path)).await?;
+    session.under_way.set(UnderWay::Operation { look: look(session) });
     // Of several addresses the one that does it.
     let (url, node) = http.answered_by().unwrap_or_else(|| (session.common.server.clone(), http));
     let late = async {
@@ -67,16 +69,16 @@ pub(crate) async fn promote(session: &Session, args: &Promote, out: Out) -> Resu
         format!("waiting: {url} has begun to take over, and does not {lacks} yet")
     };
     let served = session.saying(late, tokio::time::timeout(PROMOTION, serving(&node, AWAY))).await;
-    let look = format!(
+    let remedy = format!(
         "look at what it says there (journalctl -u frontrow), and ask again with `{} status`",
         session.common.command()
     );
     let node = match served {
         Ok(Some(node)) => node,
-        Ok(None) => return Err(gone(&url, &look)),
+        Ok(None) => return Err(gone(&url, &remedy)),
         Err(_) => {
             let message = format!(
-                "{url} has begun to take over, and does not serve after {} s: it may still read its log, or it has ended: {look}",
+                "{url} has begun to take over, and does not serve after {} s: it may still read its log, or it has ended: {remedy}",
                 PROMOTION.as_secs()
             );
             return Err(Failure::Refused { code: "not_yet", message });
@@ -106,10 +108,10 @@ async fn serving(node: &Http, away: Duration) -> Option<Value> {
 }
 
 /// What is known of a node at `url` that nothing listens at.
-fn gone(url: &str, look: &str) -> Failure {
+fn gone(url: &str, remedy: &str) -> Failure {
     Failure::Gone(format!(
         "{url} had begun to take over and is not there any more: nothing has listened there for {} s. It has ended, or it reads a \
-         log that is long.\nWhat to do: {look}.",
+         log that is long.\nWhat to do: {remedy}.",
         AWAY.as_secs()
     ))
 }
@@ -158,8 +160,12 @@ pub(crate) async fn replication(session: &Session, what: &Replication, out: Out)
     let http = session.operator()?;
     let answer = match what {
         Replication::Status => session.ask(http.replication()).await,
-        Replication::Alone => session.operate(LOOK, http.operate("/v1/admin/replication/alone")).await,
-        Replication::Backup => session.operate(LOOK, http.operate("/v1/admin/replication/backup")).await,
+        Replication::Alone => {
+            session.operate(look(session), http.operate("/v1/admin/replication/alone")).await
+        }
+        Replication::Backup => {
+            session.operate(look(session), http.operate("/v1/admin/replication/backup")).await
+        }
     };
     let answer: Value = match answer {
         // A standby has none of its own.

@@ -4,7 +4,7 @@ use frontrow_client::{ClientError, HttpError, RequestId, format_id};
 use serde_json::{Value, json};
 
 /// How far a command has come with what it is to change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum UnderWay {
     /// Nothing was sent that changes anything.
     Nothing,
@@ -13,7 +13,7 @@ pub(crate) enum UnderWay {
     /// The same of an operator's, which has no id; this is how to find out what has become of it.
     Operation {
         /// What to do.
-        look: &'static str,
+        look: String,
     },
     /// The answer is there.
     Answered,
@@ -26,8 +26,11 @@ const NOTHING: &str = "nothing was sent that could change anything";
 /// What to do then.
 const AGAIN: &str = "simply run it again";
 /// How to know what has become of an operation on events.
-pub(crate) const LOOK_AT_EVENTS: &str =
-    "look with `frontrow events` and `frontrow seats` before you ask again: an event may be made twice";
+pub(crate) fn look_at_events(command: &str) -> String {
+    format!(
+        "look with `{command} events` and `{command} seats EVENT` before you ask again: an event may be made twice"
+    )
+}
 
 /// Why a command did not do what it should.
 #[derive(Debug)]
@@ -39,7 +42,7 @@ pub(crate) enum Failure {
     /// No answer came to a request, which may be carried out all the same.
     Open(ClientError, RequestId),
     /// The same of an operator's; this is how to find out.
-    OpenOperation(HttpError, &'static str),
+    OpenOperation(HttpError, String),
     /// The command was told to end, by the signal of this number, when it had come so far.
     Interrupted { signal: u8, left: UnderWay },
     /// The HTTP side failed or refused.

@@ -1,6 +1,6 @@
 //! A command that talks to a server is told to end: what it leaves undecided is said.
 
-use crate::failure::Failure;
+use crate::failure::{Failure, UnderWay};
 use crate::session::Session;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -26,7 +26,8 @@ pub(crate) async fn unless_told(
         _ = terminate.recv() => SignalKind::terminate(),
         _ = gone => SignalKind::hangup(),
     };
-    Err(Failure::Interrupted { signal: kind.as_raw_value() as u8, left: session.under_way.get() })
+    let left = session.under_way.replace(UnderWay::Answered);
+    Err(Failure::Interrupted { signal: kind.as_raw_value() as u8, left })
 }
 
 fn on(kind: SignalKind) -> Result<Signal, Failure> {

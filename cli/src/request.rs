@@ -39,10 +39,10 @@ impl Session {
     /// The same for an operator's; `look` is how to find out what has become of it.
     pub(crate) async fn operate<T>(
         &self,
-        look: &'static str,
+        look: String,
         answer: impl Future<Output = Result<T, HttpError>>,
     ) -> Result<T, Failure> {
-        self.under_way.set(UnderWay::Operation { look });
+        self.under_way.set(UnderWay::Operation { look: look.clone() });
         let outcome = self.patiently(None, Box::pin(answer)).await;
         self.under_way.set(UnderWay::Answered);
         outcome.map_err(
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn an_operator_who_got_no_answer_hears_how_to_find_out() {
         let silent = HttpError::Silent { url: "http://h:1".into(), after: Duration::from_secs(15) };
-        let failure = Failure::OpenOperation(silent, "look there");
+        let failure = Failure::OpenOperation(silent, "look there".into());
         let text = failure.text();
         assert!(
             text.starts_with("http://h:1 takes connections and does not answer (nothing within 15s)"),

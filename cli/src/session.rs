@@ -13,8 +13,8 @@ use std::time::Duration;
 /// How long an answer may take that only says how things are.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// How long one of several addresses may take to welcome a client before the next is tried. While an answer is waited for, half
-/// of it without a word from the server is followed by a question, and another half by the next address.
+/// How long one of several addresses may take to welcome a client, and be silent before it is asked whether it is there: the next
+/// is tried then.
 const WELCOME: Duration = Duration::from_secs(3);
 
 /// See the module. Nothing is connected before it is needed.
@@ -69,8 +69,11 @@ impl Session {
             Some(all) => all.split(',').map(|address| Endpoint::Tcp(address.trim().to_owned())).collect(),
             None => self.servers().iter().map(|url| Endpoint::of_http(url)).collect(),
         };
-        let options =
-            if endpoints.len() > 1 { Options { connect_timeout: WELCOME, ..options } } else { options };
+        let options = if endpoints.len() > 1 {
+            Options { connect_timeout: WELCOME, keepalive: WELCOME, ..options }
+        } else {
+            options
+        };
         Ok(self.patiently(None, Client::connect_to(endpoints, token, options)).await?)
     }
 

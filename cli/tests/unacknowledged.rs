@@ -368,7 +368,11 @@ fn a_server_that_hangs_is_called_so() {
         promote.hears(Signal::INT);
         let (ended, answer, rest) = promote.ended();
         assert_eq!((ended.code(), &*answer), (Some(130), ""));
-        assert!(rest.contains("may still be carried out") && rest.contains("`frontrow status`"), "{rest}");
+        assert!(
+            rest.contains("may still be carried out")
+                && rest.contains(&format!(" --server {} status`", server.url)),
+            "{rest}"
+        );
 
         status.hears_that_nobody_answers();
         let (ended, answer, rest) = status.ended();
