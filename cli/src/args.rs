@@ -298,7 +298,7 @@ pub(crate) struct Promote {
     #[arg(long)]
     pub(crate) offline: bool,
     /// Take over from a primary that lives; without this it is refused.
-    #[arg(long, conflicts_with = "offline")]
+    #[arg(long)]
     pub(crate) force: bool,
     /// With --offline: the configuration file, as for serve.
     #[arg(long, value_name = "FILE", requires = "offline")]

@@ -20,6 +20,8 @@ use tokio::time::Instant;
 const PROMOTION: Duration = Duration::from_secs(120);
 /// How long nothing may listen at a node that takes over: it has ended then, or reads a log that is long.
 const AWAY: Duration = Duration::from_secs(20);
+/// A node that is a standby so long after it was told to take over was begun anew.
+const STANDBY: Duration = Duration::from_secs(3);
 
 /// How to know what has become of an operation on a node.
 fn look(session: &Session) -> String {
@@ -74,7 +76,14 @@ pub(crate) async fn promote(session: &Session, args: &Promote, out: Out) -> Resu
         session.common.command()
     );
     let node = match served {
-        Ok(Some(node)) => node,
+        Ok(Some(Came::Serves(node))) => node,
+        Ok(Some(Came::Follows)) => {
+            let message = format!(
+                "{url} had begun to take over, and is a standby as before: it was ended, or ended by itself, and was started again. \
+                 It was not promoted: {remedy}, and promote it once more"
+            );
+            return Err(Failure::Refused { code: "not_promoted", message });
+        }
         Ok(None) => return Err(gone(&url, &remedy)),
         Err(_) => {
             let message = format!(
@@ -89,12 +98,27 @@ pub(crate) async fn promote(session: &Session, args: &Promote, out: Out) -> Resu
     Ok(())
 }
 
+/// What became of a promotion.
+#[derive(Debug, PartialEq)]
+enum Came {
+    /// It serves, and this is what it says of itself.
+    Serves(Value),
+    /// It is a standby again.
+    Follows,
+}
+
 /// Waits until the node is the primary, and serves; `None` once nothing has listened there for as long as `away`.
-async fn serving(node: &Http, away: Duration) -> Option<Value> {
-    let mut since: Option<Instant> = None;
+async fn serving(node: &Http, away: Duration) -> Option<Came> {
+    let (begun, mut since) = (Instant::now(), None::<Instant>);
     loop {
         match node.node().await {
-            Ok(node) if node["role"] == "primary" && node["ready"] == true => return Some(node),
+            Ok(node) if node["role"] == "primary" && node["ready"] == true => {
+                return Some(Came::Serves(node));
+            }
+            // The one that was told ends at once: this is another process.
+            Ok(node) if node["role"] == "standby" && begun.elapsed() >= STANDBY => {
+                return Some(Came::Follows);
+            }
             // Between following and serving it does not listen.
             Err(error) if error.is_away() => {
                 if since.get_or_insert_with(Instant::now).elapsed() >= away {

@@ -328,7 +328,10 @@ fn command(words: &[&str]) -> String {
 fn a_standby_that_does_not_follow_is_not_promoted_beside_a_primary_that_lives() {
     within(120, async {
         let [a, b, c] = [(); 3].map(|()| tempfile::tempdir().expect("a folder"));
-        let primary = Server::empty(a.path(), &settings("local"));
+        let port = frontrow_engine::free_port(std::net::Ipv4Addr::LOCALHOST.into()).expect("a port");
+        let at = format!("127.0.0.1:{port}");
+        let fixed = [settings("local"), vec![("FRONTROW_REPLICATION__LISTEN", &*at)]].concat();
+        let primary = Server::empty(a.path(), &fixed);
         make_event(&primary, a.path()).await;
         let past = Server::standby(c.path(), &primary.replication, &settings("local"));
         caught_up(&primary, a.path()).await;
@@ -346,15 +349,32 @@ fn a_standby_that_does_not_follow_is_not_promoted_beside_a_primary_that_lives() 
             refused.expect_err("it is refused").to_string()
         };
         let why = promote().await;
-        assert!(why.contains("the primary lives") && why.contains("is primary in epoch 1)"), "{why}");
+        assert!(why.contains("the primary may live") && why.contains("is primary in epoch 1)"), "{why}");
         primary.pause();
         let why = promote().await;
         assert!(why.contains("may be halted") && why.contains("--force"), "{why}");
+        assert_eq!(status().await["could_be_promoted"], false);
+        // It is dead, and the other one has what was sold since.
+        primary.kill();
+        let why = loop {
+            let why = promote().await;
+            if !why.contains("may live") {
+                break why;
+            }
+        };
+        assert!(why.contains("Promote that other standby"), "{why}");
         past.kill();
-        let why = command(&["promote", "--offline", "--data", &folder(c.path())]);
+        let primary = Server::empty(a.path(), &fixed);
+        primary.pause();
+        let offline = ["promote", "--offline", "--data", &folder(c.path())];
+        let why = command(&offline);
         assert!(why.contains("may be halted") && why.contains("FOLLOWED"), "{why}");
+        // Who cannot be asked may live.
+        std::fs::write(c.path().join("data/FOLLOWED"), "x").expect("written");
+        let why = command(&offline);
+        assert!(why.contains("it is damaged") && why.contains("--force"), "{why}");
         primary.wake();
-        assert_eq!(primary.http().node().await.expect("it serves")["epoch"], 1);
+        assert_eq!(primary.http().node().await.expect("it serves")["epoch"], 2);
     });
 }
 

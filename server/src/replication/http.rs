@@ -349,11 +349,17 @@ async fn promote(State(site): State<Arc<Site>>, Query(how): Query<How>, headers:
         && let Some(why) = primary_lives(&site).await
     {
         let message = format!(
-            "the primary lives ({why}): two primaries would sell the same seats. Stop it first (systemctl stop frontrow there), \
+            "the primary may live ({why}): two primaries would sell the same seats. Stop it first (systemctl stop frontrow there), \
              then ask again. Only if it cannot be stopped: --force (?force=true); it ends when it hears of the new epoch, which it \
              is told as soon as it can be reached"
         );
         let error = Json(json!({"error": {"code": "primary_lives", "message": message}}));
+        return (StatusCode::CONFLICT, error).into_response();
+    }
+    if !how.force && site.shared.lock().taken {
+        let message = "another standby followed the primary while this one did not: what was sold since is not here, and would be \
+                       sold once more. Promote that other standby. Only if it is lost as well: --force (?force=true)";
+        let error = Json(json!({"error": {"code": "not_caught_up", "message": message}}));
         return (StatusCode::CONFLICT, error).into_response();
     }
     let baseless = site.shared.lock().baseless.clone();

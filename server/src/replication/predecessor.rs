@@ -43,13 +43,13 @@ pub struct Predecessor {
 impl Predecessor {
     /// Who is called at this address, by the name that it had if the directory at `data` followed it.
     pub(super) fn at(address: &str, data: &Path) -> Self {
-        let known = Self::of(data).filter(|known| known.address == address);
+        let known = Self::read(data).ok().flatten().filter(|known| known.address == address);
         known.unwrap_or_else(|| Self { address: address.to_owned(), node: 0 })
     }
 
     /// Writes down in `dir` who is followed, durably, if it is not there already.
     pub(super) fn note(&self, dir: &DataDir, data: &Path) -> Result<(), WalError> {
-        if Self::of(data).as_ref() == Some(self) {
+        if Self::read(data).is_ok_and(|known| known.as_ref() == Some(self)) {
             return Ok(());
         }
         dir.note(FILE, self.encode().as_bytes())
@@ -58,18 +58,29 @@ impl Predecessor {
     /// Whom the directory at `data` followed last, if it ever followed anybody. One that cannot be read is told of: nobody is called
     /// for it.
     pub(crate) fn of(data: &Path) -> Option<Self> {
+        Self::read(data).unwrap_or_else(|why| {
+            tracing::error!(%why, "nobody is told of the epoch that is served in here");
+            None
+        })
+    }
+
+    /// The same. Errors: what is wrong with the file, with what to do.
+    pub(crate) fn read(data: &Path) -> Result<Option<Self>, String> {
         let path = data.join(FILE);
-        match regular::read(&path).map(String::from_utf8) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return None,
-            Ok(Ok(text)) => {
-                if let Some(found) = Self::decode(&text) {
-                    return Some(found);
-                }
-            }
-            Ok(Err(_)) | Err(_) => {}
-        }
-        tracing::warn!(path = %path.display(), "whom this node followed cannot be read: nobody is told of its epoch");
-        None
+        let why = match regular::read(&path).map(String::from_utf8) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Ok(Ok(text)) => match Self::decode(&text) {
+                Some(found) => return Ok(Some(found)),
+                None => "it is damaged".to_owned(),
+            },
+            Ok(Err(_)) => "it is not text".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        Err(format!(
+            "{}, which says where the primary before is told that it is none any more, cannot be read ({why}): put it back from a \
+             copy of this node, or remove it if that primary is gone for good",
+            path.display()
+        ))
     }
 
     fn encode(&self) -> String {
@@ -93,14 +104,19 @@ impl Predecessor {
     pub(crate) fn lives(&self, cluster: u128, own: NodeId) -> Option<String> {
         let address = &self.address;
         let claim = Claim { cluster, node: own, epoch: 0 };
-        match call(address, &claim, GLANCE, &|| false) {
-            Ok(Met::Later(epoch)) => Some(format!("{address} answers, and is primary in epoch {epoch}")),
-            Ok(Met::Other | Met::Earlier) => Some(format!("{address} answers, and is a primary")),
+        // Whoever takes no connection is as good as dead.
+        let socket = connect(address, GLANCE).ok()?;
+        let what = match talk(socket, &claim, GLANCE, &|| false) {
+            Ok(Met::Later(epoch)) => format!("answers, and is primary in epoch {epoch}"),
+            Ok(Met::Other | Met::Earlier) => "answers, and is a primary".to_owned(),
+            Err(error) if is_another_cluster(&error) => return None,
             Err(error) if error.kind() == ErrorKind::TimedOut => {
-                Some(format!("{address} takes connections and does not answer: it may be halted, and wake"))
+                "takes connections and does not answer: it may be halted, and wake".to_owned()
             }
-            Err(_) => None,
-        }
+            // A primary with all it can take, or a tunnel or a proxy whose other end is not known.
+            Err(error) => format!("takes connections, and ends them ({error})"),
+        };
+        Some(format!("{address} {what}"))
     }
 }
 
@@ -218,7 +234,16 @@ fn call_all(
 
 /// One call, until it is answered. Errors: nobody is there; [`ErrorKind::TimedOut`] if somebody is who says nothing.
 fn call(address: &str, claim: &Claim, patience: Duration, ends: &dyn Fn() -> bool) -> io::Result<Met> {
-    let mut socket = connect(address, patience.min(CONNECT))?;
+    talk(connect(address, patience.min(CONNECT))?, claim, patience, ends)
+}
+
+/// The same, once there is a connection.
+fn talk(
+    mut socket: TcpStream,
+    claim: &Claim,
+    patience: Duration,
+    ends: &dyn Fn() -> bool,
+) -> io::Result<Met> {
     socket.set_read_timeout(Some(LOOK))?;
     socket.set_write_timeout(Some(CONNECT))?;
     let mut receiver = Receiver::new(CLAIM, claim.cluster, claim.node, claim.epoch);
@@ -255,6 +280,15 @@ fn met(refusal: &Refusal, claim: &Claim) -> io::Result<Met> {
         RefusalCode::Taken => Ok(Met::Later(claim.epoch)),
         RefusalCode::NoSuchStream => Ok(Met::Other),
         _ => Err(io::Error::other(StreamError::Refused(*refusal))),
+    }
+}
+
+/// Whether a node of another cluster has the address by now.
+fn is_another_cluster(error: &io::Error) -> bool {
+    match error.get_ref().and_then(|error| error.downcast_ref::<StreamError>()) {
+        Some(StreamError::Refused(refusal)) => refusal.code == RefusalCode::OtherCluster,
+        Some(StreamError::OtherCluster { .. }) => true,
+        _ => false,
     }
 }
 
@@ -333,6 +367,12 @@ mod tests {
         let of = Predecessor { address: address.clone(), node: 7 };
         // Nobody answers, yet.
         assert!(of.lives(9, 1).unwrap().contains("may be halted"));
+        // One that has all it can take.
+        let busy = TcpListener::bind("127.0.0.1:0").unwrap();
+        let crowded = Predecessor { address: busy.local_addr().unwrap().to_string(), node: 7 };
+        let closes = std::thread::spawn(move || drop(busy.accept()));
+        assert!(crowded.lives(9, 1).unwrap().contains("ends them"));
+        closes.join().unwrap();
         drop(listener);
         assert_eq!(of.lives(9, 1), None);
         let claim = Claim { cluster: 9, node: 7, epoch: 5 };

@@ -16,6 +16,7 @@ use crate::signals;
 use frontrow_engine::Clock;
 use frontrow_shard::Limits;
 use frontrow_wal::fs::{Disk, RealDisk};
+use frontrow_wal::stream::{RefusalCode, StreamError};
 use frontrow_wal::{DataDir, DirOptions, NodeId, Role};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -350,9 +351,10 @@ impl<'a> Standby<'a> {
         if let Err(error @ FollowError::Lacking(_)) = &ended {
             self.grave = Some(error.to_string());
         }
-        // Whoever answers lives, whatever it answers.
-        let met = !matches!(ended, Err(FollowError::Socket { .. }));
-        self.shared.change(|state| state.met = met);
+        if let Err(FollowError::Stream(StreamError::Refused(refusal))) = &ended {
+            let taken = refusal.code == RefusalCode::Taken;
+            self.shared.change(|state| state.taken |= taken);
+        }
         let trouble = match ended {
             // That nobody is there any more is not what must be mended.
             Err(FollowError::Socket { .. }) if self.grave.is_some() => self.grave.clone().unwrap_or_default(),

@@ -69,8 +69,10 @@ pub(super) struct State {
     pub(super) connected: bool,
     /// Who is followed, or called.
     pub(super) primary: Option<String>,
-    /// Whether somebody was met when it was called last.
+    /// Whether a connection came about when it was called last.
     pub(super) met: bool,
+    /// The primary was followed by another standby, and this one has not followed it since: what was sold meanwhile is not here.
+    pub(super) taken: bool,
     /// What is here is being made fit to be followed with: nobody is promoted meanwhile.
     pub(super) fitting: bool,
     /// When the primary was heard last, in monotonic nanoseconds.

@@ -49,7 +49,7 @@ pub enum StartError {
     },
     /// The primary that a directory at rest followed answers.
     #[error(
-        "the primary lives: {why}. Two primaries would sell the same seats: stop it first (systemctl stop frontrow there). Only if it \
+        "the primary may live: {why}. Two primaries would sell the same seats: stop it first (systemctl stop frontrow there). Only if it \
          cannot be stopped: --force; it is ended when it hears of the new epoch. For a rehearsal with a copy, remove {}: the \
          copy calls nobody then", .path.join("FOLLOWED").display()
     )]

@@ -135,9 +135,12 @@ pub fn promote_at_rest(config: &Config, force: bool) -> Result<u32, StartError> 
     if dir.history()?.is_none_or(|history| history.role == Role::Primary) {
         return Err(WalError::IsPrimary { path: path.clone() }.into());
     }
-    let lives = || Predecessor::of(path)?.lives(found.cluster, 0);
-    if let Some(why) = (!force).then(lives).flatten() {
-        return Err(StartError::PrimaryLives { path: path.clone(), why });
+    let lives = || match Predecessor::read(path) {
+        Ok(of) => of.and_then(|of| of.lives(found.cluster, 0)).map(|why| (path.clone(), why)),
+        Err(why) => Some((path.clone(), why)),
+    };
+    if let Some((path, why)) = (!force).then(lives).flatten() {
+        return Err(StartError::PrimaryLives { path, why });
     }
     dir.erase_torn()?;
     // What cannot be served opens no epoch: that would keep the other node away.

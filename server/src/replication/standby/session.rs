@@ -21,7 +21,10 @@ impl Standby<'_> {
     /// One session, until any of its connections ends.
     pub(super) fn session(&mut self, primary: &str) -> Result<(), FollowError> {
         self.shared.change(|state| state.open = true);
-        let mut control = Wire::open(primary, self.leader.patience(), &self.shared)?;
+        let control = Wire::open(primary, self.leader.patience(), &self.shared);
+        // Whoever takes connections lives, whatever it answers.
+        self.shared.change(|state| state.met = control.is_ok());
+        let mut control = control?;
         let (cluster, seen) = self.dir.as_ref().map_or((0, 0), |dir| (dir.cluster(), dir.epoch()));
         let mut receiver = Receiver::new(CONTROL, cluster, self.node, seen);
         let hello = control.hello(&mut receiver).map_err(|error| self.foreign(error, primary))?;
@@ -288,5 +291,5 @@ fn begin(state: &mut State, plan: Plan, hello: &Hello, resume: &BTreeMap<u16, Re
     }
     state.plan = Some(plan);
     state.heard_ns = Some(Clock::monotonic_ns());
-    (state.connected, state.trouble, state.apart_ns) = (true, None, None);
+    (state.connected, state.taken, state.trouble, state.apart_ns) = (true, false, None, None);
 }
