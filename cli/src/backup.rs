@@ -70,7 +70,7 @@ pub(crate) async fn promote(session: &Session, args: &Promote, out: Out) -> Resu
         let lacks = if node.takes_connections().await { "serve" } else { "listen" };
         format!("waiting: {url} has begun to take over, and does not {lacks} yet")
     };
-    let served = session.saying(late, tokio::time::timeout(PROMOTION, serving(&node, AWAY))).await;
+    let served = session.saying(late, tokio::time::timeout(PROMOTION, serving(&node, (AWAY, STANDBY)))).await;
     let remedy = format!(
         "look at what it says there (journalctl -u frontrow), and ask again with `{} status`",
         session.common.command()
@@ -108,7 +108,7 @@ enum Came {
 }
 
 /// Waits until the node is the primary, and serves; `None` once nothing has listened there for as long as `away`.
-async fn serving(node: &Http, away: Duration) -> Option<Came> {
+async fn serving(node: &Http, (away, standby): (Duration, Duration)) -> Option<Came> {
     let (begun, mut since) = (Instant::now(), None::<Instant>);
     loop {
         match node.node().await {
@@ -116,7 +116,7 @@ async fn serving(node: &Http, away: Duration) -> Option<Came> {
                 return Some(Came::Serves(node));
             }
             // The one that was told ends at once: this is another process.
-            Ok(node) if node["role"] == "standby" && begun.elapsed() >= STANDBY => {
+            Ok(node) if node["role"] == "standby" && begun.elapsed() >= standby => {
                 return Some(Came::Follows);
             }
             // Between following and serving it does not listen.
@@ -525,13 +525,35 @@ mod tests {
         let address = listener.local_addr().expect("bound").to_string();
         // Slow is not gone.
         let away = Duration::from_millis(60);
-        let waited = tokio::time::timeout(away * 6, serving(&node_at(&address), away)).await;
+        let waited = tokio::time::timeout(away * 6, serving(&node_at(&address), (away, STANDBY))).await;
         assert!(waited.is_err(), "it listens: {waited:?}");
         drop(listener);
-        assert_eq!(serving(&node_at(&address), away).await, None);
+        assert_eq!(serving(&node_at(&address), (away, STANDBY)).await, None);
         let failure = gone("http://h:1", "look there");
         assert_eq!(failure.exit_code(), 3);
         assert!(failure.text().starts_with("http://h:1 had begun to take over and is not there any more"));
         assert!(failure.text().ends_with("look there."), "{}", failure.text());
+    }
+
+    #[tokio::test]
+    async fn a_node_that_is_a_standby_again_was_not_promoted() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound").to_string();
+        let answers = tokio::spawn(async move {
+            let body = r#"{"role":"standby"}"#;
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                body.len()
+            );
+            loop {
+                let (mut socket, _) = listener.accept().await.expect("somebody");
+                let mut asked = [0; 1024];
+                let _ = tokio::io::AsyncReadExt::read(&mut socket, &mut asked).await;
+                let _ = tokio::io::AsyncWriteExt::write_all(&mut socket, answer.as_bytes()).await;
+            }
+        });
+        let node = Http::new(&format!("http://{address}")).expect("an address");
+        assert_eq!(serving(&node, (AWAY, Duration::ZERO)).await, Some(Came::Follows));
+        answers.abort();
     }
 }
