@@ -2,27 +2,26 @@
 //! thing it can be told is to become the primary.
 
 use super::inspector::Inspector;
-use super::predecessor::Predecessor;
+use super::promote::promote;
 use super::readiness::not_ready;
 use super::status::{Shared, Standing, Unready};
 use super::view::{Shown, Views};
 use super::watchers::{Desk, Watchers};
-use crate::catalogue::{self, Catalogue, LoadErrors};
+use crate::catalogue::Catalogue;
 use crate::cluster::{Member, misdirected};
 use crate::cold::Archives;
 use crate::config::Config;
 use crate::http::{self, ApiError, Connections, Http};
 use crate::identity::Keys;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Query, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use frontrow_engine::Clock;
 use frontrow_shard::{Code, EventId, RowRef};
-use frontrow_wal::DataDir;
 use serde_json::json;
 use std::fmt::Write as _;
 use std::net::TcpListener;
@@ -36,9 +35,6 @@ const CATALOGUE_TURN: std::time::Duration = std::time::Duration::from_secs(10);
 /// Partitions whose positions an answer names: a proxy does not take headers of any length.
 const POSITIONS_MAX: usize = 256;
 
-/// Between two looks at what is about to change.
-const MOMENT: std::time::Duration = std::time::Duration::from_millis(20);
-
 const ROLE: HeaderName = HeaderName::from_static("frontrow-role");
 const EPOCH: HeaderName = HeaderName::from_static("frontrow-epoch");
 const AGE_MS: HeaderName = HeaderName::from_static("frontrow-age-ms");
@@ -46,12 +42,12 @@ const POSITION: HeaderName = HeaderName::from_static("frontrow-position");
 
 /// Everything a handler may use.
 pub(super) struct Site {
-    data: PathBuf,
-    shared: Arc<Shared>,
-    inspector: Arc<Inspector>,
+    pub(super) data: PathBuf,
+    pub(super) shared: Arc<Shared>,
+    pub(super) inspector: Arc<Inspector>,
     views: Arc<Views>,
-    member: Option<Arc<Member>>,
-    http: Arc<Http>,
+    pub(super) member: Option<Arc<Member>>,
+    pub(super) http: Arc<Http>,
     watchers: Arc<Watchers>,
 }
 
@@ -271,133 +267,12 @@ async fn metrics(State(site): State<Arc<Site>>) -> Response {
     families.answer()
 }
 
-#[derive(serde::Deserialize)]
-struct How {
-    /// Take over from a primary that lives.
-    #[serde(default)]
-    force: bool,
-}
-
-/// Why the primary seems to live, if it does: it is still followed a moment later (one that has just died may not have been missed
-/// yet), or somebody answers where it was.
-async fn primary_lives(site: &Site) -> Option<String> {
-    for turn in 0.. {
-        if !site.shared.lock().connected {
-            break;
-        }
-        if turn == 50 {
-            return Some("this standby follows it".into());
-        }
-        tokio::time::sleep(MOMENT).await;
-    }
-    let address = site.shared.lock().primary.clone()?;
-    let data = site.data.clone();
-    let call = move || {
-        let found = DataDir::peek(&data).ok()??;
-        Predecessor { address, node: 0 }.lives(found.cluster, 0)
-    };
-    tokio::task::spawn_blocking(call).await.ok()?
-}
-
-/// Why the log here could not be gone on from, as far as that is known before everything is applied.
-async fn not_promotable(site: &Site) -> Option<String> {
-    let (plan, have) = {
-        let state = site.shared.lock();
-        (state.plan.clone(), state.reached())
-    };
-    let (_, dir, _) = plan?;
-    let check = move || dir.check_promotable(&have).err().map(|error| error.to_string());
-    tokio::task::spawn_blocking(check).await.ok()?
-}
-
-/// What is wrong with the events' files here: every byte is read. A session may be giving one its name: what is bad is looked at
-/// twice.
-async fn damaged_catalogue(site: &Site) -> Option<String> {
-    let (data, logged) = (site.data.clone(), site.shared.lock().logged());
-    let inspector = Arc::clone(&site.inspector);
-    let check = move || Catalogue::check(&data, logged.iter().copied());
-    // First by who does not wait for good.
-    let found = move || match inspector.look() {
-        None => check().or_else(|_| check()).err().map(|errors| in_short(&errors)),
-        why => why,
-    };
-    tokio::task::spawn_blocking(found).await.ok()?
-}
-
-fn in_short(LoadErrors(errors): &LoadErrors) -> String {
-    let faults: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    catalogue::in_words(&faults).unwrap_or_default()
-}
-
-async fn promote(State(site): State<Arc<Site>>, Query(how): Query<How>, headers: HeaderMap) -> Response {
-    let key = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let key = key.and_then(|value| value.strip_prefix("Bearer "));
-    if !key.is_some_and(|key| site.http.admin.matches(key.as_bytes())) {
-        let message = "this is for operators: send Authorization: Bearer <admin key>";
-        let error = Json(json!({"error": {"code": "not_an_operator", "message": message}}));
-        return (StatusCode::UNAUTHORIZED, error).into_response();
-    }
-    if site.member.is_some() {
-        let message = "this node is one of a cluster: who is primary is decided in etcd, and an epoch that was opened beside it \
-                       would end the primary whenever it heard of it. To change over, end the primary with SIGTERM (`systemctl \
-                       restart frontrow` there): this node takes over at once if it is in sync. Without a primary, \
-                       `frontrow status` says why this node is none, and what to do";
-        let error = Json(json!({"error": {"code": "elected", "message": message}}));
-        return (StatusCode::CONFLICT, error).into_response();
-    }
-    if !how.force
-        && let Some(why) = primary_lives(&site).await
-    {
-        let message = format!(
-            "the primary may live ({why}): two primaries would sell the same seats. Stop it first (systemctl stop frontrow there), \
-             then ask again. Only if it cannot be stopped: --force (?force=true); it ends when it hears of the new epoch, which it \
-             is told as soon as it can be reached"
-        );
-        let error = Json(json!({"error": {"code": "primary_lives", "message": message}}));
-        return (StatusCode::CONFLICT, error).into_response();
-    }
-    if !how.force && site.shared.lock().taken {
-        let message = "another standby followed the primary while this one did not: what was sold since is not here, and would be \
-                       sold once more. Promote that other standby. Only if it is lost as well: --force (?force=true)";
-        let error = Json(json!({"error": {"code": "not_caught_up", "message": message}}));
-        return (StatusCode::CONFLICT, error).into_response();
-    }
-    let baseless = site.shared.lock().baseless.clone();
-    if let Some(why) = baseless {
-        let message = format!("this standby cannot be promoted: {why}");
-        let error = Json(json!({"error": {"code": "no_base", "message": message}}));
-        return (StatusCode::CONFLICT, error).into_response();
-    }
-    if let Some(why) = damaged_catalogue(&site).await {
-        let message = format!("this standby cannot be promoted, and follows on: {why}");
-        let error = Json(json!({"error": {"code": "catalogue_damaged", "message": message}}));
-        return (StatusCode::CONFLICT, error).into_response();
-    }
-    if let Some(why) = not_promotable(&site).await {
-        let message = format!("this standby cannot be promoted, and follows on: {why}");
-        let error = Json(json!({"error": {"code": "not_caught_up", "message": message}}));
-        return (StatusCode::CONFLICT, error).into_response();
-    }
-    tracing::warn!("an operator promotes this standby");
-    // Most sessions begin within milliseconds; one that takes a seed in does not.
-    let mut turns = 0;
-    while !site.shared.promote() {
-        turns += 1;
-        if turns > 500 {
-            let message = "this standby takes in what its primary sends to begin with, and cannot be promoted meanwhile: ask again";
-            let error = Json(json!({"error": {"code": "seeding", "message": message}}));
-            return (StatusCode::CONFLICT, error).into_response();
-        }
-        tokio::time::sleep(MOMENT).await;
-    }
-    (StatusCode::ACCEPTED, Json(json!({"promoting": true}))).into_response()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::Machine;
     use axum::body::Body;
+    use axum::http::HeaderMap;
     use frontrow_wal::{DataDir, DirOptions};
     use tower::ServiceExt;
 

@@ -14,6 +14,7 @@
 //! | `inspector` | whether a standby could serve from the catalogue's files that it has |
 //! | `fitness` | whether a standby could take over, as it says to its primary |
 //! | `readiness` | why a standby is not ready, and whether it could be promoted |
+//! | `promote` | an operator's word that a standby is the primary, and what speaks against it |
 //! | `predecessor` | who was primary before a promotion, told that it is none any more |
 //! | `causes` | what of a log may be promoted |
 //! | `closed` | what both nodes have had, with all its causes |
@@ -42,6 +43,7 @@ mod inspector;
 mod link;
 mod predecessor;
 mod primary;
+mod promote;
 mod readiness;
 mod standby;
 mod status;
