@@ -61,6 +61,8 @@ pub(crate) fn run(common: &Common, args: &Backup, out: Out) -> Result<(), Failur
 pub(crate) async fn promote(session: &Session, args: &Promote, out: Out) -> Result<(), Failure> {
     let path = if args.force { "/v1/admin/promote?force=true" } else { "/v1/admin/promote" };
     let http = session.operator()?;
+    // An epoch that it opens is above the one that it has now.
+    let before = session.http.node().await.ok().and_then(|node| node["epoch"].as_u64());
     let answer = session.operate(look(session), http.operate(path)).await?;
     session.under_way.set(UnderWay::Operation { look: look(session) });
     // Of several addresses the one that does it.
@@ -72,18 +74,12 @@ pub(crate) async fn promote(session: &Session, args: &Promote, out: Out) -> Resu
     };
     let served = session.saying(late, tokio::time::timeout(PROMOTION, serving(&node, (AWAY, STANDBY)))).await;
     let remedy = format!(
-        "look at what it says there (journalctl -u frontrow), and ask again with `{} status`",
+        "look at what it says there (journalctl -u frontrow), and with `{} status`",
         session.common.command()
     );
     let node = match served {
         Ok(Some(Came::Serves(node))) => node,
-        Ok(Some(Came::Follows)) => {
-            let message = format!(
-                "{url} had begun to take over, and is a standby as before: it was ended, or ended by itself, and was started again. \
-                 It was not promoted: {remedy}, and promote it once more"
-            );
-            return Err(Failure::Refused { code: "not_promoted", message });
-        }
+        Ok(Some(Came::Follows(node))) => return Err(not_promoted(&url, before, &node, &remedy)),
         Ok(None) => return Err(gone(&url, &remedy)),
         Err(_) => {
             let message = format!(
@@ -103,8 +99,27 @@ pub(crate) async fn promote(session: &Session, args: &Promote, out: Out) -> Resu
 enum Came {
     /// It serves, and this is what it says of itself.
     Serves(Value),
-    /// It is a standby again.
-    Follows,
+    /// It is a standby again, and this is what it says of itself.
+    Follows(Value),
+}
+
+/// What is known of a node at `url` that was in epoch `before`, was told to take over, and is a standby.
+fn not_promoted(url: &str, before: Option<u64>, node: &Value, remedy: &str) -> Failure {
+    let begun = format!(
+        "{url} had begun to take over, and runs as a standby: it was ended, or ended by itself, and was started again"
+    );
+    let opened = node["epoch"].as_u64().filter(|epoch| before.is_none_or(|before| *epoch > before));
+    let message = match opened.filter(|_| node["behind"]["reason"] == "was_primary") {
+        Some(epoch) => format!(
+            "{begun}. IT HAS OPENED EPOCH {epoch} before that, and is the primary by its log: do not start the old one, which ends when it \
+             hears of that. There: end it (systemctl stop frontrow), and start it with `frontrow serve --data DIR`. If it does not \
+             serve: {remedy}"
+        ),
+        None => format!(
+            "{begun}. It was not promoted, and has opened no epoch: {remedy}; then promote it once more"
+        ),
+    };
+    Failure::Refused { code: "not_promoted", message }
 }
 
 /// Waits until the node is the primary, and serves; `None` once nothing has listened there for as long as `away`.
@@ -117,7 +132,7 @@ async fn serving(node: &Http, (away, standby): (Duration, Duration)) -> Option<C
             }
             // The one that was told ends at once: this is another process.
             Ok(node) if node["role"] == "standby" && begun.elapsed() >= standby => {
-                return Some(Came::Follows);
+                return Some(Came::Follows(node));
             }
             // Between following and serving it does not listen.
             Err(error) if error.is_away() => {
@@ -369,12 +384,7 @@ fn standby(node: &Value, operating: &str) -> String {
         Some(age) => write!(text, "\nseats are shown here, at most {age} ms old"),
         None => write!(text, "\nseats are not shown here: {}", word(node, "unreadable").replace('_', " ")),
     };
-    if node["could_be_promoted"] == true {
-        let _ = write!(
-            text,
-            "\nif its primary is gone for good, this one could be promoted: `{operating} promote`"
-        );
-    }
+    text.push_str(&promotable(node, operating));
     for setting in node["cluster"]["differs"].as_array().into_iter().flatten() {
         let _ = write!(text, "\nnot as at the primary: {}", setting.as_str().unwrap_or("?"));
     }
@@ -391,6 +401,30 @@ fn standby(node: &Value, operating: &str) -> String {
         let _ = write!(text, "\nit cannot be promoted, for the events' files here are not good: {why}");
     }
     text.push_str(&looked_long_ago(node));
+    text
+}
+
+/// Whether a standby without a connection could take over.
+fn promotable(node: &Value, operating: &str) -> String {
+    if node["could_be_promoted"] == true {
+        return format!(
+            "\nif its primary is gone for good, and no other standby followed it after this one, this one could be promoted: \
+             `{operating} promote`"
+        );
+    }
+    if node["connected"] == true || !node["cluster"].is_null() {
+        return String::new();
+    }
+    let mut text = String::new();
+    if let Some(why) = node["behind"]["message"].as_str() {
+        let _ = write!(text, "\nit is not to be promoted: {why}");
+    } else if node["primary_met"] == "silence" {
+        let _ = write!(
+            text,
+            "\nwhether its primary is off, or only out of reach, cannot be known from here: if it is off for sure, \
+             `{operating} promote --force`"
+        );
+    }
     text
 }
 
@@ -553,7 +587,36 @@ mod tests {
             }
         });
         let node = Http::new(&format!("http://{address}")).expect("an address");
-        assert_eq!(serving(&node, (AWAY, Duration::ZERO)).await, Some(Came::Follows));
+        let came = serving(&node, (AWAY, Duration::ZERO)).await;
+        assert_eq!(came, Some(Came::Follows(json!({"role": "standby"}))));
         answers.abort();
+    }
+
+    #[test]
+    fn whether_an_epoch_was_opened_is_said_of_one_that_was_ended_in_between() {
+        let said = |before, node: &Value| not_promoted("http://h:1", before, node, "look there").text();
+        let mut node = json!({"role": "standby", "epoch": 7, "behind": null});
+        assert!(said(Some(7), &node).contains("has opened no epoch: look there; then promote it once more"));
+        node["epoch"] = 100_000.into();
+        assert!(said(Some(7), &node).contains("has opened no epoch"), "its primary has");
+        node["behind"] = json!({"reason": "was_primary", "message": ""});
+        let text = said(Some(7), &node);
+        assert!(text.contains("HAS OPENED EPOCH 100000") && text.contains("`frontrow serve"), "{text}");
+        assert!(said(Some(100_000), &node).contains("has opened no epoch"), "it was one before");
+    }
+
+    #[test]
+    fn what_keeps_a_standby_from_being_promoted_is_said_while_it_follows_nobody() {
+        let mut node = json!({"connected": false, "behind": null, "primary_met": "nobody"});
+        assert_eq!(promotable(&node, "frontrow"), "");
+        node["primary_met"] = "silence".into();
+        assert!(promotable(&node, "frontrow").contains("`frontrow promote --force`"));
+        node["behind"] = json!({"reason": "another_standby", "message": "what was sold since is not here"});
+        let said = promotable(&node, "frontrow");
+        assert_eq!(said, "\nit is not to be promoted: what was sold since is not here");
+        node["connected"] = true.into();
+        assert_eq!(promotable(&node, "frontrow"), "", "it catches up");
+        node["could_be_promoted"] = true.into();
+        assert!(promotable(&node, "frontrow").contains("no other standby followed it after"));
     }
 }

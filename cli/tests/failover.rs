@@ -295,6 +295,7 @@ fn a_promotion_is_over_when_the_command_is_and_an_end_during_it_is_an_end() {
         // The next question finds the primary: nobody has to ask again.
         let node = standby.http().node().await.expect("it serves");
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let said = said + &String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success() && said.contains("It serves, in epoch 100000"), "{said}");
         assert_eq!((node["role"].as_str(), node["ready"].as_bool()), (Some("primary"), Some(true)));
         assert!(said.contains("Keep the old primary from serving"), "{said}");
@@ -336,7 +337,7 @@ fn a_standby_that_does_not_follow_is_not_promoted_beside_a_primary_that_lives() 
         let past = Server::standby(c.path(), &primary.replication, &settings("local"));
         caught_up(&primary, a.path()).await;
         past.kill();
-        let _standby = Server::standby(b.path(), &primary.replication, &settings("local"));
+        let standby = Server::standby(b.path(), &primary.replication, &settings("local"));
         caught_up(&primary, a.path()).await;
         let past = Server::standby(c.path(), &primary.replication, &settings("local"));
         let status = async || past.http().node().await.expect("it answers");
@@ -364,7 +365,16 @@ fn a_standby_that_does_not_follow_is_not_promoted_beside_a_primary_that_lives() 
         };
         assert!(why.contains("Promote that other standby"), "{why}");
         past.kill();
+        past_is_not_promoted_after_a_restart(&at, c.path()).await;
         let primary = Server::empty(a.path(), &fixed);
+        // Now it is let in, and once it has all that there is it is as good as any.
+        standby.kill();
+        let past = Server::standby(c.path(), &primary.replication, &settings("local"));
+        while !past.http().node().await.expect("it answers")["behind"].is_null() {
+            tokio::task::yield_now().await;
+        }
+        assert!(!c.path().join("data/BEHIND").exists());
+        past.kill();
         primary.pause();
         let offline = ["promote", "--offline", "--data", &folder(c.path())];
         let why = command(&offline);
@@ -375,6 +385,61 @@ fn a_standby_that_does_not_follow_is_not_promoted_beside_a_primary_that_lives() 
         assert!(why.contains("it is damaged") && why.contains("--force"), "{why}");
         primary.wake();
         assert_eq!(primary.http().node().await.expect("it serves")["epoch"], 2);
+    });
+}
+
+/// It knows what it lacks when it is started again, and while it is not running.
+async fn past_is_not_promoted_after_a_restart(primary: &str, data: &Path) {
+    let past = Server::standby(data, primary, &settings("local"));
+    let refused = past.operator(data).operate("/v1/admin/promote").await;
+    let why = refused.expect_err("it is refused").to_string();
+    assert!(why.contains("Promote that other standby"), "{why}");
+    let node = past.http().node().await.expect("it answers");
+    assert_eq!(
+        (node["could_be_promoted"].as_bool(), node["behind"]["reason"].as_str()),
+        (Some(false), Some("another_standby"))
+    );
+    past.kill();
+    let why = command(&["promote", "--offline", "--data", &folder(data)]);
+    assert!(why.contains("Promote that other standby") && why.contains("--force"), "{why}");
+}
+
+/// One that has just been primary follows nobody yet; one that follows has not had all.
+#[test]
+fn who_was_primary_and_who_has_not_caught_up_is_not_promoted_unforced() {
+    within(120, async {
+        let [a, b] = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
+        let primary = Server::empty(a.path(), &settings("local"));
+        make_event(&primary, a.path()).await;
+        let at = primary.replication.clone();
+        primary.kill();
+        // Whoever it is told to follow now may have sold since.
+        let old = Server::standby(a.path(), &at, &settings("local"));
+        let promote = async |node: &Server, data: &Path| {
+            let refused = node.operator(data).operate("/v1/admin/promote").await;
+            refused.expect_err("it is refused").to_string()
+        };
+        let why = promote(&old, a.path()).await;
+        assert!(why.contains("it was primary itself") && why.contains("`frontrow serve`"), "{why}");
+        old.kill();
+        // One that was ended while it took in what was there.
+        let primary = Server::empty(a.path(), &settings("local"));
+        let standby = Server::standby(b.path(), &primary.replication, &settings("local"));
+        while !standby.http().node().await.expect("it answers")["behind"].is_null() {
+            tokio::task::yield_now().await;
+        }
+        standby.kill();
+        let [begun, of] = [b.path().join("data/BEHIND"), a.path().join("data/BEHIND")];
+        assert!(!begun.exists() && !of.exists());
+        std::fs::write(&begun, "frontrow-behind 1\nwhy never_caught_up\ncrc32c 00000000\n").expect("written");
+        let why = command(&["promote", "--offline", "--data", &folder(b.path())]);
+        assert!(why.contains("BEHIND cannot be read (it is damaged)"), "{why}");
+        let text = frontrow_wal::sealed("frontrow-behind 1\nwhy never_caught_up\n");
+        std::fs::write(&begun, text).expect("written");
+        primary.kill();
+        let standby = Server::standby(b.path(), &at, &settings("local"));
+        let why = promote(&standby, b.path()).await;
+        assert!(why.contains("had more than came from it"), "{why}");
     });
 }
 
@@ -448,6 +513,8 @@ fn an_old_primary_that_wakes_or_is_started_again_is_told_and_stops() {
         // By mistake, as a primary: it knows by now that it is none.
         let refused = command(&["serve", "--data", &folder(a.path())]);
         assert!(refused.contains("standby"), "{refused}");
+        let refused = command(&["promote", "--offline", "--data", &folder(a.path())]);
+        assert!(refused.contains("another node was primary in epoch 100000"), "{refused}");
         // One that does not know it serves until it is told, by a successor that was itself started again meanwhile.
         std::fs::write(&history, as_primary).expect("written");
         standby.kill();

@@ -22,6 +22,7 @@ use crate::format::{FORMAT_VERSION, Position};
 use crate::fs::{create_dir_durably, replace_file};
 use crate::history::{History, Role};
 use crate::regular;
+use crate::sealed::sealed;
 use crate::standby::{CUT, end_of};
 use crate::view::{DirView, SegmentInfo};
 
@@ -216,8 +217,7 @@ pub(crate) fn encode(magic: &str, cluster: u128, agreed: &Agreed) -> String {
         // Writing into a string cannot fail.
         let _ = writeln!(body, "epoch {epoch} stream {stream} position {position}");
     }
-    let crc = crc32c::crc32c(body.as_bytes());
-    format!("{body}crc32c {crc:08x}\n")
+    sealed(&body)
 }
 
 /// The cluster and its places; an error says what is wrong with the text.

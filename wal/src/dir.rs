@@ -221,6 +221,16 @@ impl DataDir {
             .map_err(WalError::io("cannot write a note in", self.path()))
     }
 
+    /// Takes such a note away, durably; that there is none is no error.
+    pub fn take_note_away(&self, name: &str) -> Result<(), WalError> {
+        let path = self.path().join(name);
+        match self.disk().remove(&path) {
+            Ok(()) => self.disk().sync_dir(self.path()).map_err(WalError::io("cannot sync", self.path())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(WalError::io("cannot take away", &path)(error)),
+        }
+    }
+
     /// Where records and snapshots are read.
     pub fn view(&self) -> &DirView {
         &self.inner.view

@@ -22,6 +22,7 @@ use crate::error::WalError;
 use crate::format::{FORMAT_VERSION, Position};
 use crate::fs::{Disk, replace_file};
 use crate::regular;
+use crate::sealed::sealed;
 
 pub(crate) const HISTORY: &str = "HISTORY";
 const MAGIC: &str = "frontrow-history";
@@ -145,8 +146,7 @@ impl History {
                 let _ = writeln!(body, "end stream {stream} position {position}");
             }
         }
-        let crc = crc32c::crc32c(body.as_bytes());
-        format!("{body}crc32c {crc:08x}\n")
+        sealed(&body)
     }
 
     /// `path` is only named in errors.

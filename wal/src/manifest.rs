@@ -14,6 +14,7 @@ use std::path::Path;
 use crate::error::WalError;
 use crate::format::FORMAT_VERSION;
 use crate::regular;
+use crate::sealed::sealed;
 
 pub(crate) const MANIFEST: &str = "MANIFEST";
 const MAGIC: &str = "frontrow-log";
@@ -34,8 +35,7 @@ impl Manifest {
         let body = format!(
             "{MAGIC} {FORMAT_VERSION}\ncluster {cluster:032x}\npartitions {partitions}\ncreated_ms {created_ms}\nepoch {epoch}\n"
         );
-        let crc = crc32c::crc32c(body.as_bytes());
-        format!("{body}crc32c {crc:08x}\n")
+        sealed(&body)
     }
 
     /// Three states: never written (`None`), good, and unreadable (an error).

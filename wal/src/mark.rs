@@ -21,6 +21,7 @@ use crate::format::{FORMAT_VERSION, Position};
 use crate::fs::{Disk, replace_file};
 use crate::manifest::Manifest;
 use crate::regular;
+use crate::sealed::sealed;
 
 pub(crate) const TRIM: &str = "TRIM";
 const MAGIC: &str = "frontrow-trim";
@@ -125,8 +126,7 @@ impl TrimMark {
             let _ =
                 writeln!(body, "stream {stream} epoch {epoch} segment {number} position {position} {rest}");
         }
-        let crc = crc32c::crc32c(body.as_bytes());
-        format!("{body}crc32c {crc:08x}\n")
+        sealed(&body)
     }
 
     /// `path` is only named in errors.

@@ -29,6 +29,7 @@ impl NoFile {
             Some(kind) if kind.is_fifo() => "a pipe",
             Some(kind) if kind.is_dir() => "a folder",
             Some(kind) if kind.is_socket() => "a socket",
+            Some(kind) if kind.is_symlink() => "a link that leads nowhere",
             _ => "a device",
         };
         io::Error::new(ErrorKind::InvalidInput, NoFile { path: path.into(), what })
@@ -59,6 +60,11 @@ pub fn open_with(path: &Path, flags: OFlags, options: &mut OpenOptions) -> io::R
     let file = file.map_err(|error| match error.raw_os_error() {
         // A folder that was to be written to; a socket, a device without a driver, a pipe that nobody reads.
         Some(code) if is_of_no_file(code) => NoFile::error(path, kind()),
+        // A name that is there, and nothing behind it: whoever asks whether there is a file must not hear that there is none.
+        _ if error.kind() == ErrorKind::NotFound => match std::fs::symlink_metadata(path) {
+            Ok(about) => NoFile::error(path, Some(about.file_type())),
+            Err(_) => error,
+        },
         _ => error,
     })?;
     let about = file.metadata()?;
@@ -124,9 +130,11 @@ mod tests {
         let path = |name: &str| folder.path().join(name);
         mkfifoat(CWD, path("pipe"), Mode::RUSR | Mode::WUSR).expect("a pipe");
         std::os::unix::fs::symlink("pipe", path("link")).expect("a link");
+        std::os::unix::fs::symlink("away/file", path("dangling")).expect("a link");
         let _listens = std::os::unix::net::UnixListener::bind(path("socket")).expect("a socket");
         let there = [("pipe", "a pipe"), ("link", "a pipe"), ("socket", "a socket"), (".", "a folder")];
-        for (name, what) in there.into_iter().chain([("/dev/null", "a device")]) {
+        let there = there.into_iter().chain([("dangling", "a link that leads nowhere")]);
+        for (name, what) in there.chain([("/dev/null", "a device")]) {
             let path = path(name);
             for write in [false, true] {
                 let of = path.clone();

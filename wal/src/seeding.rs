@@ -27,6 +27,7 @@ use crate::fs::{Disk, create_dir_durably, replace_file};
 use crate::history::{HISTORY, History};
 use crate::mark::{TRIM, TrimMark};
 use crate::regular;
+use crate::sealed::sealed;
 use crate::seed::Floor;
 use crate::snapshot::{Snapshot, SnapshotFile, parse_snapshot_name};
 use crate::standby::CUT;
@@ -285,8 +286,7 @@ impl Marker {
             // Writing into a string cannot fail.
             let _ = writeln!(body, "stream {stream} position {position}");
         }
-        let crc = crc32c::crc32c(body.as_bytes());
-        format!("{body}crc32c {crc:08x}\n")
+        sealed(&body)
     }
 
     fn decode(text: &str) -> Option<Self> {

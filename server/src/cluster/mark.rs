@@ -12,7 +12,7 @@
 //! It is durable before the directory follows or serves in the cluster for the first time. A directory without it was
 //! made before there were marks, or has never been in a cluster. Both nodes' marks have the same bytes.
 
-use frontrow_wal::{DataDir, WalError, regular};
+use frontrow_wal::{DataDir, WalError, regular, sealed};
 use std::path::{Path, PathBuf};
 
 /// Its name in the data directory.
@@ -82,8 +82,7 @@ impl Mark {
         let Self { id, name, member } = self;
         let member = if *member { "yes" } else { "no" };
         let body = format!("{MAGIC}\ncluster {id:032x}\nmember {member}\nname {name}\n");
-        let crc = crc32c::crc32c(body.as_bytes());
-        format!("{body}crc32c {crc:08x}\n")
+        sealed(&body)
     }
 
     fn decode(text: &str) -> Option<Self> {

@@ -14,8 +14,10 @@
 //! | `inspector` | whether a standby could serve from the catalogue's files that it has |
 //! | `fitness` | whether a standby could take over, as it says to its primary |
 //! | `readiness` | why a standby is not ready, and whether it could be promoted |
+//! | `behind` | why a standby is known to lack what was sold |
 //! | `promote` | an operator's word that a standby is the primary, and what speaks against it |
 //! | `predecessor` | who was primary before a promotion, told that it is none any more |
+//! | `dial` | calling another node, and who takes the call |
 //! | `causes` | what of a log may be promoted |
 //! | `closed` | what both nodes have had, with all its causes |
 //! | `ends` | both ends without sockets and threads, for the simulator |
@@ -31,8 +33,10 @@
 //! whoever looks at what is applied.
 
 mod applier;
+mod behind;
 mod causes;
 mod closed;
+mod dial;
 mod early;
 pub mod ends;
 mod files;
@@ -51,12 +55,13 @@ mod trimmer;
 mod view;
 mod watchers;
 
+pub(crate) use behind::Behind;
 pub(crate) use causes::recover_caused;
 pub use fitness::Fitness;
 pub(crate) use hub::HubParts;
 pub use hub::{Hub, StandbyStatus, Unacknowledged};
 pub(crate) use link::Check;
-pub(crate) use predecessor::{Calling, Claim};
+pub(crate) use predecessor::{Calling, Claim, Doubt};
 pub use predecessor::{Predecessor, PredecessorStatus};
 pub use primary::{ListenError, Listening, Port, bind, listen};
 pub use standby::{FollowError, Leader, Promoted, follow};

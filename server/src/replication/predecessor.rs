@@ -5,12 +5,13 @@
 //! finds the word in its socket when it wakes, and stops. What it answers before it has read it cannot be helped: for that there is
 //! `[cluster]`. Whoever is called and is in a later epoch says so, and then it is the caller that stops.
 
+use super::dial::{self, Met as Reached};
 use frontrow_engine::Clock;
 use frontrow_wal::stream::{CLAIM, Receiver, Refusal, RefusalCode, StreamError};
-use frontrow_wal::{DataDir, NodeId, WalError, regular};
+use frontrow_wal::{DataDir, NodeId, WalError, regular, sealed};
 use serde::Serialize;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::TcpStream;
 use std::path::Path;
 use std::sync::mpsc::{Receiver as Ear, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -85,8 +86,7 @@ impl Predecessor {
 
     fn encode(&self) -> String {
         let body = format!("{MAGIC}\nnode {:016x}\naddress {}\n", self.node, self.address);
-        let crc = crc32c::crc32c(body.as_bytes());
-        format!("{body}crc32c {crc:08x}\n")
+        sealed(&body)
     }
 
     fn decode(text: &str) -> Option<Self> {
@@ -99,13 +99,23 @@ impl Predecessor {
         (found.encode() == text).then_some(found)
     }
 
-    /// Why it, or who has its address now, looks as if it still were the primary of `cluster`: then nobody is promoted beside it
+    /// What speaks for it that it, or who has its address now, still is the primary of `cluster`: then nobody is promoted beside it
     /// without being told to. Blocks for some seconds at most.
-    pub(crate) fn lives(&self, cluster: u128, own: NodeId) -> Option<String> {
+    pub(crate) fn lives(&self, cluster: u128, own: NodeId) -> Option<Doubt> {
         let address = &self.address;
         let claim = Claim { cluster, node: own, epoch: 0 };
-        // Whoever takes no connection is as good as dead.
-        let socket = connect(address, GLANCE).ok()?;
+        let socket = match dial::connect(address, GLANCE) {
+            Ok(socket) => socket,
+            Err(error) => match Reached::failed(&error) {
+                Reached::Nobody => return None,
+                Reached::Silence => {
+                    return Some(Doubt::Silent(format!("{address} cannot be reached: {error}")));
+                }
+                Reached::Somebody => {
+                    return Some(Doubt::Lives(format!("{address} ends connections at once: {error}")));
+                }
+            },
+        };
         let what = match talk(socket, &claim, GLANCE, &|| false) {
             Ok(Met::Later(epoch)) => format!("answers, and is primary in epoch {epoch}"),
             Ok(Met::Other | Met::Earlier) => "answers, and is a primary".to_owned(),
@@ -116,8 +126,17 @@ impl Predecessor {
             // A primary with all it can take, or a tunnel or a proxy whose other end is not known.
             Err(error) => format!("takes connections, and ends them ({error})"),
         };
-        Some(format!("{address} {what}"))
+        Some(Doubt::Lives(format!("{address} {what}")))
     }
+}
+
+/// Why a primary is not known to be dead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Doubt {
+    /// Somebody is there.
+    Lives(String),
+    /// Nothing comes back: it may be off, and as well only out of this node's reach.
+    Silent(String),
 }
 
 /// What is known of the primary that this node took over from without a cluster.
@@ -234,7 +253,7 @@ fn call_all(
 
 /// One call, until it is answered. Errors: nobody is there; [`ErrorKind::TimedOut`] if somebody is who says nothing.
 fn call(address: &str, claim: &Claim, patience: Duration, ends: &dyn Fn() -> bool) -> io::Result<Met> {
-    talk(connect(address, patience.min(CONNECT))?, claim, patience, ends)
+    talk(dial::connect(address, patience.min(CONNECT))?, claim, patience, ends)
 }
 
 /// The same, once there is a connection.
@@ -290,19 +309,6 @@ fn is_another_cluster(error: &io::Error) -> bool {
         Some(StreamError::OtherCluster { .. }) => true,
         _ => false,
     }
-}
-
-fn connect(address: &str, patience: Duration) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(ErrorKind::NotFound, "the name has no address");
-    for address in address.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, patience) {
-            Ok(socket) => return Ok(socket),
-            // No connection is nobody there, and not somebody who says nothing.
-            Err(error) if error.kind() == ErrorKind::TimedOut => last = ErrorKind::HostUnreachable.into(),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
 }
 
 #[cfg(test)]
@@ -366,15 +372,21 @@ mod tests {
         let address = listener.local_addr().unwrap().to_string();
         let of = Predecessor { address: address.clone(), node: 7 };
         // Nobody answers, yet.
-        assert!(of.lives(9, 1).unwrap().contains("may be halted"));
+        let lives = |of: &Predecessor| match of.lives(9, 1) {
+            Some(Doubt::Lives(why)) => why,
+            other => panic!("{other:?}"),
+        };
+        assert!(lives(&of).contains("may be halted"));
         // One that has all it can take.
         let busy = TcpListener::bind("127.0.0.1:0").unwrap();
         let crowded = Predecessor { address: busy.local_addr().unwrap().to_string(), node: 7 };
         let closes = std::thread::spawn(move || drop(busy.accept()));
-        assert!(crowded.lives(9, 1).unwrap().contains("ends them"));
+        assert!(lives(&crowded).contains("ends them"));
         closes.join().unwrap();
         drop(listener);
         assert_eq!(of.lives(9, 1), None);
+        let unknown = Predecessor { address: "name.invalid:1".into(), node: 7 };
+        assert!(matches!(unknown.lives(9, 1), Some(Doubt::Silent(_))), "it may be anywhere");
         let claim = Claim { cluster: 9, node: 7, epoch: 5 };
         let calling = Calling::begin(of, claim, |_, _| {}).unwrap();
         while calling.status(0).trouble.is_none() {

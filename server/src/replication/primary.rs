@@ -150,14 +150,14 @@ fn accept_all(listener: &TcpListener, hub: &Arc<Hub>, stop: &AtomicBool) {
 pub(super) struct Desk {
     pub(super) hub: Arc<Hub>,
     pub(super) sender: Arc<Mutex<Sender>>,
-    beat_ns: u64,
+    beat_ns: Option<u64>,
     noted_ns: u64,
 }
 
 impl Desk {
     pub(super) fn new(hub: Arc<Hub>) -> Self {
         let sender = Arc::new(Mutex::new(Sender::new(hub.dir.cluster(), hub.dir.epoch())));
-        Self { hub, sender, beat_ns: 0, noted_ns: 0 }
+        Self { hub, sender, beat_ns: None, noted_ns: 0 }
     }
 
     pub(super) fn sender(&self) -> MutexGuard<'_, Sender> {
@@ -295,11 +295,11 @@ impl Desk {
         }
     }
 
-    /// Now and then a word that we live.
+    /// At once, for the other end is to know what it lacks, and then now and again: a word that we live.
     pub(super) fn beat(&mut self, durable: Position) {
         let now = Clock::monotonic_ns();
-        if now - self.beat_ns > HEARTBEAT_NS {
-            self.beat_ns = now;
+        if self.beat_ns.is_none_or(|then| now - then > HEARTBEAT_NS) {
+            self.beat_ns = Some(now);
             let time = self.hub.now_ms();
             self.sender().heartbeat(time, durable);
         }

@@ -1,7 +1,7 @@
 //! What an operator tells a standby: to become the primary. Whatever speaks against it is said before anything changes.
 
 use super::http::Site;
-use super::predecessor::Predecessor;
+use super::predecessor::{Doubt, Predecessor};
 use crate::catalogue::{self, Catalogue, LoadErrors};
 use axum::Json;
 use axum::extract::{Query, State};
@@ -27,15 +27,15 @@ pub(super) struct How {
     force: bool,
 }
 
-/// Why the primary seems to live, if it does: it is still followed a moment later (one that has just died may not have been missed
-/// yet), or somebody answers where it was.
-async fn primary_lives(site: &Site) -> Option<String> {
+/// What speaks for it that the primary lives: it is still followed a moment later (one that has just died may not have been missed
+/// yet), or it is not known that nobody is where it was.
+async fn primary_lives(site: &Site) -> Option<Doubt> {
     for turn in 0.. {
         if !site.shared.lock().connected {
             break;
         }
         if turn == 50 {
-            return Some("this standby follows it".into());
+            return Some(Doubt::Lives("this standby follows it".into()));
         }
         tokio::time::sleep(MOMENT).await;
     }
@@ -91,19 +91,36 @@ async fn unable(site: &Site) -> Option<Refusal> {
     not_promotable(site).await.map(|why| ("not_caught_up", follows_on(why)))
 }
 
-/// What speaks against it unless an operator insists.
+/// What speaks against it unless an operator insists: all of it, for who insists is asked once.
 async fn unwise(site: &Site) -> Option<Refusal> {
-    if let Some(why) = primary_lives(site).await {
+    let lives = primary_lives(site).await.map(|doubt| match doubt {
+        Doubt::Lives(why) => (
+            "primary_lives",
+            format!(
+                "the primary may live ({why}): two primaries would sell the same seats. Stop it first (systemctl stop frontrow \
+                 there), then ask again. Only if it cannot be stopped: --force (?force=true); it ends when it hears of the new \
+                 epoch, which it is told as soon as it can be reached"
+            ),
+        ),
+        Doubt::Silent(why) => (
+            "primary_silent",
+            format!(
+                "{why}. Whether the primary there is off, or only out of this node's reach, cannot be known from here, and out of \
+                 reach it sells on: two primaries would sell the same seats. Make sure that it is off (power, or systemctl stop \
+                 frontrow there), then: --force (?force=true)"
+            ),
+        ),
+    });
+    let behind = site.shared.lock().behind.clone().map(|why| {
         let message = format!(
-            "the primary may live ({why}): two primaries would sell the same seats. Stop it first (systemctl stop frontrow there), \
-             then ask again. Only if it cannot be stopped: --force (?force=true); it ends when it hears of the new epoch, which it \
-             is told as soon as it can be reached"
+            "this node is not to be promoted: {why}. Only if what is missing is lost for good: --force (?force=true)"
         );
-        return Some(("primary_lives", message));
+        ("not_caught_up", message)
+    });
+    match (behind, lives) {
+        (Some((code, behind)), Some((_, lives))) => Some((code, format!("{behind}\nAnd: {lives}"))),
+        (behind, lives) => behind.or(lives),
     }
-    let message = "another standby followed the primary while this one did not: what was sold since is not here, and would be \
-                   sold once more. Promote that other standby. Only if it is lost as well: --force (?force=true)";
-    site.shared.lock().taken.then(|| ("not_caught_up", message.to_owned()))
 }
 
 /// Whether a promotion has begun; why not, if it has not.

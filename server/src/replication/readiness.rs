@@ -1,5 +1,6 @@
 //! Whether a standby is ready to take over, and why not: for whoever asks `/readyz`, and for an operator without a primary.
 
+use super::dial::Met;
 use super::status::{Shared, State, Unready};
 use frontrow_engine::Clock;
 use std::sync::Arc;
@@ -57,8 +58,8 @@ impl State {
     /// Whether this node, whose primary is not there, would be promoted if an operator asked for it.
     pub(super) fn could_be_promoted(&self, now_ns: u64) -> bool {
         let is_whole = self.standing(now_ns).is_ok() || (self.plan.is_none() && self.whole_at_rest);
-        let is_alone = !self.connected && !self.met && !self.taken;
-        is_alone && self.not_applied().is_none() && self.files.why(now_ns).is_none() && is_whole
+        let is_gone = !self.connected && self.met == Some(Met::Nobody) && self.behind.is_none();
+        is_gone && self.not_applied().is_none() && self.files.why(now_ns).is_none() && is_whole
     }
 }
 
@@ -70,6 +71,7 @@ pub(super) fn not_ready(shared: &Arc<Shared>) -> Option<NotReady> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::replication::behind::Behind;
     use frontrow_wal::{DataDir, DirOptions};
 
     /// Each reason gives way to the next as what it names is mended.
@@ -119,7 +121,15 @@ mod tests {
         assert_eq!(why(&state), None);
         assert!(!state.could_be_promoted(now_ns), "its primary lives");
         state.connected = false;
+        for met in [None, Some(Met::Somebody), Some(Met::Silence)] {
+            state.met = met;
+            assert!(!state.could_be_promoted(now_ns), "{met:?}");
+        }
+        state.met = Some(Met::Nobody);
         assert!(state.could_be_promoted(now_ns));
+        state.behind = Some(Behind::Beside);
+        assert!(!state.could_be_promoted(now_ns), "what was sold since is not here");
+        state.behind = None;
         saw(&state, Some("1.map.json"));
         assert!(!state.could_be_promoted(now_ns));
     }

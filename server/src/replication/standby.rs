@@ -2,6 +2,7 @@
 //! ends, all end, and the next session goes on from what is durable.
 
 use super::applier::Applier;
+use super::behind::Behind;
 use super::early::Early;
 use super::http::{self, Site};
 use super::inspector::Inspector;
@@ -219,6 +220,7 @@ impl<'a> Standby<'a> {
             // A directory without a history was served from before there were any.
             standby.role = Some(history.map_or(Role::Primary, |history| history.role));
             standby.look_over(&dir);
+            standby.remember_behind();
             standby.dir = Some(dir);
             standby.shared.change(|state| state.starting = false);
             standby.serve_http()?;
@@ -247,6 +249,19 @@ impl<'a> Standby<'a> {
             state.baseless = base.as_ref().err().map(|_| format!("{told}; a seed is asked of the primary"));
             state.trouble = Some(told);
         });
+    }
+
+    /// What an earlier process knew to be lacking. In a cluster etcd knows better.
+    fn remember_behind(&self) {
+        if self.leader.member().is_some() {
+            return;
+        }
+        let own = (self.role == Some(Role::Primary)).then_some(Behind::Own);
+        let behind = Behind::read(&self.path).or(own);
+        if let Some(why) = &behind {
+            tracing::warn!(%why, "this node is not to be promoted before it has followed a primary");
+        }
+        self.shared.change(|state| state.behind = behind);
     }
 
     /// Whether the events on sale could be served from what is here. Before anything is applied, the log as it lies says which
@@ -351,9 +366,10 @@ impl<'a> Standby<'a> {
         if let Err(error @ FollowError::Lacking(_)) = &ended {
             self.grave = Some(error.to_string());
         }
-        if let Err(FollowError::Stream(StreamError::Refused(refusal))) = &ended {
-            let taken = refusal.code == RefusalCode::Taken;
-            self.shared.change(|state| state.taken |= taken);
+        if let Err(FollowError::Stream(StreamError::Refused(refusal))) = &ended
+            && refusal.code == RefusalCode::Taken
+        {
+            self.note_behind(Behind::Beside)?;
         }
         let trouble = match ended {
             // That nobody is there any more is not what must be mended.

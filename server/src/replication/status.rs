@@ -1,5 +1,7 @@
 //! What the standby's threads tell each other and the outside.
 
+use super::behind::Behind;
+use super::dial::Met;
 use super::link::Check;
 use crate::exposition::{Families, Labels};
 use crate::lookout::Sight;
@@ -69,10 +71,10 @@ pub(super) struct State {
     pub(super) connected: bool,
     /// Who is followed, or called.
     pub(super) primary: Option<String>,
-    /// Whether a connection came about when it was called last.
-    pub(super) met: bool,
-    /// The primary was followed by another standby, and this one has not followed it since: what was sold meanwhile is not here.
-    pub(super) taken: bool,
+    /// Who was met when it was called last.
+    pub(super) met: Option<Met>,
+    /// Why what is here is not all that was sold, if that is known.
+    pub(super) behind: Option<Behind>,
     /// What is here is being made fit to be followed with: nobody is promoted meanwhile.
     pub(super) fitting: bool,
     /// When the primary was heard last, in monotonic nanoseconds.
@@ -117,6 +119,8 @@ pub(super) struct Progress {
     pub(super) committed: At,
     /// Durable at the primary.
     pub(super) there: At,
+    /// Durable at the primary when it was heard first in this session.
+    first: Option<At>,
     /// Applied.
     pub(super) applied: At,
     /// What the primary was heard to have durable, and when (monotonic ns), that is not all applied yet.
@@ -180,6 +184,7 @@ impl Progress {
     /// The primary has this durable.
     pub(super) fn heard(&mut self, there: At, now_ns: u64) {
         self.there = there;
+        self.first.get_or_insert(there);
         self.goal.get_or_insert((there, now_ns));
         self.reach();
     }
@@ -192,7 +197,13 @@ impl Progress {
 
     /// As a session begins: what was applied, and how fresh it was, stays so; what the primary has is to be heard anew.
     pub(super) fn resumed(self, have: At, committed: At) -> Self {
-        Self { have, committed, there: (0, 0), goal: None, ..self }
+        Self { have, committed, there: (0, 0), first: None, goal: None, ..self }
+    }
+
+    /// Whether all is here that the primary had when it was heard first in this session.
+    fn has_first(&self) -> bool {
+        // A stream of former cores has nothing of the epoch under way.
+        self.first.is_some_and(|first| first.1 == 0 || self.have >= first)
     }
 
     /// What was applied is let go of.
@@ -351,6 +362,11 @@ impl State {
         self.broken.as_deref().or(self.baseless.as_deref())
     }
 
+    /// Whether everything that the primary had when this session began is here.
+    pub(super) fn has_caught_up_once(&self) -> bool {
+        !self.streams.is_empty() && self.streams.values().all(Progress::has_first)
+    }
+
     /// Whether everything that the primary had a moment ago is here.
     pub(super) fn is_caught_up(&self) -> bool {
         let near = |progress: &Progress| {
@@ -405,6 +421,8 @@ impl State {
             "caught_up": self.is_caught_up(),
             "epoch": self.plan.as_ref().map(|(_, dir, _)| dir.epoch()).or(self.epoch_at_rest),
             "trouble": self.trouble.as_deref().or(self.starting.then_some(STARTING)),
+            "behind": self.behind.as_ref().map(Behind::json),
+            "primary_met": self.met.map(Met::word),
             "unconnected_ms": self.apart_ns.filter(|_| !self.connected).map(ago_ms),
             "silent_ms": self.silent_ms(now_ns),
             "age_ms": standing.as_ref().ok().map(|standing| standing.age_ms),
@@ -511,6 +529,26 @@ mod tests {
         stream.begin_anew();
         stream.heard((2, 900), 50);
         assert_eq!(stream.fresh_ns, None);
+    }
+
+    #[test]
+    fn a_session_has_caught_up_once_all_is_here_that_was_there_at_first() {
+        let mut state = State::default();
+        assert!(!state.has_caught_up_once(), "nothing is followed");
+        state.streams.insert(0, Progress { have: (2, 500), ..Progress::default() });
+        state.streams.insert(1, Progress { have: (1, 700), ..Progress::default() });
+        let heard =
+            |state: &mut State, stream, there| state.streams.entry(stream).or_default().heard(there, 1);
+        heard(&mut state, 0, (2, 900));
+        // Of former cores: whether that was all is looked at before a promotion.
+        heard(&mut state, 1, (2, 0));
+        assert!(!state.has_caught_up_once());
+        heard(&mut state, 0, (2, 9_000));
+        state.streams.entry(0).or_default().have = (2, 900);
+        assert!(state.has_caught_up_once());
+        let again = state.streams[&0].resumed((2, 900), (2, 900));
+        state.streams.insert(0, again);
+        assert!(!state.has_caught_up_once(), "another session has heard nothing yet");
     }
 
     #[test]

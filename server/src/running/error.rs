@@ -59,6 +59,26 @@ pub enum StartError {
         /// What was met.
         why: String,
     },
+    /// The primary that a directory at rest followed is out of reach, and may be anything.
+    #[error(
+        "{why}. Whether the primary there is off, or only out of this node's reach, cannot be known from here, and out of reach it          sells on: two primaries would sell the same seats. Make sure that it is off (power, or systemctl stop frontrow there), then          --force. For a rehearsal with a copy, remove {}: the copy calls nobody then", .path.join("FOLLOWED").display()
+    )]
+    PrimarySilent {
+        /// The directory.
+        path: PathBuf,
+        /// What was met.
+        why: String,
+    },
+    /// A directory at rest is known to lack what was sold.
+    #[error(
+        "the data in {} is not to be promoted: {why}. Only if what is missing is lost for good: --force", .path.display()
+    )]
+    Behind {
+        /// The directory.
+        path: PathBuf,
+        /// What it lacks.
+        why: String,
+    },
     /// The keys.
     #[error(transparent)]
     Keys(#[from] KeysError),

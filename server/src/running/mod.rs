@@ -28,7 +28,9 @@ use crate::config::Config;
 use crate::core::{Handle, Threads};
 use crate::feed::Feed;
 use crate::http::Stopper;
-use crate::replication::{self, FollowError, Hub, Leader, Listening, Predecessor, Promoted, StandbyStatus};
+use crate::replication::{
+    self, Behind, Doubt, FollowError, Hub, Leader, Listening, Predecessor, Promoted, StandbyStatus,
+};
 use crate::signals;
 use crate::snapshots::Snapshotter;
 use frontrow_engine::HugePages;
@@ -38,7 +40,7 @@ use machine::raise_descriptor_limit;
 use ready::{Opened, Ready, limits_of, open_directory};
 use serve::serve;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use tokio::sync::Notify;
@@ -135,19 +137,30 @@ pub fn promote_at_rest(config: &Config, force: bool) -> Result<u32, StartError> 
     if dir.history()?.is_none_or(|history| history.role == Role::Primary) {
         return Err(WalError::IsPrimary { path: path.clone() }.into());
     }
-    let lives = || match Predecessor::read(path) {
-        Ok(of) => of.and_then(|of| of.lives(found.cluster, 0)).map(|why| (path.clone(), why)),
-        Err(why) => Some((path.clone(), why)),
-    };
-    if let Some((path, why)) = (!force).then(lives).flatten() {
-        return Err(StartError::PrimaryLives { path, why });
+    if let Some(refusal) = (!force).then(|| unwise(path, found.cluster)).flatten() {
+        return Err(refusal);
     }
     dir.erase_torn()?;
     // What cannot be served opens no epoch: that would keep the other node away.
     dir.check_promotable(&std::collections::BTreeMap::new())?;
     let recovered = replication::recover_caused(&dir, limits_of(config))?;
     Catalogue::of_log(path, recovered.partitions.iter().flat_map(Partition::events))?;
-    Ok(dir.promote().map(|(dir, _)| dir.epoch())?)
+    let (dir, _) = dir.promote()?;
+    Behind::forget(&dir)?;
+    Ok(dir.epoch())
+}
+
+/// What speaks against promoting the directory at `path` unless an operator insists.
+fn unwise(path: &Path, cluster: u128) -> Option<StartError> {
+    let path = path.to_path_buf();
+    if let Some(why) = Behind::read(&path) {
+        return Some(StartError::Behind { path, why: why.to_string() });
+    }
+    match Predecessor::read(&path).map(|of| of.and_then(|of| of.lives(cluster, 0))) {
+        Ok(None) => None,
+        Ok(Some(Doubt::Silent(why))) => Some(StartError::PrimarySilent { path, why }),
+        Ok(Some(Doubt::Lives(why))) | Err(why) => Some(StartError::PrimaryLives { path, why }),
+    }
 }
 
 /// A promoted standby serves.

@@ -125,7 +125,8 @@ impl Others {
         port: Option<Port>,
         member: Option<Arc<Member>>,
     ) -> Result<Self, StartError> {
-        let words = LastWords { dir: dir.clone(), elected: member.is_some() };
+        let words =
+            LastWords { dir: dir.clone(), data: config.server.data.clone(), elected: member.is_some() };
         let told = words.clone();
         let claim = Claim { cluster: dir.cluster(), node: history.node, epoch: dir.epoch() };
         // In a cluster the lease ends whoever was primary before.
@@ -178,7 +179,11 @@ impl Fed {
         sinks: feed::Opened,
         (threads, others, catalogue): (&Threads, &Others, &Catalogue),
     ) -> Result<Self, StartError> {
-        let words = LastWords { dir: dir.clone(), elected: others.member.is_some() };
+        let words = LastWords {
+            dir: dir.clone(),
+            data: config.server.data.clone(),
+            elected: others.member.is_some(),
+        };
         let progress = sinks.progress();
         let feed::Opened { table, ways, streams, recovered, lacks } = sinks;
         let parts = feed::Parts {

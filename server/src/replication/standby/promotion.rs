@@ -4,6 +4,7 @@ use super::{FollowError, Leader, Standby};
 use crate::catalogue::Catalogue;
 use crate::core::{Recovered, recover};
 use crate::replication::applier::{Applied, ApplyError};
+use crate::replication::behind::Behind;
 use crate::replication::causes::recover_caused;
 use crate::replication::predecessor::Predecessor;
 use frontrow_engine::{Clock, HugePages};
@@ -115,6 +116,7 @@ impl Standby<'_> {
             None => dir.promote()?,
         };
         self.enroll(&dir)?;
+        Behind::forget(&dir)?;
         if let Leader::At(address) = &self.leader {
             Predecessor::at(address, &self.path).note(&dir, &self.path)?;
         }

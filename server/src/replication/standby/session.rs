@@ -5,6 +5,8 @@ use super::wire::Wire;
 use super::{FollowError, Standby, seeding, spawn, wanted};
 use crate::catalogue::sound::Shelf;
 use crate::identity::KEY_FILES;
+use crate::replication::behind::Behind;
+use crate::replication::dial::Met;
 use crate::replication::files::{self, Intake};
 use crate::replication::predecessor::Predecessor;
 use crate::replication::primary::NOTE_NS;
@@ -22,8 +24,12 @@ impl Standby<'_> {
     pub(super) fn session(&mut self, primary: &str) -> Result<(), FollowError> {
         self.shared.change(|state| state.open = true);
         let control = Wire::open(primary, self.leader.patience(), &self.shared);
-        // Whoever takes connections lives, whatever it answers.
-        self.shared.change(|state| state.met = control.is_ok());
+        let met = match &control {
+            Err(FollowError::Socket { source, .. }) => Met::failed(source),
+            // Whoever takes connections lives, whatever it answers.
+            _ => Met::Somebody,
+        };
+        self.shared.change(|state| state.met = Some(met));
         let mut control = control?;
         let (cluster, seen) = self.dir.as_ref().map_or((0, 0), |dir| (dir.cluster(), dir.epoch()));
         let mut receiver = Receiver::new(CONTROL, cluster, self.node, seen);
@@ -59,6 +65,7 @@ impl Standby<'_> {
         }
         if !self.shared.lock().promote {
             self.note_agreed(&dir, &history)?;
+            self.note_caught_up(&dir)?;
         }
         if self.shared.lock().is_ending() {
             // Somebody waits for a promotion: what is being written ends by itself.
@@ -165,7 +172,32 @@ impl Standby<'_> {
     /// The same, where there is something to follow.
     pub(in crate::replication) fn note_what_is_agreed(&self) -> Result<(), WalError> {
         let plan = self.shared.lock().plan.clone();
-        plan.map_or(Ok(()), |(_, dir, history)| self.note_agreed(&dir, &history))
+        plan.map_or(Ok(()), |(_, dir, history)| {
+            self.note_agreed(&dir, &history)?;
+            self.note_caught_up(&dir)
+        })
+    }
+
+    /// Notes durably what `why` says, of the directory that there is.
+    pub(super) fn note_behind(&self, why: Behind) -> Result<(), WalError> {
+        if let Some(dir) = &self.dir {
+            why.note(dir, &self.path)?;
+        }
+        self.shared.change(|state| match &state.behind {
+            Some(_) if why == Behind::Begun => {}
+            _ => state.behind = Some(why),
+        });
+        Ok(())
+    }
+
+    /// Once everything has come that there was when this session began, nothing is known any more that would be lacking.
+    fn note_caught_up(&self, dir: &DataDir) -> Result<(), WalError> {
+        let is_over = |state: &State| state.behind.is_some() && state.has_caught_up_once();
+        if is_over(&self.shared.lock()) {
+            Behind::forget(dir)?;
+            self.shared.change(|state| state.behind = None);
+        }
+        Ok(())
     }
 
     /// Makes the directory, or its log, fit to be gone on with.
@@ -183,6 +215,8 @@ impl Standby<'_> {
 
     /// The directory, at the primary's epoch; made if it is not there.
     pub(in crate::replication) fn join(&mut self, hello: &Hello) -> Result<DataDir, FollowError> {
+        // Before this node's own history says that it is one that follows.
+        self.note_behind(Behind::Begun)?;
         let dir = match self.dir.take() {
             Some(dir) if hello.epoch > dir.epoch() => dir.at_epoch(hello.epoch)?,
             Some(dir) => dir,
@@ -199,7 +233,9 @@ impl Standby<'_> {
                     beside: KEY_FILES,
                     ..DirOptions::new(hello.partitions)
                 };
-                DataDir::attend(&self.path, options, hello.epoch)?
+                let dir = DataDir::attend(&self.path, options, hello.epoch)?;
+                Behind::Begun.note(&dir, &self.path)?;
+                dir
             }
         };
         self.dir = Some(dir.clone());
@@ -230,6 +266,7 @@ impl Standby<'_> {
         loop {
             trimmer.look()?;
             control.send(receiver)?;
+            self.note_caught_up(dir)?;
             // Not before: the primary waits for the first word.
             if Clock::monotonic_ns().saturating_sub(noted_ns) > NOTE_NS {
                 noted_ns = Clock::monotonic_ns();
@@ -291,5 +328,5 @@ fn begin(state: &mut State, plan: Plan, hello: &Hello, resume: &BTreeMap<u16, Re
     }
     state.plan = Some(plan);
     state.heard_ns = Some(Clock::monotonic_ns());
-    (state.connected, state.taken, state.trouble, state.apart_ns) = (true, false, None, None);
+    (state.connected, state.trouble, state.apart_ns) = (true, None, None);
 }

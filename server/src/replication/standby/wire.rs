@@ -1,13 +1,14 @@
 //! A standby's connection to its primary.
 
 use super::{FollowError, LOOK};
+use crate::replication::dial;
 use crate::replication::fitness::Fitness;
 use crate::replication::primary::SILENCE;
 use crate::replication::status::Shared;
 use frontrow_engine::Clock;
 use frontrow_wal::stream::{Hello, Received, Receiver, StreamError};
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::TcpStream;
 use std::time::Duration;
 
 const HEARTBEAT_NS: u64 = 500_000_000;
@@ -24,23 +25,15 @@ pub(super) struct Wire {
 impl Wire {
     pub(super) fn open(primary: &str, patience: Duration, shared: &Shared) -> Result<Self, FollowError> {
         let failed = |source| FollowError::Socket { primary: primary.to_owned(), source };
-        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for address in primary.to_socket_addrs().map_err(failed)? {
-            match TcpStream::connect_timeout(&address, patience) {
-                Ok(socket) => {
-                    socket.set_nodelay(true).map_err(failed)?;
-                    socket.set_read_timeout(Some(LOOK)).map_err(failed)?;
-                    socket.set_write_timeout(Some(SILENCE)).map_err(failed)?;
-                    if !shared.keep(&socket).map_err(failed)? {
-                        return Err(failed(io::ErrorKind::ConnectionAborted.into()));
-                    }
-                    let (primary, buffer) = (primary.to_owned(), vec![0; 256 << 10]);
-                    return Ok(Self { primary, socket, buffer, heard_ns: Clock::monotonic_ns(), beat_ns: 0 });
-                }
-                Err(error) => last = error,
-            }
+        let socket = dial::connect(primary, patience).map_err(failed)?;
+        socket.set_nodelay(true).map_err(failed)?;
+        socket.set_read_timeout(Some(LOOK)).map_err(failed)?;
+        socket.set_write_timeout(Some(SILENCE)).map_err(failed)?;
+        if !shared.keep(&socket).map_err(failed)? {
+            return Err(failed(io::ErrorKind::ConnectionAborted.into()));
         }
-        Err(failed(last))
+        let (primary, buffer) = (primary.to_owned(), vec![0; 256 << 10]);
+        Ok(Self { primary, socket, buffer, heard_ns: Clock::monotonic_ns(), beat_ns: 0 })
     }
 
     /// The first word of the primary.
