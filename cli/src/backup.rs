@@ -305,7 +305,7 @@ fn primary(node: &Value, operating: &str) -> String {
     let mut text = format!(
         "Primary in epoch {epoch}, {serves}: {events} events, {connections} connections of clients.\n{standby}"
     );
-    text.push_str(&predecessor(&node["predecessor"]));
+    text.extend(node["predecessors"].as_array().into_iter().flatten().map(predecessor));
     if let Some(why) = node["catalogue"].as_str().filter(|word| *word != "ok") {
         let _ = write!(
             text,
@@ -325,7 +325,7 @@ fn primary(node: &Value, operating: &str) -> String {
     text
 }
 
-/// What is known of the primary before, of a node that was promoted without a cluster.
+/// What is known of a primary before, of a node that was promoted without a cluster.
 fn predecessor(of: &Value) -> String {
     let mut text = String::new();
     if let Some(ms) = of["told_ms"].as_u64() {
@@ -493,7 +493,6 @@ mod tests {
             "{said}"
         );
         assert_eq!(predecessor(&json!({"address": "a:1", "told_ms": null, "trouble": null})), "");
-        assert_eq!(predecessor(&Value::Null), "");
     }
 
     #[test]

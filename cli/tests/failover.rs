@@ -443,6 +443,35 @@ fn who_was_primary_and_who_has_not_caught_up_is_not_promoted_unforced() {
     });
 }
 
+/// Somebody has mistyped where the primary is, and nobody listens there; it is asked, and told, where it was followed.
+#[test]
+fn a_standby_with_a_wrong_address_neither_takes_over_unforced_nor_forgets_whom_it_followed() {
+    within(120, async {
+        let [a, b] = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
+        let mut primary = Server::overheard(a.path(), &settings("local"));
+        let standby = Server::standby(b.path(), &primary.replication, &settings("local"));
+        make_event(&primary, a.path()).await;
+        caught_up(&primary, a.path()).await;
+        standby.kill();
+        let nobody = frontrow_engine::free_port(std::net::Ipv4Addr::LOCALHOST.into()).expect("a port");
+        let nobody = format!("127.0.0.1:{nobody}");
+        let mut standby = Server::standby(b.path(), &nobody, &settings("local"));
+        let operator = standby.operator(b.path());
+        let why = operator.operate("/v1/admin/promote").await.expect_err("it is refused").to_string();
+        let address = &primary.replication;
+        assert!(why.contains("the primary may live") && why.contains(address.as_str()), "{why}");
+        operator.operate("/v1/admin/promote?force=true").await.expect("it obeys");
+        standby.hear();
+        let all = standby.http().node().await.expect("it serves")["predecessors"].clone();
+        assert_eq!(
+            (all[0]["address"].as_str(), all[1]["address"].as_str()),
+            (Some(&*nobody), Some(&**address))
+        );
+        let (code, words) = tokio::task::spawn_blocking(move || primary.ended()).await.expect("no panic");
+        assert!(code == Some(76) && words.contains("has opened epoch 100000"), "{code:?} {words}");
+    });
+}
+
 /// Both were told to: the epochs have one number, and the nodes each other's address.
 #[test]
 fn of_two_nodes_that_opened_the_same_epoch_one_ends() {
@@ -500,7 +529,7 @@ fn an_old_primary_that_wakes_or_is_started_again_is_told_and_stops() {
         let as_primary = std::fs::read(&history).expect("a history");
         standby.operator(b.path()).operate("/v1/admin/promote?force=true").await.expect("it obeys");
         standby.hear();
-        let known = async || standby.http().node().await.expect("it serves")["predecessor"].clone();
+        let known = async || standby.http().node().await.expect("it serves")["predecessors"][0].clone();
         let first = known().await;
         assert_eq!((first["address"].as_str(), &first["told_ms"]), (Some(&*at), &serde_json::Value::Null));
         old.wake();
@@ -524,7 +553,7 @@ fn an_old_primary_that_wakes_or_is_started_again_is_told_and_stops() {
         assert!(code == Some(76) && words.contains("`frontrow backup"), "{code:?} {words}");
         // Once it follows, there is nobody left to be told.
         let _back = Server::standby(a.path(), &standby.replication, &fixed);
-        while !standby.http().node().await.expect("it serves")["predecessor"].is_null() {
+        while !standby.http().node().await.expect("it serves")["predecessors"][0].is_null() {
             tokio::task::yield_now().await;
         }
     });

@@ -104,7 +104,7 @@ async fn loses_its_snapshots(data: &Path) {
     let standby = Server::standby(data, "127.0.0.1:1", &settings("local"));
     let status = standby.http().node().await.expect("a status");
     assert!(status["applier"].as_str().is_some_and(|it| it.contains("no readable snapshot")), "{status}");
-    let refused = standby.operator(data).operate("/v1/admin/promote").await.expect_err("no base");
+    let refused = standby.operator(data).operate("/v1/admin/promote?force=true").await.expect_err("no base");
     assert!(refused.to_string().contains("cannot be promoted"), "{refused}");
     standby.kill();
 }

@@ -86,7 +86,7 @@ pub struct Http {
     /// The standby's side, if there may be a standby.
     pub hub: Option<Arc<Hub>>,
     /// Tells who was primary before, if this node was promoted without a cluster.
-    pub(crate) predecessor: Option<Arc<Calling>>,
+    pub(crate) predecessors: Arc<[Calling]>,
     /// The table of bookings, and how its feed is doing, if there is one.
     pub(crate) table: Option<Table>,
     /// How every feed is doing.
@@ -148,7 +148,7 @@ impl Http {
             head_time: config.limits.handshake,
             clock,
             hub: None,
-            predecessor: None,
+            predecessors: Arc::new([]),
             table: None,
             feeds: Vec::new(),
             cold: Arc::new(Archives::new(0)),

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use super::Http;
 use super::error::ApiError;
 use crate::feed::FeedStatus;
-use crate::replication::{Hub, PredecessorStatus, StandbyStatus};
+use crate::replication::{Calling, Hub, PredecessorStatus, StandbyStatus};
 use frontrow_engine::Clock;
 
 /// What a primary says of itself; a standby's `/v1/status` begins alike.
@@ -36,7 +36,7 @@ pub(super) struct Node {
     /// How its standby is doing; nothing if it is to have none.
     replication: Option<StandbyStatus>,
     /// Who was primary before; nothing if there was nobody, if it follows this node now, or in a cluster.
-    predecessor: Option<PredecessorStatus>,
+    predecessors: Vec<PredecessorStatus>,
     /// How the feed of its table of bookings is doing; nothing if it keeps none.
     bookings: Option<FeedStatus>,
     /// How its feed of Kafka is doing; nothing if there is none.
@@ -61,17 +61,17 @@ pub(super) async fn node(State(http): State<Arc<Http>>) -> Json<Node> {
         catalogue_age_ms: http.keeper.age_ms(),
         connections: http.connections.count(),
         replication: http.hub.as_ref().map(|hub| hub.status()),
-        predecessor: predecessor(&http),
+        predecessors: predecessors(&http),
         bookings: feed("embedded"),
         kafka: feed("kafka"),
     })
 }
 
-/// Who was primary before, unless it follows this node now.
-fn predecessor(http: &Http) -> Option<PredecessorStatus> {
-    let of = http.predecessor.as_ref()?;
-    let follows = http.hub.as_ref().is_some_and(|hub| hub.is_followed_by(of.node()));
-    (!follows).then(|| of.status(Clock::monotonic_ns()))
+/// Who was primary before, but for those that follow this node now.
+fn predecessors(http: &Http) -> Vec<PredecessorStatus> {
+    let follows = |of: &Calling| http.hub.as_ref().is_some_and(|hub| hub.is_followed_by(of.node()));
+    let now_ns = Clock::monotonic_ns();
+    http.predecessors.iter().filter(|of| !follows(of)).map(|of| of.status(now_ns)).collect()
 }
 
 #[utoipa::path(post, path = "/v1/admin/promote", tag = "admin", responses((status = 401), (status = 409)))]

@@ -7,8 +7,8 @@
 //! crc32c 89abcdef
 //! ```
 //!
-//! It is durable before anything is done that it speaks of, and taken away once this node has had all that a primary had when
-//! it began to follow it. What a node cannot know is not in it: one that was off while another standby followed.
+//! It is durable before anything is done that it speaks of, and taken away once this node has had all that a primary had with its
+//! first word. What a node cannot know is not in it: one that was off while another standby followed.
 
 use frontrow_wal::{DataDir, WalError, regular, sealed};
 use serde_json::{Value, json};
@@ -50,9 +50,9 @@ impl Behind {
         Some(Self::Unreadable(format!("{} cannot be read ({why})", path.display())))
     }
 
-    /// Writes it down, durably. That a primary was begun to be followed says less than what is there already.
-    pub(crate) fn note(&self, dir: &DataDir, data: &Path) -> Result<(), WalError> {
-        match Self::read(data) {
+    /// Writes it down in `dir`, durably. That a primary was begun to be followed says less than what is there already.
+    pub(crate) fn note(&self, dir: &DataDir) -> Result<(), WalError> {
+        match Self::read(dir.view().path()) {
             Some(known) if *self == Self::Begun || known == *self => Ok(()),
             _ => dir.note(FILE, self.encode().as_bytes()),
         }
@@ -136,7 +136,7 @@ mod tests {
         let (data, dir) = (folder.path(), DataDir::open(folder.path(), DirOptions::new(2)).unwrap());
         assert_eq!(Behind::read(data), None);
         for why in [Behind::Begun, Behind::Later(200_000), Behind::Beside] {
-            why.note(&dir, data).unwrap();
+            why.note(&dir).unwrap();
             assert_eq!(Behind::read(data), Some(why.clone()));
             let text = why.encode();
             for at in 0..text.len() {
@@ -147,14 +147,14 @@ mod tests {
             }
             std::fs::write(data.join(FILE), &text).unwrap();
         }
-        Behind::Begun.note(&dir, data).unwrap();
+        Behind::Begun.note(&dir).unwrap();
         assert_eq!(Behind::read(data), Some(Behind::Beside), "it says more");
         Behind::forget(&dir).unwrap();
         Behind::forget(&dir).unwrap();
         assert_eq!(Behind::read(data), None);
         std::os::unix::fs::symlink("nowhere", data.join(FILE)).unwrap();
         assert!(matches!(Behind::read(data), Some(Behind::Unreadable(why)) if why.contains("leads nowhere")));
-        Behind::Beside.note(&dir, data).unwrap();
+        Behind::Beside.note(&dir).unwrap();
         assert_eq!(Behind::read(data), Some(Behind::Beside));
     }
 }

@@ -16,6 +16,7 @@
 //! | `readiness` | why a standby is not ready, and whether it could be promoted |
 //! | `behind` | why a standby is known to lack what was sold |
 //! | `promote` | an operator's word that a standby is the primary, and what speaks against it |
+//! | `followed` | whom a data directory followed |
 //! | `predecessor` | who was primary before a promotion, told that it is none any more |
 //! | `dial` | calling another node, and who takes the call |
 //! | `causes` | what of a log may be promoted |
@@ -41,6 +42,7 @@ mod early;
 pub mod ends;
 mod files;
 mod fitness;
+pub(crate) mod followed;
 mod http;
 mod hub;
 mod inspector;
@@ -61,7 +63,7 @@ pub use fitness::Fitness;
 pub(crate) use hub::HubParts;
 pub use hub::{Hub, StandbyStatus, Unacknowledged};
 pub(crate) use link::Check;
-pub(crate) use predecessor::{Calling, Claim, Doubt};
-pub use predecessor::{Predecessor, PredecessorStatus};
+pub use predecessor::PredecessorStatus;
+pub(crate) use predecessor::{Calling, Claim, Doubt, any_lives};
 pub use primary::{ListenError, Listening, Port, bind, listen};
 pub use standby::{FollowError, Leader, Promoted, follow};

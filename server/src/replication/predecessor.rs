@@ -1,18 +1,17 @@
 //! Whoever was primary before this node was promoted is told of the epoch that was opened then.
 //!
 //! Without etcd nobody ends a primary but its operator. One that is halted, cut off, or started again by mistake sells on until
-//! it hears of the newer epoch, so it is called where it was followed, by every process that serves this data. One that is halted
+//! it hears of the newer epoch, so it is called where it was followed (`followed`), by every process that serves this data. One that is halted
 //! finds the word in its socket when it wakes, and stops. What it answers before it has read it cannot be helped: for that there is
 //! `[cluster]`. Whoever is called and is in a later epoch says so, and then it is the caller that stops.
 
 use super::dial::{self, Met as Reached};
 use frontrow_engine::Clock;
+use frontrow_wal::NodeId;
 use frontrow_wal::stream::{CLAIM, Receiver, Refusal, RefusalCode, StreamError};
-use frontrow_wal::{DataDir, NodeId, WalError, regular, sealed};
 use serde::Serialize;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
 use std::sync::mpsc::{Receiver as Ear, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -28,13 +27,9 @@ const LOOK: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The same for who only asks whether a primary is there.
 const GLANCE: Duration = Duration::from_secs(2);
-/// Whom this directory followed last, beside its log.
-const FILE: &str = "FOLLOWED";
-const MAGIC: &str = "frontrow-followed 1";
-
 /// Whom a node followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Predecessor {
+pub(crate) struct Predecessor {
     /// Where standbys connect to it.
     pub address: String,
     /// Its name.
@@ -42,68 +37,11 @@ pub struct Predecessor {
 }
 
 impl Predecessor {
-    /// Who is called at this address, by the name that it had if the directory at `data` followed it.
-    pub(super) fn at(address: &str, data: &Path) -> Self {
-        let known = Self::read(data).ok().flatten().filter(|known| known.address == address);
-        known.unwrap_or_else(|| Self { address: address.to_owned(), node: 0 })
-    }
-
-    /// Writes down in `dir` who is followed, durably, if it is not there already.
-    pub(super) fn note(&self, dir: &DataDir, data: &Path) -> Result<(), WalError> {
-        if Self::read(data).is_ok_and(|known| known.as_ref() == Some(self)) {
-            return Ok(());
-        }
-        dir.note(FILE, self.encode().as_bytes())
-    }
-
-    /// Whom the directory at `data` followed last, if it ever followed anybody. One that cannot be read is told of: nobody is called
-    /// for it.
-    pub(crate) fn of(data: &Path) -> Option<Self> {
-        Self::read(data).unwrap_or_else(|why| {
-            tracing::error!(%why, "nobody is told of the epoch that is served in here");
-            None
-        })
-    }
-
-    /// The same. Errors: what is wrong with the file, with what to do.
-    pub(crate) fn read(data: &Path) -> Result<Option<Self>, String> {
-        let path = data.join(FILE);
-        let why = match regular::read(&path).map(String::from_utf8) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Ok(Ok(text)) => match Self::decode(&text) {
-                Some(found) => return Ok(Some(found)),
-                None => "it is damaged".to_owned(),
-            },
-            Ok(Err(_)) => "it is not text".to_owned(),
-            Err(error) => error.to_string(),
-        };
-        Err(format!(
-            "{}, which says where the primary before is told that it is none any more, cannot be read ({why}): put it back from a \
-             copy of this node, or remove it if that primary is gone for good",
-            path.display()
-        ))
-    }
-
-    fn encode(&self) -> String {
-        let body = format!("{MAGIC}\nnode {:016x}\naddress {}\n", self.node, self.address);
-        sealed(&body)
-    }
-
-    fn decode(text: &str) -> Option<Self> {
-        let mut lines = text.lines();
-        lines.next().filter(|line| *line == MAGIC)?;
-        let node = NodeId::from_str_radix(lines.next()?.strip_prefix("node ")?, 16).ok()?;
-        let address = lines.next()?.strip_prefix("address ")?.to_owned();
-        let found = Self { address, node };
-        // One spelling only: encoding again must give the same bytes, checksum and all.
-        (found.encode() == text).then_some(found)
-    }
-
     /// What speaks for it that it, or who has its address now, still is the primary of `cluster`: then nobody is promoted beside it
     /// without being told to. Blocks for some seconds at most.
-    pub(crate) fn lives(&self, cluster: u128, own: NodeId) -> Option<Doubt> {
+    fn lives(&self, cluster: u128) -> Option<Doubt> {
         let address = &self.address;
-        let claim = Claim { cluster, node: own, epoch: 0 };
+        let claim = Claim { cluster, node: 0, epoch: 0 };
         let socket = match dial::connect(address, GLANCE) {
             Ok(socket) => socket,
             Err(error) => match Reached::failed(&error) {
@@ -137,6 +75,13 @@ pub(crate) enum Doubt {
     Lives(String),
     /// Nothing comes back: it may be off, and as well only out of this node's reach.
     Silent(String),
+}
+
+/// What speaks for it that one of them still is the primary: that somebody is there says more than that nothing comes back.
+pub(crate) fn any_lives(all: &[Predecessor], cluster: u128) -> Option<Doubt> {
+    let mut doubts: Vec<Doubt> = all.iter().filter_map(|of| of.lives(cluster)).collect();
+    doubts.sort_by_key(|doubt| matches!(doubt, Doubt::Silent(_)));
+    doubts.into_iter().next()
 }
 
 /// What is known of the primary that this node took over from without a cluster.
@@ -372,7 +317,7 @@ mod tests {
         let address = listener.local_addr().unwrap().to_string();
         let of = Predecessor { address: address.clone(), node: 7 };
         // Nobody answers, yet.
-        let lives = |of: &Predecessor| match of.lives(9, 1) {
+        let lives = |of: &Predecessor| match of.lives(9) {
             Some(Doubt::Lives(why)) => why,
             other => panic!("{other:?}"),
         };
@@ -384,9 +329,9 @@ mod tests {
         assert!(lives(&crowded).contains("ends them"));
         closes.join().unwrap();
         drop(listener);
-        assert_eq!(of.lives(9, 1), None);
+        assert_eq!(of.lives(9), None);
         let unknown = Predecessor { address: "name.invalid:1".into(), node: 7 };
-        assert!(matches!(unknown.lives(9, 1), Some(Doubt::Silent(_))), "it may be anywhere");
+        assert!(matches!(unknown.lives(9), Some(Doubt::Silent(_))), "it may be anywhere");
         let claim = Claim { cluster: 9, node: 7, epoch: 5 };
         let calling = Calling::begin(of, claim, |_, _| {}).unwrap();
         while calling.status(0).trouble.is_none() {
@@ -394,21 +339,5 @@ mod tests {
         }
         let status = calling.status(0);
         assert_eq!((status.address, status.told_ms), (address, None));
-    }
-
-    #[test]
-    fn whom_a_directory_followed_is_read_as_it_was_written_or_not_at_all() {
-        let folder = tempfile::tempdir().unwrap();
-        let of = Predecessor { address: "a.example:7411".into(), node: 77 };
-        assert_eq!(Predecessor::of(folder.path()), None);
-        let text = of.encode();
-        std::fs::write(folder.path().join(FILE), &text).unwrap();
-        assert_eq!(Predecessor::of(folder.path()), Some(of));
-        for at in 0..text.len() {
-            let mut bytes = text.clone().into_bytes();
-            bytes[at] ^= 1;
-            std::fs::write(folder.path().join(FILE), &bytes).unwrap();
-            assert_eq!(Predecessor::of(folder.path()), None, "{at}");
-        }
     }
 }

@@ -249,6 +249,8 @@ impl Desk {
             Taken::default()
         };
         let files = self.hub.files_are_there();
+        // Before there is anything of it: the other end notes what it lacks.
+        self.beat(have.1);
         ship.live.extend(live);
         for check in checks {
             self.sender().check(check.partition, check.lsn, check.hash);
@@ -262,7 +264,6 @@ impl Desk {
             ship.committed = safe;
             self.sender().committed(safe);
         }
-        self.beat(have.1);
         Ok(())
     }
 

@@ -1,7 +1,8 @@
 //! What an operator tells a standby: to become the primary. Whatever speaks against it is said before anything changes.
 
+use super::followed;
 use super::http::Site;
-use super::predecessor::{Doubt, Predecessor};
+use super::predecessor::{self, Doubt, Predecessor};
 use crate::catalogue::{self, Catalogue, LoadErrors};
 use axum::Json;
 use axum::extract::{Query, State};
@@ -39,11 +40,14 @@ async fn primary_lives(site: &Site) -> Option<Doubt> {
         }
         tokio::time::sleep(MOMENT).await;
     }
-    let address = site.shared.lock().primary.clone()?;
-    let data = site.data.clone();
+    let (called, data) = (site.shared.lock().primary.clone(), site.data.clone());
     let call = move || {
         let found = DataDir::peek(&data).ok()??;
-        Predecessor { address, node: 0 }.lives(found.cluster, 0)
+        // It may have been given another address than that of whom it followed.
+        let mut all = followed::to_call(&data);
+        all.retain(|of| Some(&of.address) != called.as_ref());
+        all.extend(called.map(|address| Predecessor { address, node: 0 }));
+        predecessor::any_lives(&all, found.cluster)
     };
     tokio::task::spawn_blocking(call).await.ok()?
 }

@@ -7,7 +7,7 @@ use crate::exposition::{Families, Labels};
 use crate::lookout::Sight;
 use frontrow_engine::Clock;
 use frontrow_shard::EventId;
-use frontrow_wal::{DataDir, History, Position};
+use frontrow_wal::{DataDir, History, Position, WalError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -202,8 +202,13 @@ impl Progress {
 
     /// Whether all is here that the primary had when it was heard first in this session.
     fn has_first(&self) -> bool {
+        self.first.is_some() && !self.lacks_first()
+    }
+
+    /// Whether it is known that some of that is not here.
+    pub(super) fn lacks_first(&self) -> bool {
         // A stream of former cores has nothing of the epoch under way.
-        self.first.is_some_and(|first| first.1 == 0 || self.have >= first)
+        self.first.is_some_and(|first| first.1 > 0 && self.have < first)
     }
 
     /// What was applied is let go of.
@@ -240,6 +245,16 @@ impl Shared {
             return state;
         }
         self.moved.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// What is in `dir` is not all that was sold: durable before it is known here.
+    pub(super) fn note_behind(&self, dir: &DataDir, why: Behind) -> Result<(), WalError> {
+        why.note(dir)?;
+        self.change(|state| match &state.behind {
+            Some(_) if why == Behind::Begun => {}
+            _ => state.behind = Some(why),
+        });
+        Ok(())
     }
 
     /// Asks for an end: of the session, and what it is for.

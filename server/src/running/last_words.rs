@@ -2,14 +2,11 @@
 
 use crate::replication::Behind;
 use frontrow_wal::DataDir;
-use std::path::PathBuf;
 
 /// What is known of this node when it comes to that.
 #[derive(Clone)]
 pub(super) struct LastWords {
     pub(super) dir: DataDir,
-    /// Where that is.
-    pub(super) data: PathBuf,
     /// Whether etcd says who is primary.
     pub(super) elected: bool,
 }
@@ -24,7 +21,7 @@ impl LastWords {
     pub(super) fn superseded(&self, epoch: u32, known_from: &str) {
         tracing::error!(epoch, known_from, "stopping: another node of this cluster has opened a newer epoch");
         // In this order: a standby that does not know what it lacks could be promoted.
-        let down = || Behind::Later(epoch).note(&self.dir, &self.data).and_then(|()| self.dir.step_down());
+        let down = || Behind::Later(epoch).note(&self.dir).and_then(|()| self.dir.step_down());
         let noted = if self.elected { Ok(()) } else { down() };
         if let Err(error) = noted {
             tracing::error!(%error, "that this is no primary any more is not written down: do not start it with `frontrow serve`");

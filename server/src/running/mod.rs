@@ -29,7 +29,7 @@ use crate::core::{Handle, Threads};
 use crate::feed::Feed;
 use crate::http::Stopper;
 use crate::replication::{
-    self, Behind, Doubt, FollowError, Hub, Leader, Listening, Predecessor, Promoted, StandbyStatus,
+    self, Behind, Doubt, FollowError, Hub, Leader, Listening, Promoted, StandbyStatus, any_lives, followed,
 };
 use crate::signals;
 use crate::snapshots::Snapshotter;
@@ -156,7 +156,7 @@ fn unwise(path: &Path, cluster: u128) -> Option<StartError> {
     if let Some(why) = Behind::read(&path) {
         return Some(StartError::Behind { path, why: why.to_string() });
     }
-    match Predecessor::read(&path).map(|of| of.and_then(|of| of.lives(cluster, 0))) {
+    match followed::read(&path).map(|all| any_lives(&all, cluster)) {
         Ok(None) => None,
         Ok(Some(Doubt::Silent(why))) => Some(StartError::PrimarySilent { path, why }),
         Ok(Some(Doubt::Lives(why))) | Err(why) => Some(StartError::PrimaryLives { path, why }),

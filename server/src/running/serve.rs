@@ -13,7 +13,7 @@ use crate::core::{self, Handle, Setup, Threads};
 use crate::feed::{self, Feed};
 use crate::http::{self, Connections, Http, Sales, Stopper};
 use crate::reconcile::KnownEvents;
-use crate::replication::{self, Calling, Claim, Hub, HubParts, Listening, Port, Predecessor};
+use crate::replication::{self, Calling, Claim, Hub, HubParts, Listening, Port, followed};
 use crate::snapshots::{Readers, Round, Snapshotter, Trigger};
 use frontrow_engine::Clock;
 use frontrow_shard::EventState;
@@ -77,7 +77,7 @@ pub(super) fn serve(
     let side = Http::new(config, keys, sales, Arc::clone(&catalogue), connections, Clock::wall_ms);
     let side = Http {
         hub: others.hub.clone(),
-        predecessor: others.predecessor.clone(),
+        predecessors: Arc::clone(&others.predecessors),
         table: fed.table,
         feeds: fed.progress,
         unfinished,
@@ -113,7 +113,7 @@ pub(super) fn serve(
 struct Others {
     hub: Option<Arc<Hub>>,
     listening: Option<Listening>,
-    predecessor: Option<Arc<Calling>>,
+    predecessors: Arc<[Calling]>,
     member: Option<Arc<Member>>,
 }
 
@@ -125,21 +125,23 @@ impl Others {
         port: Option<Port>,
         member: Option<Arc<Member>>,
     ) -> Result<Self, StartError> {
-        let words =
-            LastWords { dir: dir.clone(), data: config.server.data.clone(), elected: member.is_some() };
+        let words = LastWords { dir: dir.clone(), elected: member.is_some() };
         let told = words.clone();
         let claim = Claim { cluster: dir.cluster(), node: history.node, epoch: dir.epoch() };
         // In a cluster the lease ends whoever was primary before.
-        let before = if member.is_none() { Predecessor::of(&config.server.data) } else { None };
-        let call = |of| Calling::begin(of, claim, move |epoch, who| words.superseded(epoch, who));
-        let calling = before.map(call).transpose();
-        let predecessor = calling.map_err(StartError::thread)?.map(Arc::new);
+        let before = if member.is_none() { followed::to_call(&config.server.data) } else { Vec::new() };
+        let call = |of| {
+            let words = words.clone();
+            Calling::begin(of, claim, move |epoch, who| words.superseded(epoch, who))
+        };
+        let calling: Result<Vec<_>, _> = before.into_iter().map(call).collect();
+        let predecessors = calling.map_err(StartError::thread)?.into();
         let hub = hub_of(config, (dir, history.clone()), member.as_ref(), told)?;
         let listening = match (&hub, port) {
             (Some(hub), Some(port)) => Some(replication::listen(Arc::clone(hub), port)?),
             _ => None,
         };
-        Ok(Self { hub, listening, predecessor, member })
+        Ok(Self { hub, listening, predecessors, member })
     }
 
     /// Whether answers wait for a standby.
@@ -179,11 +181,7 @@ impl Fed {
         sinks: feed::Opened,
         (threads, others, catalogue): (&Threads, &Others, &Catalogue),
     ) -> Result<Self, StartError> {
-        let words = LastWords {
-            dir: dir.clone(),
-            data: config.server.data.clone(),
-            elected: others.member.is_some(),
-        };
+        let words = LastWords { dir: dir.clone(), elected: others.member.is_some() };
         let progress = sinks.progress();
         let feed::Opened { table, ways, streams, recovered, lacks } = sinks;
         let parts = feed::Parts {

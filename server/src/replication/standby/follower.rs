@@ -2,6 +2,7 @@
 
 use super::wire::Wire;
 use super::{CONNECT, FollowError};
+use crate::replication::behind::Behind;
 use crate::replication::link::Check;
 use crate::replication::status::{Progress, Shared, State};
 use frontrow_engine::Clock;
@@ -71,6 +72,18 @@ impl Follower {
         Mirror::new(self.dir.clone(), self.stream).without_threads()
     }
 
+    /// The primary has more than is here: noted before any of it is taken, for a part of it would look like all.
+    fn note_lack(&self) -> Result<(), FollowError> {
+        let is_news = {
+            let state = self.shared.lock();
+            state.behind.is_none() && state.streams.get(&self.stream).is_some_and(Progress::lacks_first)
+        };
+        if is_news {
+            self.shared.note_behind(&self.dir, Behind::Begun)?;
+        }
+        Ok(())
+    }
+
     /// Takes one thing that has arrived. Whether there was any.
     pub(in crate::replication) fn take_one(
         &self,
@@ -104,6 +117,7 @@ impl Follower {
             Some(Received::Heartbeat { epoch, durable, .. }) => {
                 let now = Clock::monotonic_ns();
                 progress(&|progress| progress.heard((epoch, durable), now));
+                self.note_lack()?;
             }
             Some(_) => {}
         }

@@ -6,7 +6,7 @@ use crate::core::{Recovered, recover};
 use crate::replication::applier::{Applied, ApplyError};
 use crate::replication::behind::Behind;
 use crate::replication::causes::recover_caused;
-use crate::replication::predecessor::Predecessor;
+use crate::replication::followed;
 use frontrow_engine::{Clock, HugePages};
 use frontrow_shard::Partition;
 use frontrow_wal::{DataDir, DirOptions, History, Role, WalError};
@@ -118,7 +118,7 @@ impl Standby<'_> {
         self.enroll(&dir)?;
         Behind::forget(&dir)?;
         if let Leader::At(address) = &self.leader {
-            Predecessor::at(address, &self.path).note(&dir, &self.path)?;
+            followed::add(&dir, address)?;
         }
         tracing::warn!(epoch = dir.epoch(), "this node is the primary now");
         let (recovered, told) = (Some(recovered), Arc::clone(&self.shared.told));

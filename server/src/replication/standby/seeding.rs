@@ -2,6 +2,7 @@
 
 use super::wire::Wire;
 use super::{FollowError, Standby};
+use crate::replication::behind::Behind;
 use crate::replication::files::Intake;
 use crate::replication::status::State;
 use frontrow_engine::Clock;
@@ -79,6 +80,7 @@ impl Standby<'_> {
         hello: &Hello,
     ) -> Result<(), FollowError> {
         let dir = self.join(hello)?;
+        self.note_behind(Behind::Begun)?;
         receiver.files(self.files_here(dir.cluster())?);
         receiver.want_seed();
         tracing::warn!(

@@ -8,6 +8,7 @@ use crate::identity::KEY_FILES;
 use crate::replication::behind::Behind;
 use crate::replication::dial::Met;
 use crate::replication::files::{self, Intake};
+use crate::replication::followed;
 use crate::replication::predecessor::Predecessor;
 use crate::replication::primary::NOTE_NS;
 use crate::replication::status::{Plan, Progress, State};
@@ -41,8 +42,7 @@ impl Standby<'_> {
         self.make_spares(&dir)?;
         self.serve_http()?;
         if self.leader.member().is_none() {
-            let of = Predecessor { address: primary.to_owned(), node: hello.node };
-            of.note(&dir, &self.path)?;
+            followed::note(&dir, Predecessor { address: primary.to_owned(), node: hello.node })?;
         }
         let (plan, followers) = self.begin_session(&dir, &hello, resume, primary)?;
         drop(fitting);
@@ -180,14 +180,7 @@ impl Standby<'_> {
 
     /// Notes durably what `why` says, of the directory that there is.
     pub(super) fn note_behind(&self, why: Behind) -> Result<(), WalError> {
-        if let Some(dir) = &self.dir {
-            why.note(dir, &self.path)?;
-        }
-        self.shared.change(|state| match &state.behind {
-            Some(_) if why == Behind::Begun => {}
-            _ => state.behind = Some(why),
-        });
-        Ok(())
+        self.dir.as_ref().map_or(Ok(()), |dir| self.shared.note_behind(dir, why))
     }
 
     /// Once everything has come that there was when this session began, nothing is known any more that would be lacking.
@@ -215,8 +208,10 @@ impl Standby<'_> {
 
     /// The directory, at the primary's epoch; made if it is not there.
     pub(in crate::replication) fn join(&mut self, hello: &Hello) -> Result<DataDir, FollowError> {
-        // Before this node's own history says that it is one that follows.
-        self.note_behind(Behind::Begun)?;
+        if self.shared.lock().behind == Some(Behind::Own) {
+            // Before its history says that it is one that follows.
+            self.note_behind(Behind::Begun)?;
+        }
         let dir = match self.dir.take() {
             Some(dir) if hello.epoch > dir.epoch() => dir.at_epoch(hello.epoch)?,
             Some(dir) => dir,
@@ -234,7 +229,7 @@ impl Standby<'_> {
                     ..DirOptions::new(hello.partitions)
                 };
                 let dir = DataDir::attend(&self.path, options, hello.epoch)?;
-                Behind::Begun.note(&dir, &self.path)?;
+                self.shared.note_behind(&dir, Behind::Begun)?;
                 dir
             }
         };
