@@ -45,7 +45,8 @@ pub(crate) fn a_stale_primary_is_shut_out(kafka: Kafka, postgres: Postgres) {
         links.server().pause();
         standby.kill();
 
-        // At this address it does not reach the old one, neither to follow it nor to tell it.
+        // It does not reach the old one, neither to follow it nor to tell it: it has another address, and no note of the old one's.
+        std::fs::remove_file(folder.path().join("data/FOLLOWED")).expect("it was followed");
         let mut standby = Server::standby(folder.path(), "127.0.0.1:1", &links.settings());
         standby.operator(folder.path()).operate("/v1/admin/promote").await.expect("it obeys");
         standby.hear();

@@ -7,7 +7,7 @@ use crate::replication::link::Check;
 use crate::replication::status::{Progress, Shared, State};
 use frontrow_engine::Clock;
 use frontrow_wal::stream::{Hello, Mirror, Received, Receiver, StreamError};
-use frontrow_wal::{DataDir, NodeId, Resume};
+use frontrow_wal::{DataDir, NodeId, Resume, WalError};
 use std::sync::Arc;
 
 /// One stream of a session.
@@ -72,14 +72,20 @@ impl Follower {
         Mirror::new(self.dir.clone(), self.stream).without_threads()
     }
 
-    /// The primary has more than is here: noted before any of it is taken, for a part of it would look like all.
-    fn note_lack(&self) -> Result<(), FollowError> {
-        let is_news = {
+    /// The primary has more than is here: noted before any of it is taken, for a part of it would look like all. Or all has come that
+    /// there was: noted before the primary hears of it, who says then that this node has caught up.
+    fn note_standing(&self) -> Result<(), WalError> {
+        let (is_behind, lacks, has_all) = {
             let state = self.shared.lock();
-            state.behind.is_none() && state.streams.get(&self.stream).is_some_and(Progress::lacks_first)
+            let lacks = state.streams.get(&self.stream).is_some_and(Progress::lacks_first);
+            (state.behind.is_some(), lacks, state.has_caught_up_once())
         };
-        if is_news {
+        if lacks && !is_behind {
             self.shared.note_behind(&self.dir, Behind::Begun)?;
+        }
+        if is_behind && has_all {
+            Behind::forget(&self.dir)?;
+            self.shared.change(|state| state.behind = None);
         }
         Ok(())
     }
@@ -117,7 +123,7 @@ impl Follower {
             Some(Received::Heartbeat { epoch, durable, .. }) => {
                 let now = Clock::monotonic_ns();
                 progress(&|progress| progress.heard((epoch, durable), now));
-                self.note_lack()?;
+                self.note_standing()?;
             }
             Some(_) => {}
         }
@@ -125,6 +131,9 @@ impl Follower {
             receiver.ack(epoch, position);
             *have = (epoch, position);
             progress(&|progress| progress.have = (epoch, position));
+            if self.shared.lock().behind.is_some() {
+                self.note_standing()?;
+            }
         }
         Ok(true)
     }

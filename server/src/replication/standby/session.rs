@@ -65,7 +65,6 @@ impl Standby<'_> {
         }
         if !self.shared.lock().promote {
             self.note_agreed(&dir, &history)?;
-            self.note_caught_up(&dir)?;
         }
         if self.shared.lock().is_ending() {
             // Somebody waits for a promotion: what is being written ends by itself.
@@ -172,25 +171,12 @@ impl Standby<'_> {
     /// The same, where there is something to follow.
     pub(in crate::replication) fn note_what_is_agreed(&self) -> Result<(), WalError> {
         let plan = self.shared.lock().plan.clone();
-        plan.map_or(Ok(()), |(_, dir, history)| {
-            self.note_agreed(&dir, &history)?;
-            self.note_caught_up(&dir)
-        })
+        plan.map_or(Ok(()), |(_, dir, history)| self.note_agreed(&dir, &history))
     }
 
     /// Notes durably what `why` says, of the directory that there is.
     pub(super) fn note_behind(&self, why: Behind) -> Result<(), WalError> {
         self.dir.as_ref().map_or(Ok(()), |dir| self.shared.note_behind(dir, why))
-    }
-
-    /// Once everything has come that there was when this session began, nothing is known any more that would be lacking.
-    fn note_caught_up(&self, dir: &DataDir) -> Result<(), WalError> {
-        let is_over = |state: &State| state.behind.is_some() && state.has_caught_up_once();
-        if is_over(&self.shared.lock()) {
-            Behind::forget(dir)?;
-            self.shared.change(|state| state.behind = None);
-        }
-        Ok(())
     }
 
     /// Makes the directory, or its log, fit to be gone on with.
@@ -261,7 +247,6 @@ impl Standby<'_> {
         loop {
             trimmer.look()?;
             control.send(receiver)?;
-            self.note_caught_up(dir)?;
             // Not before: the primary waits for the first word.
             if Clock::monotonic_ns().saturating_sub(noted_ns) > NOTE_NS {
                 noted_ns = Clock::monotonic_ns();
