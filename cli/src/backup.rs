@@ -242,6 +242,8 @@ fn how_far(of: &Value) -> String {
         (true, Some(time)) if lag == 0 => format!("silent for {time}, and had everything before"),
         (true, Some(time)) => format!("silent for {time}, and {lag} bytes behind"),
         (true, None) if of["unacknowledged"].is_string() => format!("it follows, {lag} bytes behind"),
+        // What it lacks of that was answered, and would be lost with this node.
+        (true, None) if lag > 0 && of["acknowledge"] != "backup" => format!("it follows, {lag} bytes behind"),
         (true, None) => "caught up".to_owned(),
         (false, Some(time)) => format!("not caught up, last heard {time} ago"),
         (false, None) => "not caught up".to_owned(),
@@ -412,7 +414,8 @@ fn promotable(node: &Value, operating: &str) -> String {
              `{operating} promote`"
         );
     }
-    if node["connected"] == true || !node["cluster"].is_null() {
+    let is_unknown = node["behind"]["reason"] == "unreadable";
+    if (node["connected"] == true && !is_unknown) || !node["cluster"].is_null() {
         return String::new();
     }
     let mut text = String::new();
@@ -458,7 +461,7 @@ mod tests {
                 &json!({"caught_up": caught_up, "silent_ms": silent, "lag_bytes": [lag, 1], "unacknowledged": why}),
             )
         };
-        assert_eq!(of(true, json!(500), 8, Value::Null), "caught up");
+        assert_eq!(of(true, json!(500), 8, Value::Null), "it follows, 9 bytes behind");
         assert_eq!(of(true, json!(500), 8, json!("standby_behind")), "it follows, 9 bytes behind");
         assert_eq!(of(true, json!(7000), 8, json!("standby_behind")), "silent for 7 s, and 9 bytes behind");
         assert_eq!(
@@ -466,6 +469,8 @@ mod tests {
             "not caught up, last heard 1 min 1 s ago"
         );
         assert_eq!(of(false, Value::Null, 0, json!("no_standby")), "not caught up");
+        let busy = json!({"caught_up": true, "lag_bytes": [8, 0], "acknowledge": "backup"});
+        assert_eq!(how_far(&busy), "caught up", "all that is answered is there");
         let idle = json!({"caught_up": true, "silent_ms": 3000, "lag_bytes": [0, 0]});
         assert_eq!(how_far(&idle), "silent for 3 s, and had everything before");
         let mut waited_for = idle;
@@ -615,6 +620,9 @@ mod tests {
         assert_eq!(said, "\nit is not to be promoted: what was sold since is not here");
         node["connected"] = true.into();
         assert_eq!(promotable(&node, "frontrow"), "", "it catches up");
+        node["behind"]["reason"] = "unreadable".into();
+        assert_ne!(promotable(&node, "frontrow"), "", "that does not mend it");
+        node["behind"] = Value::Null;
         node["could_be_promoted"] = true.into();
         assert!(promotable(&node, "frontrow").contains("no other standby followed it after"));
     }

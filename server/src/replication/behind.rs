@@ -54,13 +54,18 @@ impl Behind {
     pub(crate) fn note(&self, dir: &DataDir) -> Result<(), WalError> {
         match Self::read(dir.view().path()) {
             Some(known) if *self == Self::Begun || known == *self => Ok(()),
+            // A folder of that name says as much as the file would.
+            Some(Self::Unreadable(_)) => dir.note(FILE, self.encode().as_bytes()).or(Ok(())),
             _ => dir.note(FILE, self.encode().as_bytes()),
         }
     }
 
-    /// It lacks nothing any more.
-    pub(crate) fn forget(dir: &DataDir) -> Result<(), WalError> {
-        dir.take_note_away(FILE)
+    /// It lacks nothing any more. `false`: what is there cannot be taken away, and is left to an operator.
+    pub(crate) fn forget(dir: &DataDir) -> Result<bool, WalError> {
+        match dir.take_note_away(FILE) {
+            Err(_) if matches!(Self::read(dir.view().path()), Some(Self::Unreadable(_))) => Ok(false),
+            gone => gone.map(|()| true),
+        }
     }
 
     /// A word for machines.
@@ -149,12 +154,16 @@ mod tests {
         }
         Behind::Begun.note(&dir).unwrap();
         assert_eq!(Behind::read(data), Some(Behind::Beside), "it says more");
-        Behind::forget(&dir).unwrap();
-        Behind::forget(&dir).unwrap();
+        assert!(Behind::forget(&dir).unwrap() && Behind::forget(&dir).unwrap());
         assert_eq!(Behind::read(data), None);
         std::os::unix::fs::symlink("nowhere", data.join(FILE)).unwrap();
         assert!(matches!(Behind::read(data), Some(Behind::Unreadable(why)) if why.contains("leads nowhere")));
         Behind::Beside.note(&dir).unwrap();
         assert_eq!(Behind::read(data), Some(Behind::Beside));
+        std::fs::remove_file(data.join(FILE)).unwrap();
+        std::fs::create_dir(data.join(FILE)).unwrap();
+        Behind::Beside.note(&dir).unwrap();
+        assert!(!Behind::forget(&dir).unwrap());
+        assert!(matches!(Behind::read(data), Some(Behind::Unreadable(why)) if why.contains("a folder")));
     }
 }

@@ -57,7 +57,8 @@ impl State {
 
     /// Whether this node, whose primary is not there, would be promoted if an operator asked for it.
     pub(super) fn could_be_promoted(&self, now_ns: u64) -> bool {
-        let is_whole = self.standing(now_ns).is_ok() || (self.plan.is_none() && self.whole_at_rest);
+        let is_whole = (self.standing(now_ns).is_ok() && self.has_ended_epochs())
+            || (self.plan.is_none() && self.whole_at_rest);
         let is_gone = !self.connected && self.met == Some(Met::Nobody) && self.behind.is_none();
         is_gone && self.not_applied().is_none() && self.files.why(now_ns).is_none() && is_whole
     }

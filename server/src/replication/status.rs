@@ -28,6 +28,8 @@ pub(super) type Plan = (u64, DataDir, History);
 pub(super) struct Shared {
     state: Mutex<State>,
     moved: Condvar,
+    /// Held while `BEHIND` is written or taken away: every stream's thread may find something to say.
+    noting: Mutex<()>,
     /// Rung once it ends, for the HTTP side.
     pub(super) over: tokio::sync::Notify,
     /// Rung when files of the catalogue have come.
@@ -249,12 +251,26 @@ impl Shared {
 
     /// What is in `dir` is not all that was sold: durable before it is known here.
     pub(super) fn note_behind(&self, dir: &DataDir, why: Behind) -> Result<(), WalError> {
+        let _one_at_a_time = self.noting();
         why.note(dir)?;
         self.change(|state| match &state.behind {
             Some(_) if why == Behind::Begun => {}
             _ => state.behind = Some(why),
         });
         Ok(())
+    }
+
+    /// It is all that was sold when its primary was followed.
+    pub(super) fn forget_behind(&self, dir: &DataDir) -> Result<(), WalError> {
+        let _one_at_a_time = self.noting();
+        if Behind::forget(dir)? {
+            self.change(|state| state.behind = None);
+        }
+        Ok(())
+    }
+
+    fn noting(&self) -> MutexGuard<'_, ()> {
+        self.noting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks for an end: of the session, and what it is for.
@@ -387,7 +403,21 @@ impl State {
         let near = |progress: &Progress| {
             progress.there.0 > 0 && Self::lag(progress).is_some_and(|lag| lag < 1 << 20)
         };
-        self.connected && !self.streams.is_empty() && self.streams.values().all(near)
+        let is_near = self.connected && !self.streams.is_empty() && self.streams.values().all(near);
+        is_near && matches!(self.behind, None | Some(Behind::Unreadable(_)))
+    }
+
+    /// Whether all of the epochs that had ended when this session began is here: what the primary's history says of it.
+    pub(super) fn has_ended_epochs(&self) -> bool {
+        let Some((_, _, history)) = &self.plan else { return true };
+        let has = |(&stream, progress): (&u16, &Progress)| {
+            let (epoch, position) = progress.have;
+            let later = history.epochs.iter().filter(|entry| entry.epoch >= epoch);
+            later
+                .filter_map(|entry| Some((entry.epoch, *entry.ends.get(&stream)?)))
+                .all(|(of, end)| end == 0 || (of == epoch && end <= position))
+        };
+        self.streams.iter().all(has)
     }
 
     /// How old what is applied is, or why it is not to be read.
@@ -547,6 +577,24 @@ mod tests {
     }
 
     #[test]
+    fn every_streams_thread_may_say_at_once_that_it_lacks_something_or_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(folder.path(), frontrow_wal::DirOptions::new(2)).unwrap();
+        let shared = Shared::default();
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..20 {
+                        shared.note_behind(&dir, Behind::Begun).unwrap();
+                        shared.forget_behind(&dir).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!((Behind::read(folder.path()), shared.lock().behind.clone()), (None, None));
+    }
+
+    #[test]
     fn a_session_has_caught_up_once_all_is_here_that_was_there_at_first() {
         let mut state = State::default();
         assert!(!state.has_caught_up_once(), "nothing is followed");
@@ -564,6 +612,30 @@ mod tests {
         let again = state.streams[&0].resumed((2, 900), (2, 900));
         state.streams.insert(0, again);
         assert!(!state.has_caught_up_once(), "another session has heard nothing yet");
+    }
+
+    #[test]
+    fn an_epoch_that_has_ended_is_here_as_a_whole_or_is_lacking() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(folder.path(), frontrow_wal::DirOptions::new(2)).unwrap();
+        let mut history = dir.begin_history(false).unwrap();
+        let entry = |epoch, end| {
+            let ends = BTreeMap::from([(0, end), (1, 0)]);
+            frontrow_wal::EpochEntry { epoch, node: 7, ends }
+        };
+        history.epochs = vec![
+            entry(1, 700),
+            entry(2, 900),
+            frontrow_wal::EpochEntry { ends: BTreeMap::new(), ..entry(3, 0) },
+        ];
+        let mut state = State { plan: Some((1, dir, history)), ..State::default() };
+        state.streams.insert(1, Progress { have: (0, 0), ..Progress::default() });
+        for (have, whole) in
+            [((1, 699), false), ((1, 700), false), ((2, 899), false), ((2, 900), true), ((3, 1), true)]
+        {
+            state.streams.insert(0, Progress { have, ..Progress::default() });
+            assert_eq!(state.has_ended_epochs(), whole, "{have:?}");
+        }
     }
 
     #[test]

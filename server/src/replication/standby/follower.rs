@@ -84,8 +84,7 @@ impl Follower {
             self.shared.note_behind(&self.dir, Behind::Begun)?;
         }
         if is_behind && has_all {
-            Behind::forget(&self.dir)?;
-            self.shared.change(|state| state.behind = None);
+            self.shared.forget_behind(&self.dir)?;
         }
         Ok(())
     }
