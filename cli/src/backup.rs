@@ -360,6 +360,13 @@ fn standby(node: &Value, operating: &str) -> String {
             let before = if had_all { "was caught up before" } else { "had not caught up" };
             format!("has not heard from its primary for {time}, and {before}")
         }
+        // What is on its way for so long says nothing of what is there.
+        (true, true) if node["age_ms"].as_u64().is_some_and(|age| age >= SILENT) => {
+            format!(
+                "follows its primary, and has what that had {} ago",
+                span(node["age_ms"].as_u64().unwrap_or(0))
+            )
+        }
         (true, true) if is_applied => "follows its primary and is caught up".to_owned(),
         (true, true) if node["applier"] == "ok" => "has received everything, and is applying it".to_owned(),
         (true, true) => "has received everything".to_owned(),
@@ -409,8 +416,11 @@ fn standby(node: &Value, operating: &str) -> String {
 /// Whether a standby without a connection could take over.
 fn promotable(node: &Value, operating: &str) -> String {
     if node["could_be_promoted"] == true {
+        let lacks = node["lacked_ms"].as_u64().filter(|ms| *ms >= SILENT);
+        let lacks =
+            lacks.map(|ms| format!(" (it lacks the last {} before that)", span(ms))).unwrap_or_default();
         return format!(
-            "\nif its primary is gone for good, and no other standby followed it after this one, this one could be promoted: \
+            "\nif its primary is gone for good, and no other standby followed it after this one, this one could be promoted{lacks}: \
              `{operating} promote`"
         );
     }
@@ -544,6 +554,9 @@ mod tests {
         assert_eq!(said(&node), "Standby in epoch 3, has received everything, and is applying it.");
         node["age_ms"] = 3.into();
         assert_eq!(said(&node), "Standby in epoch 3, follows its primary and is caught up.");
+        node["age_ms"] = 7000.into();
+        assert_eq!(said(&node), "Standby in epoch 3, follows its primary, and has what that had 7 s ago.");
+        node["age_ms"] = 3.into();
         node["silent_ms"] = 2000.into();
         let first = "Standby in epoch 3, has not heard from its primary for 2 s, and was caught up before.";
         assert_eq!(said(&node), first);
@@ -624,6 +637,10 @@ mod tests {
         assert_ne!(promotable(&node, "frontrow"), "", "that does not mend it");
         node["behind"] = Value::Null;
         node["could_be_promoted"] = true.into();
-        assert!(promotable(&node, "frontrow").contains("no other standby followed it after"));
+        assert!(promotable(&node, "frontrow").contains("this one could be promoted: `frontrow promote`"));
+        node["lacked_ms"] = 7000.into();
+        assert!(
+            promotable(&node, "frontrow").contains("(it lacks the last 7 s before that): `frontrow promote`")
+        );
     }
 }

@@ -153,7 +153,7 @@ impl Server {
 
     /// Whether its standby has all earlier epochs, and all that it was seeded with, as far as this node, a primary, was told.
     pub(crate) fn has_whole_standby(&self) -> bool {
-        self.hub.borrow().as_ref().is_some_and(|hub| hub.status().caught_up)
+        self.hub.borrow().as_ref().is_some_and(|hub| ends::has_whole_standby(hub))
     }
 
     /// Whether a standby runs here.

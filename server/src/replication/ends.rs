@@ -55,6 +55,11 @@ pub fn acked(hub: &Hub) -> Vec<(u16, (u32, Position))> {
     hub.acked_places()
 }
 
+/// Whether a primary's standby has all earlier epochs, and all that it was seeded with, as far as the primary was told.
+pub fn has_whole_standby(hub: &Hub) -> bool {
+    hub.has_whole_standby()
+}
+
 /// Makes the log of a standby that does not run fit to be promoted.
 pub fn cut_to_causes(dir: &DataDir, limits: Limits) -> Result<(), WalError> {
     super::causes::cut_to_causes(dir, limits)

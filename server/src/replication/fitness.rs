@@ -1,5 +1,6 @@
 //! Whether a standby could take over, as it tells its primary: a number in its heartbeat, where an earlier version says 0.
 
+use super::behind::Behind;
 use super::status::State;
 use frontrow_engine::Clock;
 
@@ -13,6 +14,10 @@ pub enum Fitness {
     Catalogue,
     /// No readable snapshot there leads up to its log.
     NoSnapshot,
+    /// It has not had all that its primary had when it began to follow, or not yet noted that it has.
+    CatchingUp,
+    /// What it lacks is not known: the file that says so cannot be read.
+    Unsure,
     /// A reason that this version does not know.
     Other,
 }
@@ -20,10 +25,12 @@ pub enum Fitness {
 impl Fitness {
     /// What a standby knows of itself.
     pub(super) fn of(state: &State) -> Self {
-        match (&state.baseless, state.files.why(Clock::monotonic_ns())) {
-            (Some(_), _) => Self::NoSnapshot,
-            (None, Some(_)) => Self::Catalogue,
-            (None, None) => Self::Fit,
+        match (&state.baseless, state.files.why(Clock::monotonic_ns()), &state.behind) {
+            (Some(_), _, _) => Self::NoSnapshot,
+            (None, Some(_), _) => Self::Catalogue,
+            (None, None, Some(Behind::Unreadable(_))) if state.has_caught_up_once() => Self::Unsure,
+            (None, None, None) if state.has_caught_up_once() => Self::Fit,
+            (None, None, _) => Self::CatchingUp,
         }
     }
 
@@ -33,6 +40,8 @@ impl Fitness {
             Self::Fit => 1,
             Self::Catalogue => 2,
             Self::NoSnapshot => 3,
+            Self::CatchingUp => 4,
+            Self::Unsure => 5,
             Self::Other => u64::MAX,
         }
     }
@@ -44,14 +53,20 @@ impl Fitness {
             1 => Some(Self::Fit),
             2 => Some(Self::Catalogue),
             3 => Some(Self::NoSnapshot),
+            4 => Some(Self::CatchingUp),
+            5 => Some(Self::Unsure),
             _ => Some(Self::Other),
         }
     }
 
-    /// Why it could not take over, with what to do; nothing, if it could.
+    /// Why it could not take over, with what to do; nothing, if it could, or will by itself.
     pub(super) fn why_not(self) -> Option<&'static str> {
         match self {
-            Self::Fit => None,
+            Self::Fit | Self::CatchingUp => None,
+            Self::Unsure => Some(
+                "what it lacks is not known, for BEHIND in its data directory cannot be read; it has caught up, so remove that, and \
+                 restart it",
+            ),
             Self::Catalogue => Some(
                 "the events' files there are damaged or missing, or cannot be read; `frontrow status` there says which. If its disk \
                  answers, restart it: what is good here is sent to it when it connects",
@@ -70,7 +85,9 @@ mod tests {
 
     #[test]
     fn what_is_said_is_what_is_heard_and_an_earlier_standby_says_nothing() {
-        for one in [Fitness::Fit, Fitness::Catalogue, Fitness::NoSnapshot, Fitness::Other] {
+        let known =
+            [Fitness::Fit, Fitness::Catalogue, Fitness::NoSnapshot, Fitness::CatchingUp, Fitness::Unsure];
+        for one in known.into_iter().chain([Fitness::Other]) {
             assert_eq!(Fitness::heard(one.word()), Some(one));
         }
         assert_eq!(Fitness::heard(0), None);
@@ -80,7 +97,13 @@ mod tests {
     #[test]
     fn a_standby_without_a_base_or_with_damaged_files_could_not_take_over() {
         let mut state = State::default();
+        assert_eq!(Fitness::of(&state), Fitness::CatchingUp, "its primary has said nothing yet");
+        state.streams.entry(0).or_default().heard((1, 0), 1);
         assert_eq!(Fitness::of(&state), Fitness::Fit);
+        state.behind = Some(Behind::Begun);
+        assert_eq!(Fitness::of(&state), Fitness::CatchingUp, "it is about to note that it has all");
+        state.behind = Some(Behind::Unreadable("it is damaged".into()));
+        assert_eq!(Fitness::of(&state), Fitness::Unsure);
         state.files.begin(Clock::monotonic_ns());
         state.files.end(Some("1.json is damaged".into()));
         assert_eq!(Fitness::of(&state), Fitness::Catalogue);

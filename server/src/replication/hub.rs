@@ -79,6 +79,8 @@ struct Follower {
     acked: (u32, Position),
     /// What it says of itself, on its control connection.
     fitness: Option<Fitness>,
+    /// Whether it has said anything of itself there; an earlier version says nothing in particular.
+    spoke: bool,
     /// When it was heard last, in monotonic nanoseconds.
     heard_ns: u64,
 }
@@ -382,8 +384,15 @@ impl Hub {
             files.numbers
         };
         let heard_ns = Clock::monotonic_ns();
-        let follower =
-            Follower { node, hang_up: Some(hang_up), number, acked: (0, 0), fitness: None, heard_ns };
+        let follower = Follower {
+            node,
+            hang_up: Some(hang_up),
+            number,
+            acked: (0, 0),
+            fitness: None,
+            spoke: false,
+            heard_ns,
+        };
         if let Some(old) = state.followers.insert(stream, follower)
             && let Some(hang_up) = old.hang_up
         {
@@ -452,6 +461,11 @@ impl Hub {
         self.look();
     }
 
+    /// Whether the standby has all earlier epochs, and all that it was seeded with.
+    pub(super) fn has_whole_standby(&self) -> bool {
+        self.lock().whole
+    }
+
     /// The standby says on its control connection whether it could take over. Logged when that has changed.
     pub(super) fn says(&self, number: u64, word: u64) {
         let fitness = Fitness::heard(word);
@@ -460,7 +474,7 @@ impl Hub {
         else {
             return;
         };
-        follower.heard_ns = Clock::monotonic_ns();
+        (follower.heard_ns, follower.spoke) = (Clock::monotonic_ns(), true);
         let (before, node) = (std::mem::replace(&mut follower.fitness, fitness), follower.node);
         drop(state);
         if before == fitness {
@@ -469,7 +483,9 @@ impl Hub {
         let standby = format!("{node:016x}");
         match fitness.and_then(Fitness::why_not) {
             Some(why) => tracing::error!(%standby, why, "the standby could not take over"),
-            None if before.is_some() => tracing::warn!(%standby, "the standby could take over again"),
+            None if before.and_then(Fitness::why_not).is_some() => {
+                tracing::warn!(%standby, "the standby could take over again");
+            }
             None => {}
         }
     }
@@ -586,7 +602,16 @@ mod tests {
         assert_eq!((hub.link(0).backup(), hub.link(1).backup()), (0, 0), "it has nothing of this epoch yet");
         hub.acked(1, b, (now, 6000));
         assert_eq!((hub.link(0).backup(), hub.link(1).backup()), (5000, 6000));
-        assert!(hub.status().caught_up);
+        // It is as far as it says that it is.
+        let control = hub.enter(CONTROL, 7, socket()).unwrap();
+        hub.acked(0, a, (now, 5000));
+        assert!(!hub.status().caught_up);
+        hub.says(control, Fitness::CatchingUp.word());
+        assert!(!hub.status().caught_up && hub.status().unfit.is_none());
+        for word in [Fitness::Fit.word(), 0] {
+            hub.says(control, word);
+            assert!(hub.status().caught_up, "{word}");
+        }
         // The connection of before says nothing any more.
         let again = hub.enter(1, 7, socket()).unwrap();
         hub.acked(1, b, (now, 7000));
@@ -713,7 +738,7 @@ mod tests {
         hub.acked(0, a, (now, 5000));
         hub.acked(1, b, (now, 6000));
         hub.acked(0, a, (now, 5500));
-        assert!(hub.status().caught_up && hub.seen(1).follower == Some(8));
+        assert!(hub.has_whole_standby() && hub.seen(1).follower == Some(8));
         assert_eq!((hub.link(0).backup(), hub.link(1).backup()), (0, 0), "7 would take over without it");
         hub.trust(None);
         assert_eq!((hub.link(0).backup(), hub.link(1).backup()), (5500, 6000));
@@ -732,10 +757,10 @@ mod tests {
         let (a, b) = (hub.enter(0, 7, socket()).unwrap(), hub.enter(1, 7, socket()).unwrap());
         hub.acked(1, b, (now, 10));
         hub.acked(0, a, (now, 8999));
-        assert!(!hub.status().caught_up && hub.link(0).backup() == 0);
+        assert!(!hub.has_whole_standby() && hub.link(0).backup() == 0);
         assert_eq!((hub.read_up_to(0), hub.read_up_to(1)), (8999, 10));
         hub.acked(0, a, (now, 9000));
-        assert!(hub.status().caught_up && hub.link(0).backup() == 9000);
+        assert!(hub.has_whole_standby() && hub.link(0).backup() == 9000);
     }
 
     #[test]

@@ -348,6 +348,13 @@ impl State {
         self.streams.iter().map(|(&stream, progress)| (stream, progress.have)).collect()
     }
 
+    /// How old what is here was when the primary was lost, in milliseconds, while it is not followed.
+    fn lacked_ms(&self) -> Option<u64> {
+        let lost_ns = self.apart_ns.filter(|_| !self.connected && self.plan.is_some())?;
+        let fresh_ns = self.streams.values().map(|progress| progress.fresh_ns).min().flatten()?;
+        Some(lost_ns.saturating_sub(fresh_ns) / 1_000_000)
+    }
+
     /// Events that the log has: those that are applied; until that is all of them, those that it had at first, too.
     pub(super) fn logged(&self) -> BTreeSet<EventId> {
         let applied = self.events.iter().copied();
@@ -470,6 +477,7 @@ impl State {
             "primary_met": self.met.map(Met::word),
             "unconnected_ms": self.apart_ns.filter(|_| !self.connected).map(ago_ms),
             "silent_ms": self.silent_ms(now_ns),
+            "lacked_ms": self.lacked_ms(),
             "age_ms": standing.as_ref().ok().map(|standing| standing.age_ms),
             "unreadable": standing.as_ref().err().map(Unready::reason),
             "applier": self.not_applied().unwrap_or("ok"),

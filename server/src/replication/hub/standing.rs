@@ -36,7 +36,7 @@ pub struct StandbyStatus {
     pub following: usize,
     /// Streams there are.
     pub streams: u16,
-    /// Whether it has everything but what is on its way. One that is silent goes for it until its connection is given up.
+    /// Whether it has had all that there was when it began to follow, by its own word. What it lacks by now is `lag_bytes`. One that is silent goes for it until its connection is given up.
     pub caught_up: bool,
     /// How long ago it was last heard, in milliseconds: it says something twice a second. Nothing, if none has come.
     pub silent_ms: Option<u64>,
@@ -87,7 +87,10 @@ impl Hub {
             unacknowledged: self.why_none(following),
             following,
             streams: self.streams,
-            caught_up: state.whole,
+            // By its own word: it notes durably what it has before it says so.
+            caught_up: state.whole
+                && control.is_some_and(|it| it.spoke)
+                && fitness != Some(Fitness::CatchingUp),
             silent_ms: heard_ns.map(|heard_ns| Clock::monotonic_ns().saturating_sub(heard_ns) / 1_000_000),
             standby: control.map(|follower| format!("{:016x}", follower.node)),
             fitness,
@@ -113,7 +116,7 @@ impl Hub {
         families.gauge(
             "frontrow_backup_fit",
             "1 while the standby could take over, by its own word; absent while it says nothing of it.",
-            status.fitness.iter().map(|it| (Labels::new(), flag(*it == Fitness::Fit))),
+            status.fitness.iter().map(|it| (Labels::new(), flag(it.why_not().is_none()))),
         );
         let lag = status.lag_bytes.iter().enumerate();
         families.gauge(

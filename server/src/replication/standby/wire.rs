@@ -20,6 +20,8 @@ pub(super) struct Wire {
     buffer: Vec<u8>,
     heard_ns: u64,
     beat_ns: u64,
+    /// What was said last of whether this node could take over.
+    said: Option<u64>,
 }
 
 impl Wire {
@@ -33,7 +35,7 @@ impl Wire {
             return Err(failed(io::ErrorKind::ConnectionAborted.into()));
         }
         let (primary, buffer) = (primary.to_owned(), vec![0; 256 << 10]);
-        Ok(Self { primary, socket, buffer, heard_ns: Clock::monotonic_ns(), beat_ns: 0 })
+        Ok(Self { primary, socket, buffer, heard_ns: Clock::monotonic_ns(), beat_ns: 0, said: None })
     }
 
     /// The first word of the primary.
@@ -92,8 +94,9 @@ impl Wire {
 
     /// The same on the control connection, where it says whether this node could take over.
     pub(super) fn report(&mut self, receiver: &mut Receiver, shared: &Shared) {
-        if self.is_time() {
-            let word = Fitness::of(&shared.lock()).word();
+        let word = Fitness::of(&shared.lock()).word();
+        let is_news = self.said.replace(word) != Some(word);
+        if self.is_time() || is_news {
             receiver.heartbeat(word, 0, 0);
         }
     }
