@@ -8,12 +8,15 @@ mod args;
 mod backup;
 mod browse;
 mod buy;
+mod cluster;
 mod failure;
 mod interrupt;
 mod live;
+mod node_status;
 mod patience;
 mod places;
 mod plan;
+mod promote;
 mod request;
 mod seatmap;
 mod serve;
@@ -52,8 +55,8 @@ fn run(cli: Cli, out: Out) -> Result<(), Failure> {
         Command::Serve(serve) => return serve::run(&cli.common, &serve, out),
         Command::Bookings(OwnArgs { act: Some(OwnAct::Serve(it)), .. }) => return service::run(&it, out),
         Command::Backup(it) => return backup::run(&cli.common, &it, out),
-        Command::Promote(it) if it.offline => return backup::promote_at_rest(&cli.common, &it, out),
-        Command::Cluster(it) => return backup::cluster(&cli.common, &it, out),
+        Command::Promote(it) if it.offline => return promote::at_rest(&cli.common, &it, out),
+        Command::Cluster(it) => return cluster::run(&cli.common, &it, out),
         Command::Plan(plan) => return plan::run(&plan, out),
         Command::Tune(it) => return tune::run(&cli.common, &it, out),
         Command::Wal(it) => return wal::run(&cli.common.data, &it, out),
@@ -84,12 +87,12 @@ async fn talk(session: &Session, command: Command, out: Out) -> Result<(), Failu
         Command::Wait(it) => wait::wait(session, &it, out).await,
         Command::Status(it) => match it.place() {
             Some(place) => wait::status(session, &place).await,
-            None => backup::node(session, out).await,
+            None => node_status::show(session, out).await,
         },
         Command::Watch(it) => live::watch(session, &it, out).await,
         Command::Token => browse::token(session, out).await,
         Command::Event(it) => admin::run(session, it, out).await,
-        Command::Promote(promote) => backup::promote(session, &promote, out).await,
+        Command::Promote(it) => promote::run(session, &it, out).await,
         Command::Replication(it) => backup::replication(session, &it, out).await,
         Command::Serve(_)
         | Command::Backup(_)
