@@ -2,7 +2,8 @@
 
 use super::causes::is_early;
 use super::link::Check;
-use super::status::{At, Progress, Shared, State};
+use super::progress::{At, Progress};
+use super::status::{Shared, State};
 use super::view::{self, Views};
 use crate::core::{RecoveryError, load, logged};
 use frontrow_plant::{Bug, planted};

@@ -4,7 +4,8 @@
 //! one and without the other never was, and never may be: whoever promotes a node cuts what lacks its causes first.
 
 use super::applier::Applier;
-use super::status::{Progress, Shared};
+use super::progress::Progress;
+use super::status::Shared;
 use crate::core::{Recovered, RecoveryError, recover};
 use frontrow_plant::{Bug, planted};
 use frontrow_shard::record::{decode, kind};

@@ -4,9 +4,10 @@
 use super::applier::Applier;
 use super::hub::{Hub, HubParts};
 use super::primary::{Desk, Ended, Shipment, hear_ack};
+use super::progress::At;
 use super::standby::seeding::Step;
 use super::standby::{FollowError, Follower, Leader, Promoted, Standby};
-use super::status::{At, Shared, State};
+use super::status::{Shared, State};
 use crate::cluster::Fence;
 use crate::config::{Acknowledge, Config};
 use crate::core::Handle;

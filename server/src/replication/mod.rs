@@ -24,6 +24,7 @@
 //! | `ends` | both ends without sockets and threads, for the simulator |
 //! | `view` | what the applier shows of its partitions, and how |
 //! | `early` | HTTP at a standby that has never reached its primary |
+//! | `progress` | how far a standby is in one stream |
 //! | `status`, `http` | what a standby says of itself, and what can be read there |
 //! | `watchers`, `watchers/session` | clients that watch seats at a standby |
 //!
@@ -49,6 +50,7 @@ mod inspector;
 mod link;
 mod predecessor;
 mod primary;
+mod progress;
 mod promote;
 mod readiness;
 mod standby;

@@ -3,11 +3,12 @@
 use super::behind::Behind;
 use super::dial::Met;
 use super::link::Check;
+use super::progress::{At, Progress};
 use crate::exposition::{Families, Labels};
 use crate::lookout::Sight;
 use frontrow_engine::Clock;
 use frontrow_shard::EventId;
-use frontrow_wal::{DataDir, History, Position, WalError};
+use frontrow_wal::{DataDir, History, WalError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -16,9 +17,6 @@ use std::time::Duration;
 /// Why a standby that has just been started follows nobody yet.
 pub(super) const STARTING: &str = "it reads its own log first, to know which events it has, and follows then: some seconds for each \
                                    GB";
-
-/// A place in a stream.
-pub(super) type At = (u32, Position);
 
 /// What a session follows: its number, the directory, and the history it goes on from.
 pub(super) type Plan = (u64, DataDir, History);
@@ -112,25 +110,6 @@ impl Drop for Fitting<'_> {
     }
 }
 
-/// How far one stream is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Progress {
-    /// Durable here.
-    pub(super) have: At,
-    /// May be applied.
-    pub(super) committed: At,
-    /// Durable at the primary.
-    pub(super) there: At,
-    /// Durable at the primary when it was heard first in this session.
-    first: Option<At>,
-    /// Applied.
-    pub(super) applied: At,
-    /// What the primary was heard to have durable, and when (monotonic ns), that is not all applied yet.
-    goal: Option<(At, u64)>,
-    /// When the primary was last heard to have no more than what is applied here: so old is the state at most.
-    fresh_ns: Option<u64>,
-}
-
 /// How good the applied state is: what everything that is read here is said with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Standing {
@@ -174,57 +153,6 @@ impl std::fmt::Display for Unready {
                 "this standby does not apply the primary's log any more, /v1/status says why: ask the primary"
             }
         })
-    }
-}
-
-impl Progress {
-    /// Of a log at rest: so far it is durable, and nothing else is known.
-    pub(super) fn at_rest(have: At) -> Self {
-        Self { have, ..Self::default() }
-    }
-
-    /// The primary has this durable.
-    pub(super) fn heard(&mut self, there: At, now_ns: u64) {
-        self.there = there;
-        self.first.get_or_insert(there);
-        self.goal.get_or_insert((there, now_ns));
-        self.reach();
-    }
-
-    /// This is applied now.
-    pub(super) fn reached(&mut self, applied: At) {
-        self.applied = applied;
-        self.reach();
-    }
-
-    /// As a session begins: what was applied, and how fresh it was, stays so; what the primary has is to be heard anew.
-    pub(super) fn resumed(self, have: At, committed: At) -> Self {
-        Self { have, committed, there: (0, 0), first: None, goal: None, ..self }
-    }
-
-    /// Whether all is here that the primary had when it was heard first in this session.
-    fn has_first(&self) -> bool {
-        self.first.is_some() && !self.lacks_first()
-    }
-
-    /// Whether it is known that some of that is not here.
-    pub(super) fn lacks_first(&self) -> bool {
-        // A stream of former cores has nothing of the epoch under way.
-        self.first.is_some_and(|first| first.1 > 0 && self.have < first)
-    }
-
-    /// What was applied is let go of.
-    pub(super) fn begin_anew(&mut self) {
-        (self.applied, self.goal, self.fresh_ns) = ((0, 0), None, None);
-    }
-
-    fn reach(&mut self) {
-        let Some((there, heard_ns)) = self.goal else { return };
-        // A stream of former cores has nothing of the epoch under way.
-        let goal = if there.1 == 0 { self.have } else { there };
-        if self.applied >= goal {
-            (self.goal, self.fresh_ns) = (None, Some(heard_ns));
-        }
     }
 }
 
@@ -560,31 +488,6 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_is_as_fresh_as_the_last_word_whose_all_is_applied() {
-        let mut stream = Progress { have: (2, 900), ..Progress::default() };
-        stream.heard((2, 500), 10);
-        assert_eq!(stream.fresh_ns, None, "nothing is applied yet");
-        stream.heard((2, 900), 20);
-        stream.reached((2, 400));
-        assert_eq!(stream.fresh_ns, None);
-        // The first word is reached; the second was not waited for.
-        stream.reached((2, 500));
-        assert_eq!(stream.fresh_ns, Some(10));
-        stream.heard((2, 900), 30);
-        assert_eq!(stream.fresh_ns, Some(10), "it has more than is applied");
-        stream.reached((2, 900));
-        assert_eq!(stream.fresh_ns, Some(30));
-        stream.heard((2, 900), 40);
-        assert_eq!(stream.fresh_ns, Some(40), "there was nothing new");
-        // Another session goes on from there; another history does not.
-        let mut stream = stream.resumed((2, 900), (2, 900));
-        assert_eq!(stream.fresh_ns, Some(40));
-        stream.begin_anew();
-        stream.heard((2, 900), 50);
-        assert_eq!(stream.fresh_ns, None);
-    }
-
-    #[test]
     fn every_streams_thread_may_say_at_once_that_it_lacks_something_or_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let dir = DataDir::open(folder.path(), frontrow_wal::DirOptions::new(2)).unwrap();
@@ -606,8 +509,8 @@ mod tests {
     fn a_session_has_caught_up_once_all_is_here_that_was_there_at_first() {
         let mut state = State::default();
         assert!(!state.has_caught_up_once(), "nothing is followed");
-        state.streams.insert(0, Progress { have: (2, 500), ..Progress::default() });
-        state.streams.insert(1, Progress { have: (1, 700), ..Progress::default() });
+        state.streams.insert(0, Progress::at_rest((2, 500)));
+        state.streams.insert(1, Progress::at_rest((1, 700)));
         let heard =
             |state: &mut State, stream, there| state.streams.entry(stream).or_default().heard(there, 1);
         heard(&mut state, 0, (2, 900));
@@ -637,29 +540,13 @@ mod tests {
             frontrow_wal::EpochEntry { ends: BTreeMap::new(), ..entry(3, 0) },
         ];
         let mut state = State { plan: Some((1, dir, history)), ..State::default() };
-        state.streams.insert(1, Progress { have: (0, 0), ..Progress::default() });
+        state.streams.insert(1, Progress::at_rest((0, 0)));
         for (have, whole) in
             [((1, 699), false), ((1, 700), false), ((2, 899), false), ((2, 900), true), ((3, 1), true)]
         {
-            state.streams.insert(0, Progress { have, ..Progress::default() });
+            state.streams.insert(0, Progress::at_rest(have));
             assert_eq!(state.has_ended_epochs(), whole, "{have:?}");
         }
-    }
-
-    #[test]
-    fn an_earlier_epoch_is_not_what_the_primary_has_now() {
-        let mut stream = Progress { have: (1, 900), ..Progress::default() };
-        stream.reached((1, 900));
-        stream.heard((2, 10), 5);
-        assert_eq!(stream.fresh_ns, None);
-        stream.reached((2, 10));
-        assert_eq!(stream.fresh_ns, Some(5));
-        // A stream of former cores gets nothing more: all of it is all that there is.
-        let mut former = Progress { have: (1, 700), ..Progress::default() };
-        former.heard((2, 0), 6);
-        assert_eq!(former.fresh_ns, None);
-        former.reached((1, 700));
-        assert_eq!(former.fresh_ns, Some(6));
     }
 
     #[test]

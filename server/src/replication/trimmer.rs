@@ -1,7 +1,8 @@
 //! Snapshots on a standby, and its log trimmed behind them: the same rounds as on the primary, up to what is committed,
 //! and only once everything of the epochs before has come.
 
-use super::status::{At, Plan, Progress as Stream, Shared, State};
+use super::progress::{At, Progress as Stream};
+use super::status::{Plan, Shared, State};
 use crate::snapshots::{Progress, Readers, Round, Snapshotter, Trigger};
 use frontrow_shard::Limits;
 use frontrow_wal::{DataDir, Floor, History, LogIndex, Position, WalError};
