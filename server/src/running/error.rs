@@ -61,7 +61,9 @@ pub enum StartError {
     },
     /// The primary that a directory at rest followed is out of reach, and may be anything.
     #[error(
-        "{why}. Whether the primary there is off, or only out of this node's reach, cannot be known from here, and out of reach it          sells on: two primaries would sell the same seats. Make sure that it is off (power, or systemctl stop frontrow there), then          --force. For a rehearsal with a copy, remove {}: the copy calls nobody then", .path.join("FOLLOWED").display()
+        "{why}. Whether the primary there is off, or only out of this node's reach, cannot be known from here, and out of reach it \
+         sells on: two primaries would sell the same seats. Make sure that it is off (power, or systemctl stop frontrow there), then \
+         --force. For a rehearsal with a copy, remove {}: the copy calls nobody then", .path.join("FOLLOWED").display()
     )]
     PrimarySilent {
         /// The directory.
@@ -128,4 +130,23 @@ pub enum JoinError {
     /// As the primary.
     #[error(transparent)]
     Start(#[from] StartError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_refused_at_rest_is_said_in_one_piece() {
+        let path = PathBuf::from("d");
+        let why = || "w".to_owned();
+        for error in [
+            StartError::PrimaryLives { path: path.clone(), why: why() },
+            StartError::PrimarySilent { path: path.clone(), why: why() },
+            StartError::Behind { path: path.clone(), why: why() },
+        ] {
+            let said = error.to_string();
+            assert!(said.contains("--force") && !said.contains("  "), "{said}");
+        }
+    }
 }

@@ -36,7 +36,8 @@ pub struct StandbyStatus {
     pub following: usize,
     /// Streams there are.
     pub streams: u16,
-    /// Whether it has had all that there was when it began to follow, by its own word. What it lacks by now is `lag_bytes`. One that is silent goes for it until its connection is given up.
+    /// Whether it has had all that there was when it began to follow, by its own word. What it lacks by now is `lag_bytes`. One that
+    /// is silent goes for it until its connection is given up.
     pub caught_up: bool,
     /// How long ago it was last heard, in milliseconds: it says something twice a second. Nothing, if none has come.
     pub silent_ms: Option<u64>,
