@@ -73,13 +73,16 @@ pub enum StartError {
     },
     /// A directory at rest is known to lack what was sold.
     #[error(
-        "the data in {} is not to be promoted: {why}. Only if what is missing is lost for good: --force", .path.display()
+        "the data in {} is not to be promoted: {why}. Only if what is missing is lost for good: --force{}", .path.display(),
+        .also.as_ref().map(|also| format!("\nAnd: {also}")).unwrap_or_default()
     )]
     Behind {
         /// The directory.
         path: PathBuf,
         /// What it lacks.
         why: String,
+        /// What else speaks against it: who insists is asked once.
+        also: Option<Box<StartError>>,
     },
     /// The keys.
     #[error(transparent)]
@@ -143,10 +146,12 @@ mod tests {
         for error in [
             StartError::PrimaryLives { path: path.clone(), why: why() },
             StartError::PrimarySilent { path: path.clone(), why: why() },
-            StartError::Behind { path: path.clone(), why: why() },
+            StartError::Behind { path: path.clone(), why: why(), also: None },
         ] {
             let said = error.to_string();
             assert!(said.contains("--force") && !said.contains("  "), "{said}");
+            let both = StartError::Behind { path: path.clone(), why: why(), also: Some(Box::new(error)) };
+            assert!(both.to_string().ends_with(&format!("\nAnd: {said}")));
         }
     }
 }

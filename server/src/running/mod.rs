@@ -153,13 +153,16 @@ pub fn promote_at_rest(config: &Config, force: bool) -> Result<u32, StartError> 
 /// What speaks against promoting the directory at `path` unless an operator insists.
 fn unwise(path: &Path, cluster: u128) -> Option<StartError> {
     let path = path.to_path_buf();
-    if let Some(why) = Behind::read(&path) {
-        return Some(StartError::Behind { path, why: why.to_string() });
-    }
-    match followed::read(&path).map(|all| any_lives(&all, cluster)) {
+    let behind = Behind::read(&path).map(|why| why.to_string());
+    let of = path.clone();
+    let lives = match followed::read(&path).map(|all| any_lives(&all, cluster)) {
         Ok(None) => None,
         Ok(Some(Doubt::Silent(why))) => Some(StartError::PrimarySilent { path, why }),
         Ok(Some(Doubt::Lives(why))) | Err(why) => Some(StartError::PrimaryLives { path, why }),
+    };
+    match behind {
+        Some(why) => Some(StartError::Behind { path: of, why, also: lives.map(Box::new) }),
+        None => lives,
     }
 }
 
